@@ -96,12 +96,12 @@ impl LabelSetBuf {
         self.labels.clear();
     }
 
-    /// Adds a label; an empty name or value adds none.
+    /// Adds a label; an empty name, or one over 65,535 bytes, adds none.
     ///
-    /// Of two labels with one name the first stays, so callers add what must
-    /// not be overridden first. Names over 65,535 bytes add none.
+    /// Of several labels with one name the last counts, and if its value is
+    /// empty there is no such label, as in Prometheus' label builder.
     pub fn push(&mut self, name: &str, value: &str) {
-        if name.is_empty() || value.is_empty() || name.len() > usize::from(u16::MAX) {
+        if name.is_empty() || name.len() > usize::from(u16::MAX) {
             return;
         }
         let start = self.text.len();
@@ -118,12 +118,16 @@ impl LabelSetBuf {
     pub fn finish(&mut self) -> LabelSet<'_> {
         let text = &self.text;
         let of = |(start, end): (usize, usize)| text.get(start..end).unwrap_or("");
-        // Stable, so that the first of two equal names comes first.
+        // Stable, so that the last of equal names comes last.
         self.labels.sort_by(|a, b| of(a.name).cmp(of(b.name)));
-        self.labels.dedup_by(|b, a| of(a.name) == of(b.name));
         self.canonical.clear();
-        for label in &self.labels {
+        let mut labels = self.labels.iter().peekable();
+        while let Some(label) = labels.next() {
             let (name, value) = (of(label.name), of(label.value));
+            let is_last = labels.peek().is_none_or(|next| of(next.name) != name);
+            if !is_last || value.is_empty() {
+                continue;
+            }
             let name_length = u16::try_from(name.len()).unwrap_or(u16::MAX);
             let value_length = u32::try_from(value.len()).unwrap_or(u32::MAX);
             self.canonical.extend_from_slice(&name_length.to_le_bytes());
@@ -145,7 +149,7 @@ mod tests {
 
     proptest! {
         /// forall labels in any order: the canonical set is the sorted map of
-        /// the first value of each name, without empty ones.
+        /// the last value of each name, without empty ones.
         #[test]
         fn canonical_form_is_the_sorted_map(
             labels in prop::collection::vec(("[a-c]{0,2}", "[x-z]{0,2}"), 0..8)
@@ -154,10 +158,11 @@ mod tests {
             let mut buf = LabelSetBuf::new();
             for (name, value) in &labels {
                 buf.push(name, value);
-                if !name.is_empty() && !value.is_empty() {
-                    want.entry(name.as_str()).or_insert(value.as_str());
+                if !name.is_empty() {
+                    want.insert(name.as_str(), value.as_str());
                 }
             }
+            want.retain(|_, value| !value.is_empty());
             let got: Vec<_> = buf.finish().iter().collect();
             prop_assert_eq!(got, want.into_iter().collect::<Vec<_>>());
         }

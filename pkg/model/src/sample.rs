@@ -57,6 +57,10 @@ pub trait SampleSink {
     /// Starts a label set; the series that follow have it.
     fn label_set(&mut self, labels: LabelSet<'_>);
 
+    /// Tells since when the series of the label set have counted, in
+    /// milliseconds since the Unix epoch; called right after `label_set`.
+    fn started(&mut self, _timestamp_ms: i64) {}
+
     /// Takes the points of one series, oldest first (a new series comes with a
     /// zero before its first value), and at most one exemplar.
     fn series(&mut self, series: Series<'_>, points: &[Point], exemplar: Option<Exemplar>);

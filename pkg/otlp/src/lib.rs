@@ -1,1 +1,12 @@
-//! TODO.
+//! Trace bytes as they lie on the wire: a borrowed, bounds-checked view over
+//! OTLP protobuf, the checks that refuse single spans, and OTLP/JSON in.
+//!
+//! Nothing here allocates per span, and nothing is decoded into owned messages.
+
+pub mod json;
+pub mod validate;
+pub mod view;
+pub mod wire;
+
+pub use view::{AnyValue, KeyValue, Request, ResourceSpans, ScopeSpans, Span};
+pub use wire::WireError;

@@ -1,1 +1,29 @@
-//! TODO.
+//! A tenant's live series.
+//!
+//! Spans become [`Update`]s, which go into a *lane*: a table of deltas that one
+//! push holds alone. Lanes merge into *tables* of cumulative series, where label
+//! sets get their identity and limits act. Collections and scrapes walk the
+//! tables a few slots at a time, so that pushes never wait for them.
+
+mod collect;
+mod delta;
+mod exemplars;
+mod fingerprint;
+mod key_table;
+mod label_arena;
+mod lane;
+mod lanes;
+mod limiter;
+mod merge;
+mod schema;
+mod state;
+mod table;
+mod update;
+
+pub use collect::{CollectStats, Collection, Consumer, Family};
+pub use delta::{Delta, DeltaBatch};
+pub use fingerprint::{KeyHasher, LaneKey};
+pub use limiter::Limits;
+pub use schema::{Metric, MetricKind, Schema};
+pub use state::{Registry, RegistryStats, TableId};
+pub use update::{Applied, InvalidLabels, MAX_METRICS, Update};

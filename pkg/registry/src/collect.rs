@@ -1,0 +1,332 @@
+//! Series to samples: the periodic collection, and the walk of a scrape.
+
+use std::sync::Arc;
+
+use model::{Point, SampleSink, Series};
+use parking_lot::MutexGuard;
+
+use crate::lane::LaneTable;
+use crate::schema::{Column, MetricKind};
+use crate::state::{Registry, State};
+use crate::table::{SlotState, Table};
+
+/// Slots that are walked before pushes that wait for the tables get their turn.
+const STEP_SLOTS: u32 = 64;
+
+/// Who takes samples, and has each exemplar once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumer {
+    /// The collection for remote write.
+    RemoteWrite,
+    /// The scrape endpoint, whoever scrapes.
+    Scrape,
+}
+
+impl Consumer {
+    const fn bit(self) -> u8 {
+        match self {
+            Self::RemoteWrite => 1,
+            Self::Scrape => 2,
+        }
+    }
+
+    /// The bits of a set of consumers.
+    fn bits(consumers: &[Self]) -> u8 {
+        consumers.iter().fold(0, |bits, one| bits | one.bit())
+    }
+}
+
+/// The times of one collection, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Collection<'a> {
+    /// The time of the samples.
+    pub now_ms: i64,
+    /// The time of the zero before a new series' first value; before `now_ms`
+    /// and after whatever this tenant has sent (differences, D9).
+    pub zero_ms: i64,
+    /// Series without a span since then end.
+    pub idle_since_ms: i64,
+    /// Those who will want exemplars; what all of them have had is freed.
+    pub consumers: &'a [Consumer],
+}
+
+/// What a collection gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CollectStats {
+    /// Series with a sample.
+    pub series: u64,
+    /// Series that ended with a staleness marker.
+    pub ended: u64,
+}
+
+/// A metric of a scrape, from whichever tables have it.
+#[derive(Clone, Debug)]
+pub struct Family {
+    /// The name, without the suffixes of a histogram's series.
+    pub name: String,
+    /// One sentence.
+    pub help: &'static str,
+    /// What its values mean.
+    pub kind: MetricKind,
+    /// Tables, and the metric's place in each.
+    members: Vec<(usize, usize)>,
+}
+
+impl Registry {
+    /// Merges the lanes and hands every series to `sink`.
+    ///
+    /// Pushes go on meanwhile: what they bring is in the next collection.
+    pub fn collect(&self, collection: Collection<'_>, sink: &mut impl SampleSink) -> CollectStats {
+        let now_ms = collection.now_ms;
+        self.merge_lanes(now_ms);
+        let mut stats = CollectStats::default();
+        let mut state = self.state.lock();
+        for table in &mut state.tables {
+            table.free_ended();
+        }
+        for index in 0..state.tables.len() {
+            let slots = state.tables.get(index).map_or(0, Table::len);
+            for slot in 0..slots {
+                if slot % STEP_SLOTS == 0 {
+                    MutexGuard::bump(&mut state);
+                }
+                state.collect_slot(index, slot, collection, sink, &mut stats);
+            }
+        }
+        if stats.ended > 0 {
+            state.removals += 1;
+            state.series_removed += stats.ended;
+        }
+        drop(state);
+        self.shrink_idle_lanes();
+        stats
+    }
+
+    /// Merges the lanes and names the metrics there are, for a scrape.
+    pub fn families(&self, now_ms: i64) -> Vec<Family> {
+        self.merge_lanes(now_ms);
+        let mut families: Vec<Family> = Vec::new();
+        let state = self.state.lock();
+        for (index, table) in state.tables.iter().enumerate() {
+            for (place, column) in table.schema.columns().iter().enumerate() {
+                let metric = &column.metric;
+                match families.iter_mut().find(|known| known.name == metric.name) {
+                    Some(known) => known.members.push((index, place)),
+                    None => families.push(Family {
+                        name: metric.name.clone(),
+                        help: metric.help,
+                        kind: metric.kind.clone(),
+                        members: vec![(index, place)],
+                    }),
+                }
+            }
+        }
+        families
+    }
+
+    /// Hands the series of one metric to `sink`, which is asked after each few
+    /// slots whether it wants more.
+    pub fn walk<S: SampleSink>(
+        &self,
+        family: &Family,
+        now_ms: i64,
+        sink: &mut S,
+        mut go_on: impl FnMut(&mut S) -> bool,
+    ) {
+        for (index, place) in &family.members {
+            let slots = self.state.lock().tables.get(*index).map_or(0, Table::len);
+            for first in (0..slots).step_by(STEP_SLOTS as usize) {
+                let mut state = self.state.lock();
+                for slot in first..slots.min(first + STEP_SLOTS) {
+                    state.scrape_slot(*index, *place, slot, now_ms, sink);
+                }
+                drop(state);
+                if !go_on(sink) {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn shrink_idle_lanes(&self) {
+        for lane in self.lanes.existing() {
+            let mut lane = lane.lock();
+            if !lane.used_since_collection {
+                lane.tables.iter_mut().for_each(LaneTable::shrink);
+                lane.positions = Vec::new();
+            }
+            lane.used_since_collection = false;
+        }
+    }
+}
+
+impl State {
+    fn collect_slot(
+        &mut self,
+        index: usize,
+        number: u32,
+        collection: Collection<'_>,
+        sink: &mut impl SampleSink,
+        stats: &mut CollectStats,
+    ) {
+        let Some(table) = self.tables.get_mut(index) else {
+            return;
+        };
+        let Some(mut slot) = table.slot(number).copied() else {
+            return;
+        };
+        match slot.state {
+            SlotState::Free | SlotState::Ended => return,
+            SlotState::Admitted if !table.retired => return,
+            SlotState::Admitted | SlotState::Active => {}
+        }
+        let schema = Arc::clone(&table.schema);
+        let ends = table.retired || slot.updated_ms < collection.idle_since_ms;
+        if !ends || !slot.is_new {
+            sink.label_set(table.label_set(&slot));
+            sink.started(slot.started_ms);
+        }
+        let mut writer = Writer {
+            points: Points {
+                now_ms: collection.now_ms,
+                zero_ms: slot.is_new.then_some(collection.zero_ms),
+                ends,
+            },
+            consumer: Consumer::RemoteWrite,
+            exemplars: slot.exemplars,
+            sink,
+        };
+        if ends {
+            if !slot.is_new {
+                schema.columns().iter().for_each(|column| writer.column(table, number, column));
+            }
+            table.end(number, &mut self.limiter);
+            stats.ended += schema.series();
+            return;
+        }
+        schema.columns().iter().for_each(|column| writer.column(table, number, column));
+        stats.series += schema.series();
+        slot.is_new = false;
+        let consumers = Consumer::bits(collection.consumers);
+        table.exemplars.release_taken(&mut slot.exemplars, consumers);
+        if let Some(place) = table.slot_mut(number) {
+            *place = slot;
+        }
+    }
+
+    fn scrape_slot(
+        &mut self,
+        index: usize,
+        place: usize,
+        number: u32,
+        now_ms: i64,
+        sink: &mut impl SampleSink,
+    ) {
+        let Some(table) = self.tables.get_mut(index) else {
+            return;
+        };
+        let Some(slot) = table.slot(number).copied() else {
+            return;
+        };
+        if slot.state != SlotState::Active || table.retired {
+            return;
+        }
+        let schema = Arc::clone(&table.schema);
+        let Some(column) = schema.columns().get(place) else {
+            return;
+        };
+        sink.label_set(table.label_set(&slot));
+        sink.started(slot.started_ms);
+        let mut writer = Writer {
+            points: Points {
+                now_ms,
+                zero_ms: None,
+                ends: false,
+            },
+            consumer: Consumer::Scrape,
+            exemplars: slot.exemplars,
+            sink,
+        };
+        writer.column(table, number, column);
+    }
+}
+
+/// When a slot's samples are, and whether they end it.
+#[derive(Clone, Copy, Debug)]
+struct Points {
+    now_ms: i64,
+    zero_ms: Option<i64>,
+    ends: bool,
+}
+
+/// Writes the series of one slot.
+struct Writer<'a, S> {
+    points: Points,
+    consumer: Consumer,
+    exemplars: u32,
+    sink: &'a mut S,
+}
+
+impl<S: SampleSink> Writer<'_, S> {
+    fn column(&mut self, table: &mut Table, number: u32, column: &Column) {
+        let cells = column.cells.clone();
+        match &column.metric.kind {
+            MetricKind::Counter => {
+                let value = table.row(number).get(cells.start).copied().unwrap_or(0.0);
+                self.cumulative(&column.metric.name, None, value);
+            }
+            MetricKind::Gauge => {
+                let value = table.row(number).get(cells.start).copied().unwrap_or(0.0);
+                // A gauge has no zero before its first value.
+                let zero_ms = self.points.zero_ms.take();
+                self.cumulative(&column.metric.name, None, value);
+                self.points.zero_ms = zero_ms;
+            }
+            MetricKind::ClassicHistogram { .. } => {
+                let mut count = 0.0;
+                for (offset, le) in column.le.iter().enumerate() {
+                    let cell = cells.start + offset;
+                    count += table.row(number).get(cell).copied().unwrap_or(0.0);
+                    let exemplar = if self.points.ends {
+                        None
+                    } else {
+                        let bit = self.consumer.bit();
+                        table.exemplars.take(self.exemplars, cell as u16, bit)
+                    };
+                    let series = Series {
+                        name: &column.bucket_name,
+                        le: Some(le),
+                    };
+                    let (points, len) = self.points(count);
+                    let points = points.get(..len).unwrap_or_default();
+                    self.sink.series(series, points, exemplar);
+                }
+                let sum = table.row(number).get(cells.end.saturating_sub(1));
+                let sum = sum.copied().unwrap_or(0.0);
+                self.cumulative(&column.sum_name, None, sum);
+                self.cumulative(&column.count_name, None, count);
+            }
+        }
+    }
+
+    fn cumulative(&mut self, name: &str, le: Option<&str>, value: f64) {
+        let (points, len) = self.points(value);
+        let points = points.get(..len).unwrap_or_default();
+        self.sink.series(Series { name, le }, points, None);
+    }
+
+    fn points(&self, value: f64) -> ([Point; 2], usize) {
+        let at = |timestamp_ms, value| Point {
+            timestamp_ms,
+            value,
+        };
+        if self.points.ends {
+            return ([Point::stale(self.points.now_ms); 2], 1);
+        }
+        let now = at(self.points.now_ms, value);
+        match self.points.zero_ms {
+            Some(zero_ms) => ([at(zero_ms, 0.0), now], 2),
+            None => ([now, now], 1),
+        }
+    }
+}

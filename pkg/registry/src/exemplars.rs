@@ -1,0 +1,154 @@
+//! The last trace of each bucket, for those buckets that had one.
+//!
+//! A row's exemplars are a short list in an arena, so a series without spans
+//! costs nothing.
+
+use model::Exemplar;
+
+/// Ends a list.
+pub(crate) const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) exemplar: Exemplar,
+    /// Which push brought it: a later one replaces an earlier one.
+    pub(crate) sequence: u64,
+    /// The bucket's cell in the row.
+    pub(crate) cell: u16,
+    /// Consumers that have had it, one bit each.
+    pub(crate) taken: u8,
+    next: u32,
+}
+
+/// The exemplars of many rows.
+#[derive(Debug, Default)]
+pub(crate) struct Exemplars {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+}
+
+impl Exemplars {
+    /// Sets the exemplar of a cell, unless a later push already has.
+    #[inline]
+    pub(crate) fn set(&mut self, head: &mut u32, cell: u16, exemplar: Exemplar, sequence: u64) {
+        let mut at = *head;
+        while let Some(entry) = self.entries.get_mut(at as usize) {
+            if entry.cell == cell {
+                if sequence >= entry.sequence {
+                    entry.exemplar = exemplar;
+                    entry.sequence = sequence;
+                    entry.taken = 0;
+                }
+                return;
+            }
+            at = entry.next;
+        }
+        let entry = Entry {
+            exemplar,
+            sequence,
+            cell,
+            taken: 0,
+            next: *head,
+        };
+        *head = match self.free.pop() {
+            Some(place) => {
+                if let Some(slot) = self.entries.get_mut(place as usize) {
+                    *slot = entry;
+                }
+                place
+            }
+            None => {
+                self.entries.push(entry);
+                (self.entries.len() - 1) as u32
+            }
+        };
+    }
+
+    /// The exemplars of one row.
+    pub(crate) fn list(&self, head: u32) -> impl Iterator<Item = &Entry> {
+        let mut at = head;
+        std::iter::from_fn(move || {
+            let entry = self.entries.get(at as usize)?;
+            at = entry.next;
+            Some(entry)
+        })
+    }
+
+    /// Takes the exemplar of a cell for a consumer, if it has not had it.
+    pub(crate) fn take(&mut self, head: u32, cell: u16, consumer: u8) -> Option<Exemplar> {
+        let mut at = head;
+        while let Some(entry) = self.entries.get_mut(at as usize) {
+            if entry.cell == cell {
+                let had = entry.taken & consumer != 0;
+                entry.taken |= consumer;
+                return (!had).then_some(entry.exemplar);
+            }
+            at = entry.next;
+        }
+        None
+    }
+
+    /// Frees the exemplars of a row that every one of `consumers` has had.
+    pub(crate) fn release_taken(&mut self, head: &mut u32, consumers: u8) {
+        let mut kept = NONE;
+        let mut at = *head;
+        while let Some(entry) = self.entries.get_mut(at as usize) {
+            let next = entry.next;
+            if entry.taken & consumers == consumers {
+                self.free.push(at);
+            } else {
+                entry.next = kept;
+                kept = at;
+            }
+            at = next;
+        }
+        *head = kept;
+        if self.free.len() == self.entries.len() {
+            self.clear();
+        }
+    }
+
+    /// Forgets all and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        self.free.clear();
+    }
+
+    /// Gives back memory that is not used.
+    pub(crate) fn shrink(&mut self) {
+        self.entries.shrink_to_fit();
+        self.free.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exemplar(value: f64) -> Exemplar {
+        Exemplar {
+            trace_id: [1; 16],
+            value,
+            timestamp_ms: 1,
+        }
+    }
+
+    #[test]
+    fn each_consumer_gets_the_last_one_once() {
+        let mut exemplars = Exemplars::default();
+        let mut head = NONE;
+        exemplars.set(&mut head, 3, exemplar(1.0), 1);
+        exemplars.set(&mut head, 4, exemplar(9.0), 1);
+        exemplars.set(&mut head, 3, exemplar(2.0), 3);
+        exemplars.set(&mut head, 3, exemplar(3.0), 2); // Merged late, came earlier.
+        assert_eq!(exemplars.take(head, 3, 1), Some(exemplar(2.0)));
+        assert_eq!(exemplars.take(head, 3, 1), None);
+        assert_eq!(exemplars.take(head, 3, 2), Some(exemplar(2.0)));
+        exemplars.release_taken(&mut head, 3);
+        assert_eq!(exemplars.take(head, 3, 1), None);
+        assert_eq!(exemplars.take(head, 4, 1), Some(exemplar(9.0)));
+        exemplars.set(&mut head, 3, exemplar(4.0), 4);
+        assert_eq!(exemplars.take(head, 3, 1), Some(exemplar(4.0)));
+        assert_eq!(exemplars.entries.len(), 2);
+    }
+}

@@ -1,0 +1,139 @@
+//! The metrics that share a label set, and how their values lie in a row.
+
+use std::ops::Range;
+
+use crate::update::MAX_METRICS;
+
+/// What a metric's values mean.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MetricKind {
+    /// A sum that only grows.
+    Counter,
+    /// A value that is set.
+    Gauge,
+    /// Counts per bucket, and the sum of what was observed.
+    ClassicHistogram {
+        /// Upper bounds, increasing; `+Inf` is implied.
+        bounds: Vec<f64>,
+    },
+}
+
+/// One metric of a [`Schema`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// The name, without the suffixes of a histogram's series.
+    pub name: String,
+    /// One sentence for a scrape's `HELP`.
+    pub help: &'static str,
+    /// What its values mean.
+    pub kind: MetricKind,
+}
+
+/// The metrics that share a label set.
+///
+/// A slot of the registry holds one row of numbers: a counter or gauge takes
+/// one cell; a histogram one for each bucket, `+Inf` included, and one for the
+/// sum.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schema {
+    metrics: Vec<Column>,
+    width: usize,
+    series: u64,
+}
+
+/// A metric with its place in the row and the names of its series.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Column {
+    pub(crate) metric: Metric,
+    pub(crate) cells: Range<usize>,
+    pub(crate) bucket_name: String,
+    pub(crate) sum_name: String,
+    pub(crate) count_name: String,
+    pub(crate) le: Vec<String>,
+}
+
+impl Schema {
+    /// Lays metrics out in a row, at most [`MAX_METRICS`] of them; more are
+    /// left out.
+    pub fn new(metrics: impl IntoIterator<Item = Metric>) -> Self {
+        let mut schema = Self {
+            metrics: Vec::new(),
+            width: 0,
+            series: 0,
+        };
+        for metric in metrics.into_iter().take(MAX_METRICS) {
+            let (cells, series, le) = match &metric.kind {
+                MetricKind::Counter | MetricKind::Gauge => (1, 1, Vec::new()),
+                MetricKind::ClassicHistogram { bounds } => {
+                    let le = bounds.iter().map(f64::to_string);
+                    let le = le.chain(std::iter::once("+Inf".to_owned())).collect();
+                    (bounds.len() + 2, bounds.len() as u64 + 3, le)
+                }
+            };
+            schema.metrics.push(Column {
+                cells: schema.width..schema.width + cells,
+                bucket_name: format!("{}_bucket", metric.name),
+                sum_name: format!("{}_sum", metric.name),
+                count_name: format!("{}_count", metric.name),
+                le,
+                metric,
+            });
+            schema.width += cells;
+            schema.series += series;
+        }
+        schema
+    }
+
+    /// Cells in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Series of one label set, by which limits count: 1 for a counter or
+    /// gauge, and for a histogram its buckets with `+Inf`, `_sum` and `_count`.
+    pub fn series(&self) -> u64 {
+        self.series
+    }
+
+    /// The metrics, in the order of their values in an update.
+    pub fn metrics(&self) -> impl Iterator<Item = &Metric> {
+        self.metrics.iter().map(|column| &column.metric)
+    }
+
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.metrics
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Calls, latency with two bounds, size: the shape of span metrics.
+    pub(crate) fn spans() -> Schema {
+        let metric = |name: &str, kind| Metric {
+            name: name.to_owned(),
+            help: "help",
+            kind,
+        };
+        Schema::new([
+            metric("calls_total", MetricKind::Counter),
+            metric(
+                "latency",
+                MetricKind::ClassicHistogram {
+                    bounds: vec![0.5, 1.0],
+                },
+            ),
+            metric("size_total", MetricKind::Counter),
+        ])
+    }
+
+    #[test]
+    fn row_holds_buckets_and_sum() {
+        let schema = spans();
+        assert_eq!((schema.width(), schema.series()), (6, 7));
+        let latency = &schema.columns()[1];
+        assert_eq!(latency.cells, 1..5);
+        assert_eq!(latency.le, ["0.5", "1", "+Inf"]);
+    }
+}

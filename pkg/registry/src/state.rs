@@ -1,0 +1,261 @@
+//! A tenant's registry: its lanes, and its tables behind one lock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::LabelSetBuf;
+use parking_lot::Mutex;
+
+use crate::key_table::MISSING;
+use crate::lane::{Lane, LaneTable};
+use crate::lanes::Lanes;
+use crate::limiter::{Limiter, Limits};
+use crate::schema::Schema;
+use crate::table::{Resolved, Table};
+use crate::update::{Applied, InvalidLabels, Update};
+
+/// A lane with this many rows merges: 9 MB of span metrics.
+const MERGE_ROWS: usize = 64 * 1024;
+/// A lane whose first row is this old merges, in milliseconds.
+const MERGE_AFTER_MS: i64 = 1_000;
+/// Keys that a lane may remember beyond twice the table's slots. The keys are a
+/// cache, and many raw values may lead to one label set.
+const SPARE_KEYS: usize = 8 * 1024;
+
+/// A table of a registry, with the schema by which its rows are laid out.
+#[derive(Clone, Debug)]
+pub struct TableId {
+    pub(crate) index: usize,
+    pub(crate) schema: Arc<Schema>,
+}
+
+impl TableId {
+    /// The schema of the table.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+}
+
+/// A tenant's live series.
+#[derive(Debug)]
+pub struct Registry {
+    pub(crate) lanes: Lanes,
+    pub(crate) state: Mutex<State>,
+    sequence: AtomicU64,
+}
+
+/// What merging, collections and scrapes work on, one at a time.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) tables: Vec<Table>,
+    pub(crate) limiter: Limiter,
+    /// Moved whenever slots end, so that lanes forget them.
+    pub(crate) removals: u64,
+    pub(crate) series_added: u64,
+    pub(crate) series_removed: u64,
+    pub(crate) updates_overflowed: u64,
+    labels: LabelSetBuf,
+}
+
+/// Numbers about a registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RegistryStats {
+    /// Series that count against the limit.
+    pub active_series: u64,
+    /// Series ever added.
+    pub series_added: u64,
+    /// Series ended since they went idle or their table was retired.
+    pub series_removed: u64,
+    /// Updates that went to an overflow series.
+    pub updates_overflowed: u64,
+}
+
+impl Registry {
+    /// A registry without tables.
+    ///
+    /// Up to `max_lanes` pushes are applied at the same time; the number of
+    /// threads that push is right.
+    pub fn new(limits: Limits, max_lanes: usize) -> Self {
+        let registry = Self {
+            lanes: Lanes::new(max_lanes),
+            state: Mutex::default(),
+            sequence: AtomicU64::new(1),
+        };
+        registry.set_limits(limits);
+        registry
+    }
+
+    /// Adds a table for label sets with these metrics.
+    pub fn add_table(&self, schema: Schema) -> TableId {
+        let schema = Arc::new(schema);
+        let mut state = self.state.lock();
+        state.tables.push(Table::new(Arc::clone(&schema)));
+        TableId {
+            index: state.tables.len() - 1,
+            schema,
+        }
+    }
+
+    /// Ends the series of a table at the next collection.
+    pub fn retire_table(&self, table: &TableId) {
+        if let Some(table) = self.state.lock().tables.get_mut(table.index) {
+            table.retired = true;
+        }
+    }
+
+    /// Sets limits for label sets that are new from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.state.lock().limiter.limits = limits;
+    }
+
+    /// Numbers for metrics and status pages.
+    pub fn stats(&self) -> RegistryStats {
+        let state = self.state.lock();
+        RegistryStats {
+            active_series: state.limiter.active_series(),
+            series_added: state.series_added,
+            series_removed: state.series_removed,
+            updates_overflowed: state.updates_overflowed,
+        }
+    }
+
+    /// Applies updates of one push to a table.
+    ///
+    /// One lane is held for the whole batch. Where a lane meets a key for the
+    /// first time, `labels` is asked for the label set of the update with that
+    /// index, and the tables' lock is held once for all of those.
+    pub fn apply(
+        &self,
+        table: &TableId,
+        updates: &[Update],
+        now_ms: i64,
+        labels: impl FnMut(usize, &mut LabelSetBuf) -> Result<(), InvalidLabels>,
+    ) -> Applied {
+        let mut applied = Applied::default();
+        let Some(mut lane) = self.lanes.acquire() else {
+            return applied;
+        };
+        let lane = &mut *lane;
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        if lane.rows() == 0 {
+            lane.opened_ms = now_ms;
+        }
+        lane.used_since_collection = true;
+        let mut positions = std::mem::take(&mut lane.positions);
+        if let Some(rows) = lane.table(table.index) {
+            let schema = &*table.schema;
+            rows.find_all(updates, &mut positions);
+            for (update, position) in updates.iter().zip(&positions) {
+                if *position != MISSING
+                    && let Some(row) = rows.row_at(*position, schema.width())
+                {
+                    rows.add(row, schema, update, sequence);
+                    applied.counted += 1;
+                }
+            }
+            if applied.counted < updates.len() as u64 {
+                let missing = updates
+                    .iter()
+                    .enumerate()
+                    .zip(&positions)
+                    .filter(|(_, position)| **position == MISSING)
+                    .map(|(update, _)| update);
+                let mut resolve = Resolve {
+                    table,
+                    rows,
+                    sequence,
+                    now_ms,
+                    applied: &mut applied,
+                };
+                resolve.run(&mut self.state.lock(), missing, labels);
+            }
+        }
+        lane.positions = positions;
+        if lane.rows() >= MERGE_ROWS || now_ms - lane.opened_ms >= MERGE_AFTER_MS {
+            self.state.lock().merge_lane(lane, now_ms);
+        }
+        applied
+    }
+
+    /// Merges all lanes.
+    pub(crate) fn merge_lanes(&self, now_ms: i64) {
+        for lane in self.lanes.existing() {
+            let mut lane: parking_lot::MutexGuard<'_, Lane> = lane.lock();
+            self.state.lock().merge_lane(&mut lane, now_ms);
+        }
+    }
+}
+
+/// Finds the slots of those updates of a batch whose keys the lane did not know.
+struct Resolve<'a> {
+    table: &'a TableId,
+    rows: &'a mut LaneTable,
+    sequence: u64,
+    now_ms: i64,
+    applied: &'a mut Applied,
+}
+
+impl Resolve<'_> {
+    fn run<'u>(
+        &mut self,
+        state: &mut State,
+        missing: impl Iterator<Item = (usize, &'u Update)>,
+        mut labels: impl FnMut(usize, &mut LabelSetBuf) -> Result<(), InvalidLabels>,
+    ) {
+        let mut buffer = std::mem::take(&mut state.labels);
+        for (index, update) in missing {
+            // An update before this one may have brought the same key.
+            let mut position = self.rows.keys.find(update.key);
+            if position == MISSING {
+                buffer.clear();
+                if labels(index, &mut buffer).is_err() {
+                    self.applied.invalid += 1;
+                    continue;
+                }
+                match self.resolve(state, &mut buffer) {
+                    Some(Resolved::Slot(slot)) => {
+                        let slots = state.tables.get(self.table.index).map_or(0, Table::len);
+                        let max_keys = slots as usize * 2 + SPARE_KEYS;
+                        position = self.rows.insert(update, slot, max_keys);
+                    }
+                    Some(Resolved::Overflow(slot)) => {
+                        self.add_to_overflow(update, slot);
+                        state.updates_overflowed += 1;
+                        continue;
+                    }
+                    None => continue,
+                }
+            }
+            let width = self.table.schema.width();
+            if let Some(row) = self.rows.row_at(position, width) {
+                self.add(row, update);
+            }
+        }
+        state.labels = buffer;
+    }
+
+    fn resolve(&self, state: &mut State, labels: &mut LabelSetBuf) -> Option<Resolved> {
+        let table = state.tables.get_mut(self.table.index)?;
+        let before = state.limiter.active_series();
+        let resolved = table.resolve(labels.finish(), &mut state.limiter, self.now_ms);
+        state.series_added += state.limiter.active_series() - before;
+        Some(resolved)
+    }
+
+    fn add_to_overflow(&mut self, update: &Update, slot: u32) {
+        let width = self.table.schema.width();
+        let row = match self.rows.overflow_row {
+            Some(row) => row,
+            None => self.rows.open_row(slot, width),
+        };
+        self.rows.overflow_row = Some(row);
+        self.applied.overflowed += 1;
+        self.add(row, update);
+    }
+
+    fn add(&mut self, row: u32, update: &Update) {
+        self.rows
+            .add(row, &self.table.schema, update, self.sequence);
+        self.applied.counted += 1;
+    }
+}

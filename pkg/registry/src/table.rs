@@ -1,0 +1,322 @@
+//! The cumulative series of one schema, flat.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use model::{LabelSet, LabelSetBuf};
+
+use crate::exemplars::{Exemplars, NONE};
+use crate::fingerprint::hash_labels;
+use crate::label_arena::{LabelArena, LabelRef};
+use crate::limiter::Limiter;
+use crate::schema::{MetricKind, Schema};
+
+/// Slots whose rows lie in one block of memory.
+const BLOCK_SLOTS: usize = 64;
+
+/// What a slot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SlotState {
+    /// May be given to another label set.
+    Free,
+    /// Has a label set, and no value yet.
+    Admitted,
+    /// Has values.
+    Active,
+    /// Had its staleness marker; free as soon as no lane knows it.
+    Ended,
+}
+
+/// One label set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    labels: LabelRef,
+    pub(crate) state: SlotState,
+    /// No value of it has been collected: a zero comes first.
+    pub(crate) is_new: bool,
+    pub(crate) exemplars: u32,
+    /// The last merge that added to it, in milliseconds since the Unix epoch.
+    pub(crate) updated_ms: i64,
+    /// Since when it counts, in milliseconds since the Unix epoch.
+    pub(crate) started_ms: i64,
+}
+
+/// Where a label set leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resolved {
+    /// To a slot of its own.
+    Slot(u32),
+    /// To the overflow slot.
+    Overflow(u32),
+}
+
+/// The cumulative series of one schema.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) schema: Arc<Schema>,
+    /// Ends all its series at the next collection; no update comes any more.
+    pub(crate) retired: bool,
+    index: HashTable<u32>,
+    slots: Vec<Slot>,
+    rows: Vec<Vec<f64>>,
+    labels: LabelArena,
+    pub(crate) exemplars: Exemplars,
+    free: Vec<u32>,
+    ended: Vec<u32>,
+    overflow: Option<u32>,
+}
+
+impl Table {
+    pub(crate) fn new(schema: Arc<Schema>) -> Self {
+        Self {
+            schema,
+            retired: false,
+            index: HashTable::new(),
+            slots: Vec::new(),
+            rows: Vec::new(),
+            labels: LabelArena::default(),
+            exemplars: Exemplars::default(),
+            free: Vec::new(),
+            ended: Vec::new(),
+            overflow: None,
+        }
+    }
+
+    /// Slots that exist, free ones included: their numbers are below this.
+    pub(crate) fn len(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    pub(crate) fn slot(&self, slot: u32) -> Option<&Slot> {
+        self.slots.get(slot as usize)
+    }
+
+    pub(crate) fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(slot as usize)
+    }
+
+    pub(crate) fn is_ended(&self, slot: u32) -> bool {
+        self.slot(slot)
+            .is_some_and(|slot| slot.state == SlotState::Ended)
+    }
+
+    pub(crate) fn label_set(&self, slot: &Slot) -> LabelSet<'_> {
+        LabelSet::from_canonical(self.labels.get(slot.labels))
+    }
+
+    pub(crate) fn row(&self, slot: u32) -> &[f64] {
+        let (block, cells) = self.place(slot);
+        self.rows
+            .get(block)
+            .and_then(|block| block.get(cells))
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn row_mut(&mut self, slot: u32) -> &mut [f64] {
+        let (block, cells) = self.place(slot);
+        self.rows
+            .get_mut(block)
+            .and_then(|block| block.get_mut(cells))
+            .unwrap_or_default()
+    }
+
+    fn place(&self, slot: u32) -> (usize, std::ops::Range<usize>) {
+        let width = self.schema.width();
+        let start = slot as usize % BLOCK_SLOTS * width;
+        (slot as usize / BLOCK_SLOTS, start..start + width)
+    }
+
+    /// The slot of a label set, made if the limit allows it.
+    pub(crate) fn resolve(
+        &mut self,
+        labels: LabelSet<'_>,
+        limiter: &mut Limiter,
+        now_ms: i64,
+    ) -> Resolved {
+        let hash = hash_labels(labels.as_bytes());
+        if let Some(slot) = self.find(hash, labels) {
+            if !self.is_ended(slot) || limiter.admit(self.schema.series()) {
+                self.revive(slot, now_ms);
+                return Resolved::Slot(slot);
+            }
+            return Resolved::Overflow(self.overflow(now_ms));
+        }
+        if !limiter.admit(self.schema.series()) {
+            return Resolved::Overflow(self.overflow(now_ms));
+        }
+        Resolved::Slot(self.add(hash, labels, now_ms))
+    }
+
+    /// The slot that holds what the limit cut, outside of the limit.
+    pub(crate) fn overflow(&mut self, now_ms: i64) -> u32 {
+        if let Some(slot) = self.overflow {
+            self.revive(slot, now_ms);
+            return slot;
+        }
+        let mut labels = LabelSetBuf::new();
+        labels.push("metric_overflow", "true");
+        let labels = labels.finish();
+        // A span cannot bring this label set: it has none without a service or
+        // name but this, and then it is meant.
+        let hash = hash_labels(labels.as_bytes());
+        let slot = match self.find(hash, labels) {
+            Some(slot) => slot,
+            None => self.add(hash, labels, now_ms),
+        };
+        self.overflow = Some(slot);
+        slot
+    }
+
+    fn find(&self, hash: u64, labels: LabelSet<'_>) -> Option<u32> {
+        let same = |slot: &u32| {
+            self.slot(*slot)
+                .is_some_and(|slot| self.labels.get(slot.labels) == labels.as_bytes())
+        };
+        self.index.find(hash, same).copied()
+    }
+
+    fn add(&mut self, hash: u64, labels: LabelSet<'_>, now_ms: i64) -> u32 {
+        let slot = Slot {
+            labels: self.labels.add(labels.as_bytes()),
+            state: SlotState::Admitted,
+            is_new: true,
+            exemplars: NONE,
+            updated_ms: now_ms,
+            started_ms: now_ms,
+        };
+        let number = match self.free.pop() {
+            Some(number) => {
+                if let Some(place) = self.slots.get_mut(number as usize) {
+                    *place = slot;
+                }
+                self.row_mut(number).fill(0.0);
+                number
+            }
+            None => {
+                self.slots.push(slot);
+                let width = self.schema.width();
+                let block = (self.slots.len() - 1) / BLOCK_SLOTS;
+                if self.rows.len() <= block {
+                    self.rows.push(Vec::new());
+                }
+                if let Some(row) = self.rows.get_mut(block) {
+                    row.resize(row.len() + width, 0.0);
+                }
+                (self.slots.len() - 1) as u32
+            }
+        };
+        let (slots, arena) = (&self.slots, &self.labels);
+        self.index.insert_unique(hash, number, |number| {
+            slots
+                .get(*number as usize)
+                .map_or(0, |slot| hash_labels(arena.get(slot.labels)))
+        });
+        number
+    }
+
+    /// Begins an ended slot anew; does nothing to others.
+    fn revive(&mut self, number: u32, now_ms: i64) {
+        if !self.is_ended(number) {
+            return;
+        }
+        self.row_mut(number).fill(0.0);
+        if let Some(slot) = self.slot_mut(number) {
+            slot.state = SlotState::Admitted;
+            slot.is_new = true;
+            slot.updated_ms = now_ms;
+            slot.started_ms = now_ms;
+        }
+    }
+
+    /// Adds a lane's row to a slot, or to the overflow slot if the slot has
+    /// ended and may not come back. Returns the slot.
+    pub(crate) fn merge_row(
+        &mut self,
+        number: u32,
+        cells: &[f64],
+        limiter: &mut Limiter,
+        now_ms: i64,
+    ) -> u32 {
+        let mut number = number;
+        if self.is_ended(number) {
+            if self.overflow == Some(number) || limiter.admit(self.schema.series()) {
+                self.revive(number, now_ms);
+            } else {
+                number = self.overflow(now_ms);
+            }
+        }
+        for (total, delta) in self.row_mut(number).iter_mut().zip(cells) {
+            *total += delta;
+        }
+        self.set_gauges(number, cells);
+        if let Some(slot) = self.slot_mut(number) {
+            slot.state = SlotState::Active;
+            slot.updated_ms = now_ms;
+        }
+        number
+    }
+
+    fn set_gauges(&mut self, number: u32, cells: &[f64]) {
+        let schema = Arc::clone(&self.schema);
+        for column in schema.columns() {
+            if column.metric.kind == MetricKind::Gauge {
+                let row = self.row_mut(number).get_mut(column.cells.clone());
+                if let (Some([total]), Some([value])) = (row, cells.get(column.cells.clone())) {
+                    *total = *value;
+                }
+            }
+        }
+    }
+
+    /// Ends a slot: it no longer counts against the limit.
+    pub(crate) fn end(&mut self, number: u32, limiter: &mut Limiter) {
+        let is_overflow = self.overflow == Some(number);
+        let series = self.schema.series();
+        let Some(slot) = self.slots.get_mut(number as usize) else {
+            return;
+        };
+        slot.state = SlotState::Ended;
+        self.exemplars.release_taken(&mut slot.exemplars, 0);
+        self.ended.push(number);
+        if !is_overflow {
+            limiter.release(series);
+        }
+    }
+
+    /// Frees the ended slots that nothing revived. No lane may know them.
+    pub(crate) fn free_ended(&mut self) {
+        for number in std::mem::take(&mut self.ended) {
+            let Some(slot) = self.slot(number).copied() else {
+                continue;
+            };
+            if slot.state != SlotState::Ended {
+                continue;
+            }
+            let hash = hash_labels(self.labels.get(slot.labels));
+            if let Ok(entry) = self.index.find_entry(hash, |found| *found == number) {
+                entry.remove();
+            }
+            self.labels.remove(slot.labels);
+            if self.overflow == Some(number) {
+                self.overflow = None;
+            }
+            if let Some(slot) = self.slot_mut(number) {
+                slot.state = SlotState::Free;
+                slot.labels = LabelRef::default();
+            }
+            self.free.push(number);
+        }
+        if self.labels.wants_compaction() {
+            self.compact_labels();
+        }
+    }
+
+    fn compact_labels(&mut self) {
+        let old = std::mem::take(&mut self.labels);
+        for slot in &mut self.slots {
+            if slot.state != SlotState::Free {
+                slot.labels = self.labels.add(old.get(slot.labels));
+            }
+        }
+    }
+}

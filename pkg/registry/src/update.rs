@@ -1,0 +1,39 @@
+//! What one span, or one edge, adds to a label set.
+
+use crate::fingerprint::LaneKey;
+
+/// The most metrics that one label set can have.
+pub const MAX_METRICS: usize = 5;
+
+/// What one span adds to the metrics of one label set.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    /// Names the label set by its raw values.
+    pub key: LaneKey,
+    /// How many spans this one stands for; finite and above 0.
+    pub weight: f64,
+    /// For each metric of the schema: what a counter grows by, what a gauge is
+    /// set to, or the value that a histogram observes `weight` times. `NaN`
+    /// leaves the metric as it is.
+    pub values: [f64; MAX_METRICS],
+    /// The trace, for exemplars; all zero for none.
+    pub trace_id: [u8; 16],
+    /// The time of the exemplar in milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+}
+
+/// What became of a batch of updates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Updates that a lane took, those of the overflow series included.
+    pub counted: u64,
+    /// Updates without a valid label set.
+    pub invalid: u64,
+    /// Of those counted, how many went to the overflow series.
+    pub overflowed: u64,
+}
+
+/// A label set that cannot be: a value is not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a label value is not valid UTF-8")]
+pub struct InvalidLabels;
