@@ -1,1 +1,25 @@
-//! TODO.
+//! Spans to series: per-tenant processors, collection, and the scrape endpoint.
+//!
+//! A push is applied before it is answered: [`Generator`] finds the tenant's
+//! instance, the instance reads the wire bytes once, and the registry counts.
+
+mod attributes;
+mod collection;
+pub mod config;
+mod exposition;
+mod generator;
+mod instance;
+mod ledger;
+mod metrics;
+mod processors;
+mod push_service;
+mod reading;
+mod scrape;
+mod span_filter;
+mod span_names;
+mod tenants;
+mod time_slack;
+
+pub use config::GeneratorConfig;
+pub use generator::{Dependencies, Generator};
+pub use metrics::GeneratorMetrics;

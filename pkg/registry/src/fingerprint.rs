@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_128_with_secret;
 ///
 /// It finds a lane's row and nothing else: different keys may lead to one label
 /// set (5 and "5"), and the registry settles that by the labels themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LaneKey(pub(crate) u128);
 
 /// Hashes raw values to lane keys.

@@ -1,0 +1,116 @@
+//! The scheduler of collections: one thread for all tenants.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifecycle::Shutdown;
+use model::{Clock, Exemplar, LabelSet, Point, SampleSink, Series, TenantId};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::instance::Instance;
+use crate::tenants::Tenants;
+
+/// How often the scheduler looks for tenants that have just started.
+const LOOK_FOR_TENANTS: Duration = Duration::from_millis(500);
+
+/// Takes samples that nobody wants.
+#[derive(Debug)]
+pub(crate) struct Discard;
+
+impl SampleSink for Discard {
+    fn label_set(&mut self, _: LabelSet<'_>) {}
+
+    fn series(&mut self, _: Series<'_>, _: &[Point], _: Option<Exemplar>) {}
+}
+
+/// Collects every tenant at its interval, until shutdown.
+pub(crate) fn run(tenants: &Tenants, clock: &Clock, shutdown: &Shutdown) {
+    let mut schedule = Schedule::default();
+    loop {
+        let now_ms = clock.unix_millis();
+        schedule.admit(tenants, now_ms);
+        while let Some(instance) = schedule.next_due(clock.unix_millis()) {
+            instance.collect();
+            if shutdown.is_triggered() {
+                return;
+            }
+        }
+        if shutdown.wait_blocking(schedule.pause(clock.unix_millis())) {
+            return;
+        }
+    }
+}
+
+/// Tenants in the order of their next collection.
+#[derive(Default)]
+struct Schedule {
+    known: HashSet<TenantId>,
+    due: BinaryHeap<Reverse<(i64, TenantId)>>,
+    instances: std::collections::HashMap<TenantId, Arc<Instance>>,
+}
+
+impl Schedule {
+    fn admit(&mut self, tenants: &Tenants, now_ms: i64) {
+        if tenants.len() == self.known.len() {
+            return;
+        }
+        for (tenant, instance) in tenants.all() {
+            if self.known.insert(tenant.clone()) {
+                let interval = interval_ms(&instance);
+                let next = next_after(now_ms, interval, phase(&tenant, interval));
+                self.due.push(Reverse((next, tenant.clone())));
+                self.instances.insert(tenant, instance);
+            }
+        }
+    }
+
+    fn next_due(&mut self, now_ms: i64) -> Option<Arc<Instance>> {
+        if self.due.peek()?.0.0 > now_ms {
+            return None;
+        }
+        let Reverse((_, tenant)) = self.due.pop()?;
+        let instance = Arc::clone(self.instances.get(&tenant)?);
+        let interval = interval_ms(&instance);
+        let next = next_after(now_ms, interval, phase(&tenant, interval));
+        self.due.push(Reverse((next, tenant)));
+        Some(instance)
+    }
+
+    fn pause(&self, now_ms: i64) -> Duration {
+        let next = self.due.peek().map_or(i64::MAX, |next| next.0.0);
+        let pause = u64::try_from(next.saturating_sub(now_ms)).unwrap_or(0);
+        Duration::from_millis(pause).min(LOOK_FOR_TENANTS)
+    }
+}
+
+fn interval_ms(instance: &Instance) -> i64 {
+    let interval = instance.config().registry.collection_interval;
+    i64::try_from(interval.as_millis()).map_or(i64::MAX, |interval| interval.max(1))
+}
+
+/// Where in its interval a tenant is collected, so that not all are at once.
+fn phase(tenant: &TenantId, interval_ms: i64) -> i64 {
+    (xxh3_64(tenant.as_str().as_bytes()) % interval_ms.unsigned_abs().max(1)) as i64
+}
+
+/// The first time after `now_ms` that is `phase` into an interval.
+fn next_after(now_ms: i64, interval_ms: i64, phase: i64) -> i64 {
+    let into = (now_ms - phase).rem_euclid(interval_ms);
+    now_ms.saturating_add(interval_ms - into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_time_keeps_the_phase() {
+        for (now_ms, want) in [(100, 105), (104, 105), (105, 120), (119, 120)] {
+            assert_eq!(next_after(now_ms, 15, 0), want);
+        }
+        assert_eq!(next_after(100, 15, 7), 112);
+        assert_eq!(next_after(112, 15, 7), 127);
+    }
+}

@@ -1,0 +1,134 @@
+//! The generator: takes pushes, collects, and ends without losing either.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifecycle::{Shutdown, TaskGroup};
+use model::{Clock, Push, PushError, PushOutcome, PushSpans, TenantId};
+use overrides::Overrides;
+use parking_lot::RwLock;
+use remote_write::RemoteWrite;
+
+use crate::collection;
+use crate::instance::Instance;
+use crate::metrics::GeneratorMetrics;
+use crate::tenants::Tenants;
+
+/// What a client is told to wait while the generator stops: as long as a
+/// restart takes.
+const RETRY_WHILE_STOPPING: Duration = Duration::from_secs(5);
+
+/// Turns spans into series; clones share everything.
+#[derive(Clone, Debug)]
+pub struct Generator(Arc<Inner>);
+
+/// What a generator needs.
+#[derive(Clone, Debug)]
+pub struct Dependencies {
+    /// The settings of tenants.
+    pub overrides: Overrides,
+    /// Where samples go; `None` if nothing but scrapes takes them.
+    pub remote_write: Option<RemoteWrite>,
+    /// Where to count.
+    pub metrics: GeneratorMetrics,
+    /// The time.
+    pub clock: Clock,
+    /// How many pushes of one tenant are applied at the same time: the number
+    /// of threads that push is right.
+    pub max_lanes: usize,
+}
+
+#[derive(Debug)]
+struct Inner {
+    dependencies: Dependencies,
+    tenants: Tenants,
+    /// Whether pushes are refused. A push holds it while it is applied, so
+    /// that the last collection comes after it.
+    stopped: RwLock<bool>,
+}
+
+impl Generator {
+    /// A generator without tenants; they start with their first push.
+    pub fn new(dependencies: Dependencies) -> Self {
+        Self(Arc::new(Inner {
+            dependencies,
+            tenants: Tenants::default(),
+            stopped: RwLock::new(false),
+        }))
+    }
+
+    /// Starts the thread that collects all tenants until shutdown.
+    pub fn start_collections(&self, tasks: &TaskGroup, shutdown: Shutdown) {
+        let generator = self.clone();
+        tasks.spawn_thread("collections", move || {
+            let inner = &generator.0;
+            collection::run(&inner.tenants, &inner.dependencies.clock, &shutdown);
+        });
+    }
+
+    /// Refuses pushes from now on, waits for those that are being applied, and
+    /// collects every tenant once more.
+    ///
+    /// Blocks for as long as a collection of all tenants takes.
+    pub fn stop(&self) {
+        *self.0.stopped.write() = true;
+        for (_, instance) in self.0.tenants.all() {
+            instance.collect();
+        }
+    }
+
+    pub(crate) fn instance(&self, tenant: &TenantId) -> Option<Arc<Instance>> {
+        self.0.tenants.get(tenant)
+    }
+
+    /// The tenants that have sent spans, by name.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        let all = self.0.tenants.all().into_iter();
+        all.map(|(tenant, _)| tenant).collect()
+    }
+
+    fn apply(&self, push: &Push) -> Result<PushOutcome, PushError> {
+        let stopped = self.0.stopped.read();
+        if *stopped {
+            return Err(PushError::Unavailable {
+                reason: "the generator is stopping".to_owned(),
+                retry_after: RETRY_WHILE_STOPPING,
+            });
+        }
+        let config = self.0.dependencies.overrides.for_tenant(&push.tenant);
+        let instance = self
+            .0
+            .tenants
+            .get_or_start(&push.tenant, || self.start(&push.tenant));
+        instance.update(&config);
+        instance.push(push)
+    }
+
+    fn start(&self, tenant: &TenantId) -> Instance {
+        let Dependencies {
+            overrides,
+            remote_write,
+            metrics,
+            clock,
+            max_lanes,
+        } = &self.0.dependencies;
+        let config = overrides.for_tenant(tenant);
+        let writer = remote_write
+            .as_ref()
+            .map(|remote_write| remote_write.writer(tenant, &config.remote_write_headers));
+        Instance::new(
+            tenant.clone(),
+            config,
+            clock.clone(),
+            metrics.for_tenant(tenant),
+            writer,
+            *max_lanes,
+        )
+    }
+}
+
+impl PushSpans for Generator {
+    async fn push(&self, push: Push) -> Result<PushOutcome, PushError> {
+        self.apply(&push)
+    }
+}

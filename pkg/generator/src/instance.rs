@@ -1,0 +1,282 @@
+//! One tenant's state inside one generator.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arc_swap::ArcSwap;
+use model::{Clock, Push, PushError, PushOutcome, SampleSink, TenantId};
+use overrides::TenantConfig;
+use parking_lot::Mutex;
+use registry::{Collection, Consumer, Limits, Registry, TableId};
+use remote_write::TenantWriter;
+
+use crate::collection::Discard;
+use crate::metrics::TenantMetrics;
+use crate::processors::Processors;
+use crate::processors::span_metrics::target_info::TargetInfo;
+use crate::reading::Reading;
+use crate::time_slack::TimeSlack;
+
+const MILLIS_PER_MINUTE: i64 = 60_000;
+/// A scrape so long ago no longer keeps exemplars for the next one.
+const SCRAPER_GONE_MS: i64 = 5 * MILLIS_PER_MINUTE;
+
+/// One tenant's state: its settings, processors and series.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    tenant: TenantId,
+    clock: Clock,
+    registry: Registry,
+    settings: ArcSwap<Settings>,
+    /// Held while settings change, and during a collection.
+    serial: Mutex<()>,
+    metrics: TenantMetrics,
+    writer: Option<TenantWriter>,
+    last_sample_ms: AtomicI64,
+    last_scrape_ms: AtomicI64,
+}
+
+/// The settings in force, compiled.
+#[derive(Debug)]
+struct Settings {
+    config: Arc<TenantConfig>,
+    processors: Processors,
+    span_metrics: Option<TableId>,
+    target_info: Option<TableId>,
+    external_labels: Vec<(String, String)>,
+}
+
+impl Instance {
+    /// Starts a tenant.
+    pub(crate) fn new(
+        tenant: TenantId,
+        config: Arc<TenantConfig>,
+        clock: Clock,
+        metrics: TenantMetrics,
+        writer: Option<TenantWriter>,
+        max_lanes: usize,
+    ) -> Self {
+        let registry = Registry::new(limits(&config), max_lanes);
+        let settings = Settings::new(&tenant, config, &registry, None);
+        metrics.processors(settings.processors.span_metrics.is_some());
+        Self {
+            tenant,
+            clock,
+            registry,
+            settings: ArcSwap::from_pointee(settings),
+            serial: Mutex::new(()),
+            metrics,
+            writer,
+            last_sample_ms: AtomicI64::new(0),
+            last_scrape_ms: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(crate) fn config(&self) -> Arc<TenantConfig> {
+        Arc::clone(&self.settings.load().config)
+    }
+
+    pub(crate) fn external_labels(&self) -> Vec<(String, String)> {
+        self.settings.load().external_labels.clone()
+    }
+
+    /// Takes changed settings into force for the spans that follow.
+    pub(crate) fn update(&self, config: &Arc<TenantConfig>) {
+        if Arc::ptr_eq(&self.settings.load().config, config) {
+            return;
+        }
+        let _serial = self.serial.lock();
+        let before = self.settings.load_full();
+        if Arc::ptr_eq(&before.config, config) {
+            return;
+        }
+        self.registry.set_limits(limits(config));
+        if let Some(writer) = &self.writer {
+            writer.set_headers(&config.remote_write_headers);
+        }
+        let next = Settings::new(
+            &self.tenant,
+            Arc::clone(config),
+            &self.registry,
+            Some(&before),
+        );
+        self.metrics
+            .processors(next.processors.span_metrics.is_some());
+        self.settings.store(Arc::new(next));
+        tracing::info!(tenant = %self.tenant, "settings changed");
+    }
+
+    /// Applies a push.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Malformed`]; then nothing was applied.
+    pub(crate) fn push(&self, push: &Push) -> Result<PushOutcome, PushError> {
+        let settings = self.settings.load();
+        let now = self.clock.unix_nanos();
+        let slack = TimeSlack::around(now, settings.config.ingestion_time_range_slack);
+        let mut reading =
+            Reading::of(&push.request, &settings.processors, slack).map_err(|error| {
+                PushError::Malformed {
+                    problem: error.to_string(),
+                }
+            })?;
+        if push.skip_metrics {
+            // Whatever a span is, it was not to be counted.
+            reading.ledger = crate::ledger::Ledger {
+                received: reading.ledger.received,
+                skipped: reading.ledger.received,
+                ..Default::default()
+            };
+        } else if let Some(table) = &settings.span_metrics {
+            let now_ms = (now / 1_000_000) as i64;
+            let targets = settings.target_info.as_ref();
+            reading.apply_span_metrics(&self.registry, table, targets, now_ms);
+        }
+        let ledger = reading.ledger;
+        self.metrics.pushed(push.request.len(), &ledger);
+        Ok(PushOutcome {
+            spans: ledger.received,
+            rejected_spans: ledger.rejected(),
+            message: ledger.message(),
+        })
+    }
+
+    /// Hands every series to remote write.
+    pub(crate) fn collect(&self) {
+        let _serial = self.serial.lock();
+        let settings = self.settings.load();
+        let config = &settings.config.registry;
+        match &self.writer {
+            Some(writer) if !config.disable_collection => {
+                let mut append =
+                    writer.append(&settings.external_labels, &config.trace_id_label_name);
+                self.collect_into(&settings, &mut append);
+                append.commit();
+            }
+            // Idle series end whoever listens.
+            _ => self.collect_into(&settings, &mut Discard),
+        }
+        self.metrics.collected(self.registry.stats());
+    }
+
+    fn collect_into(&self, settings: &Settings, sink: &mut impl SampleSink) {
+        // Samples of a series never share a timestamp, even if the clock stands.
+        let last_ms = self.last_sample_ms.load(Ordering::Relaxed);
+        let now_ms = self.clock.unix_millis().max(last_ms + 2);
+        let stale = settings.config.registry.stale_duration.as_millis();
+        let stale = i64::try_from(stale).unwrap_or(i64::MAX);
+        let scraped_ms = self.last_scrape_ms.load(Ordering::Relaxed);
+        let is_scraped = scraped_ms > now_ms.saturating_sub(SCRAPER_GONE_MS);
+        let consumers = match (self.writer.is_some(), is_scraped) {
+            (true, true) => &[Consumer::RemoteWrite, Consumer::Scrape][..],
+            (true, false) => &[Consumer::RemoteWrite],
+            (false, _) => &[Consumer::Scrape],
+        };
+        self.registry.collect(
+            Collection {
+                now_ms,
+                zero_ms: zero_ms(now_ms, last_ms),
+                idle_since_ms: now_ms.saturating_sub(stale),
+                consumers,
+            },
+            sink,
+        );
+        self.last_sample_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Notes a scrape, and returns its time.
+    pub(crate) fn scraped(&self) -> i64 {
+        let now_ms = self.clock.unix_millis();
+        self.last_scrape_ms.store(now_ms, Ordering::Relaxed);
+        now_ms
+    }
+}
+
+/// When the zero before the first value of a series is: at the end of the
+/// minute before, but after all that was sent, and before the value (D9).
+fn zero_ms(now_ms: i64, last_ms: i64) -> i64 {
+    let end_of_last_minute = now_ms - now_ms.rem_euclid(MILLIS_PER_MINUTE) - 1_000;
+    end_of_last_minute.max(last_ms + 1).min(now_ms - 1)
+}
+
+fn limits(config: &TenantConfig) -> Limits {
+    Limits {
+        max_active_series: config.registry.max_active_series,
+    }
+}
+
+impl Settings {
+    /// Compiles settings, and keeps the tables whose series stay as they are.
+    fn new(
+        tenant: &TenantId,
+        config: Arc<TenantConfig>,
+        registry: &Registry,
+        before: Option<&Self>,
+    ) -> Self {
+        let processors = Processors::new(&config);
+        let span_metrics = processors.span_metrics.as_ref();
+        let table = |schema, before: Option<&TableId>| match (schema, before) {
+            (Some(schema), Some(before)) if *before.schema() == schema => Some(before.clone()),
+            (schema, before) => {
+                if let Some(before) = before {
+                    registry.retire_table(before);
+                }
+                schema.map(|schema| registry.add_table(schema))
+            }
+        };
+        let span_table = table(
+            span_metrics.map(|processor| processor.schema()),
+            before.and_then(|before| before.span_metrics.as_ref()),
+        );
+        let target_table = table(
+            span_metrics
+                .and_then(|processor| processor.target_info())
+                .map(|_| TargetInfo::schema()),
+            before.and_then(|before| before.target_info.as_ref()),
+        );
+        Self {
+            span_metrics: span_table,
+            target_info: target_table,
+            external_labels: external_labels(tenant, &config),
+            processors,
+            config,
+        }
+    }
+}
+
+/// Labels that every series of the tenant gets unless it has them.
+fn external_labels(tenant: &TenantId, config: &TenantConfig) -> Vec<(String, String)> {
+    let registry = &config.registry;
+    let mut labels: Vec<_> = registry
+        .external_labels
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if !registry.inject_tenant_id_as.is_empty() {
+        labels.push((registry.inject_tenant_id_as.clone(), tenant.to_string()));
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_comes_between_the_last_sample_and_the_first_value() {
+        for (now_ms, last_ms, want) in [
+            (125_000, 0, 119_000),
+            (125_000, 118_000, 119_000),
+            (125_000, 119_000, 119_001),
+            (125_000, 124_999, 124_999),
+            (120_000, 0, 119_000),
+        ] {
+            assert_eq!(zero_ms(now_ms, last_ms), want, "{now_ms} {last_ms}");
+        }
+    }
+}

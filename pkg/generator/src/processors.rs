@@ -1,0 +1,28 @@
+//! What turns spans into updates of series.
+
+pub(crate) mod span_metrics;
+
+use overrides::TenantConfig;
+
+use self::span_metrics::SpanMetrics;
+use crate::attributes::WantedKeys;
+
+/// The processors of a tenant, compiled from its settings.
+#[derive(Debug)]
+pub(crate) struct Processors {
+    /// The attributes that any of them wants, collected in one walk.
+    pub(crate) wanted: WantedKeys,
+    /// Requests, errors and durations; `None` if switched off.
+    pub(crate) span_metrics: Option<SpanMetrics>,
+}
+
+impl Processors {
+    pub(crate) fn new(config: &TenantConfig) -> Self {
+        let mut wanted = WantedKeys::default();
+        let span_metrics = SpanMetrics::new(config, &mut wanted);
+        Self {
+            wanted,
+            span_metrics,
+        }
+    }
+}

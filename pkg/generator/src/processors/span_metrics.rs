@@ -1,0 +1,192 @@
+//! Requests, errors and durations by service, operation and dimensions.
+//!
+//! Source: tempo-2.10, sections 1.1 and 1.6, span-metrics rules.
+
+pub(crate) mod dimensions;
+pub(crate) mod multiplier;
+pub(crate) mod target_info;
+
+use model::LabelSetBuf;
+use otlp::{ResourceSpans, Span, WireError};
+use overrides::{Processor, TenantConfig};
+use registry::{InvalidLabels, KeyHasher, LaneKey, MAX_METRICS, Metric, MetricKind, Schema, Update};
+
+use self::dimensions::Dimensions;
+use self::multiplier::{Multiplier, Weight};
+use self::target_info::TargetInfo;
+use crate::attributes::{Values, WantedKeys};
+use crate::span_filter::SpanFilter;
+
+const NANOS_PER_SECOND: f64 = 1e9;
+
+/// The span-metrics processor of one tenant.
+#[derive(Debug)]
+pub(crate) struct SpanMetrics {
+    filter: SpanFilter,
+    multiplier: Multiplier,
+    dimensions: Dimensions,
+    target_info: Option<TargetInfo>,
+    metrics: Subprocessors,
+    buckets: Vec<f64>,
+    hasher: KeyHasher,
+}
+
+/// Which of the metrics are on; each is a subprocessor in Tempo's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Subprocessors {
+    count: bool,
+    latency: bool,
+    size: bool,
+}
+
+/// What the processor makes of one span.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome {
+    /// It counts.
+    Update(Update),
+    /// A filter policy refused it.
+    Filtered,
+}
+
+impl SpanMetrics {
+    /// Compiles the settings; `None` if the tenant does not have the processor.
+    pub(crate) fn new(config: &TenantConfig, wanted: &mut WantedKeys) -> Option<Self> {
+        let has = |processor| config.processors.contains(processor);
+        let all = has(Processor::SpanMetrics);
+        let metrics = Subprocessors {
+            count: all || has(Processor::SpanMetricsCount),
+            latency: all || has(Processor::SpanMetricsLatency),
+            size: all || has(Processor::SpanMetricsSize),
+        };
+        if !(metrics.count || metrics.latency || metrics.size) {
+            return None;
+        }
+        let settings = &config.span_metrics;
+        Some(Self {
+            filter: SpanFilter::new(&settings.filter_policies, wanted),
+            multiplier: Multiplier::new(settings, wanted),
+            dimensions: Dimensions::new(settings, &config.registry, wanted),
+            target_info: settings
+                .enable_target_info
+                .then(|| TargetInfo::new(settings, &config.registry)),
+            metrics,
+            buckets: settings.histogram_buckets.clone(),
+            hasher: KeyHasher::new(),
+        })
+    }
+
+    /// The metrics of a label set, in the order of an update's values.
+    pub(crate) fn schema(&self) -> Schema {
+        let metric = |is_on: bool, name: &str, help, kind| {
+            is_on.then(|| Metric {
+                name: name.to_owned(),
+                help,
+                kind,
+            })
+        };
+        let bounds = self.buckets.clone();
+        Schema::new(
+            [
+                metric(
+                    self.metrics.count,
+                    "traces_spanmetrics_calls_total",
+                    "Spans, each counted with its weight",
+                    MetricKind::Counter,
+                ),
+                metric(
+                    self.metrics.latency,
+                    "traces_spanmetrics_latency",
+                    "Duration of spans in seconds",
+                    MetricKind::ClassicHistogram { bounds },
+                ),
+                metric(
+                    self.metrics.size,
+                    "traces_spanmetrics_size_total",
+                    "Bytes of the encoded spans",
+                    MetricKind::Counter,
+                ),
+            ]
+            .into_iter()
+            .flatten(),
+        )
+    }
+
+    /// The target info of resources, if it is on.
+    pub(crate) fn target_info(&self) -> Option<&TargetInfo> {
+        self.target_info.as_ref()
+    }
+
+    /// The part of a lane key that all spans of a resource share.
+    pub(crate) fn resource_key(&self, values: Values<'_, '_>, scratch: &mut Vec<u8>) -> LaneKey {
+        scratch.clear();
+        self.dimensions.write_resource_key(values, scratch);
+        self.hasher.key(scratch)
+    }
+
+    /// What a span adds, to which label set.
+    #[inline]
+    pub(crate) fn process(
+        &self,
+        span: &Span<'_>,
+        values: Values<'_, '_>,
+        resource_key: LaneKey,
+        scratch: &mut Vec<u8>,
+        invalid_weights: &mut u64,
+    ) -> Outcome {
+        if !self.filter.admits(span, values) {
+            return Outcome::Filtered;
+        }
+        let weight = match self.multiplier.weight(span, values) {
+            Weight::Is(weight) => weight,
+            Weight::Invalid => {
+                *invalid_weights += 1;
+                1.0
+            }
+        };
+        scratch.clear();
+        scratch.extend_from_slice(&resource_key.to_bytes());
+        self.dimensions.write_span_key(span, values, scratch);
+        let nanos = span
+            .end_time_unix_nano
+            .saturating_sub(span.start_time_unix_nano);
+        let mut update = Update {
+            key: self.hasher.key(scratch),
+            weight,
+            values: [f64::NAN; MAX_METRICS],
+            trace_id: [0; 16],
+            timestamp_ms: (span.end_time_unix_nano / 1_000_000) as i64,
+        };
+        let mut places = update.values.iter_mut();
+        for (is_on, value) in [
+            (self.metrics.count, weight),
+            (self.metrics.latency, nanos as f64 / NANOS_PER_SECOND),
+            (self.metrics.size, span.message.len() as f64),
+        ] {
+            if is_on && let Some(place) = places.next() {
+                *place = value;
+            }
+        }
+        Outcome::Update(update)
+    }
+
+    /// The label set of a span.
+    pub(crate) fn labels(
+        &self,
+        span: &Span<'_>,
+        values: Values<'_, '_>,
+        labels: &mut LabelSetBuf,
+    ) -> Result<(), InvalidLabels> {
+        self.dimensions.write_labels(span, values, labels)
+    }
+
+    /// What a resource adds to the target info; `None` if it has none to show.
+    pub(crate) fn target_update(
+        &self,
+        resource_spans: ResourceSpans<'_>,
+    ) -> Result<Option<Update>, WireError> {
+        let Some(target_info) = &self.target_info else {
+            return Ok(None);
+        };
+        target_info.update(resource_spans, self.hasher)
+    }
+}

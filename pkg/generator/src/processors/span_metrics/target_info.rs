@@ -1,0 +1,142 @@
+//! `traces_target_info`: one series for each resource, with its attributes.
+//!
+//! Source: tempo-2.10, span-metrics rules 5, 7 and 8; differences D7.
+
+use model::LabelSetBuf;
+use otlp::{AnyValue, ResourceSpans, WireError};
+use overrides::{RegistryConfig, SpanMetricsConfig};
+use registry::{InvalidLabels, KeyHasher, MAX_METRICS, Metric, MetricKind, Schema, Update};
+
+use super::dimensions::{INTRINSIC_LABELS, LabelLimits, LabelWriter, key_text, label_name};
+
+/// What the labels of `job` and `instance` are made of.
+const IDENTITY: [&[u8]; 3] = [b"service.name", b"service.namespace", b"service.instance.id"];
+
+/// The target info of one tenant.
+#[derive(Clone, Debug)]
+pub(crate) struct TargetInfo {
+    excluded: Vec<Vec<u8>>,
+    limits: LabelLimits,
+}
+
+/// The parts of a resource that target info looks at.
+#[derive(Clone, Copy, Debug, Default)]
+struct Identity<'a> {
+    name: Option<AnyValue<'a>>,
+    namespace: Option<AnyValue<'a>>,
+    instance: Option<AnyValue<'a>>,
+}
+
+impl TargetInfo {
+    pub(super) fn new(settings: &SpanMetricsConfig, registry: &RegistryConfig) -> Self {
+        let excluded = settings.target_info_excluded_dimensions.iter();
+        Self {
+            excluded: excluded.map(|key| key.as_bytes().to_vec()).collect(),
+            limits: LabelLimits::new(registry),
+        }
+    }
+
+    /// The one metric.
+    pub(crate) fn schema() -> Schema {
+        Schema::new([Metric {
+            name: "traces_target_info".to_owned(),
+            help: "Resources that emitted spans, with their attributes",
+            kind: MetricKind::Gauge,
+        }])
+    }
+
+    /// Sets the target info of a resource; `None` if it has none to show: it
+    /// needs a job or an instance, and one attribute besides.
+    pub(super) fn update(
+        &self,
+        resource_spans: ResourceSpans<'_>,
+        hasher: KeyHasher,
+    ) -> Result<Option<Update>, WireError> {
+        let mut identity = Identity::default();
+        let mut others = 0;
+        for attribute in resource_spans.attributes() {
+            let attribute = attribute?;
+            identity.note(attribute.key, attribute.value);
+            others += usize::from(self.shows(attribute.key));
+            // Observed: a resource that brings a metric name shows nothing.
+            if attribute.key == b"__name__" {
+                return Ok(None);
+            }
+        }
+        if others == 0 || !identity.is_known() {
+            return Ok(None);
+        }
+        let mut resources = resource_spans.resources();
+        let key = match (resources.next(), resources.next()) {
+            (Some(Ok(only)), None) => hasher.key(only),
+            _ => hasher.key(resource_spans.as_bytes()),
+        };
+        let mut values = [f64::NAN; MAX_METRICS];
+        if let Some(value) = values.first_mut() {
+            *value = 1.0;
+        }
+        Ok(Some(Update {
+            key,
+            weight: 1.0,
+            values,
+            trace_id: [0; 16],
+            timestamp_ms: 0,
+        }))
+    }
+
+    /// The labels of a resource that [`TargetInfo::update`] took.
+    pub(crate) fn labels(
+        &self,
+        resource_spans: ResourceSpans<'_>,
+        labels: &mut LabelSetBuf,
+    ) -> Result<(), InvalidLabels> {
+        let mut reserved = INTRINSIC_LABELS.to_vec();
+        reserved.extend(["job", "instance"]);
+        let mut identity = Identity::default();
+        let mut writer = LabelWriter::new(labels, self.limits);
+        for attribute in resource_spans.attributes().map_while(Result::ok) {
+            identity.note(attribute.key, attribute.value);
+            if self.shows(attribute.key) {
+                let name = label_name(&key_text(attribute.key), &reserved, self.limits);
+                writer.value(&name, Some(attribute.value))?;
+            }
+        }
+        writer.job(identity.namespace, identity.name)?;
+        writer.value("instance", identity.instance)
+    }
+
+    /// Whether an attribute becomes a label of its own.
+    fn shows(&self, key: &[u8]) -> bool {
+        let is_digit = key.first().is_some_and(u8::is_ascii_digit);
+        !key.is_empty()
+            && !is_digit
+            && !IDENTITY.contains(&key)
+            && !self.excluded.iter().any(|excluded| excluded == key)
+    }
+}
+
+impl<'a> Identity<'a> {
+    /// Keeps the first value of each key.
+    fn note(&mut self, key: &[u8], value: AnyValue<'a>) {
+        let [name, namespace, instance] = IDENTITY;
+        let place = match key {
+            _ if key == name => &mut self.name,
+            _ if key == namespace => &mut self.namespace,
+            _ if key == instance => &mut self.instance,
+            _ => return,
+        };
+        place.get_or_insert(value);
+    }
+
+    fn is_known(self) -> bool {
+        let is_set = |value: Option<AnyValue<'_>>| {
+            value.is_some_and(|value| {
+                !matches!(
+                    value,
+                    AnyValue::Empty | AnyValue::String(b"") | AnyValue::Bytes(_)
+                )
+            })
+        };
+        is_set(self.name) || is_set(self.instance)
+    }
+}

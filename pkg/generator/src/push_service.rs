@@ -1,0 +1,121 @@
+//! `tempopb.MetricsGenerator/PushSpans`: spans from distributors, and from
+//! clients that push as Tempo's distributors do.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use model::{Push, PushError, PushSpans};
+use otlp::Request as OtlpRequest;
+use server::Tenancy;
+use server::grpc::{BytesCodec, SizeLimitLayer};
+use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+use crate::Generator;
+
+/// Metadata with which a client asks for no metrics; its value does not matter.
+const NO_METRICS: &str = "no-generate-metrics";
+const PUSH_SPANS: &str = "/tempopb.MetricsGenerator/PushSpans";
+
+impl Generator {
+    /// The gRPC service, as routes for the internal listener.
+    pub fn push_routes(&self, tenancy: Tenancy, max_message_bytes: usize) -> axum::Router {
+        let service = PushService {
+            generator: self.clone(),
+            tenancy,
+        };
+        let service = SizeLimitLayer { max_message_bytes }.layer(service);
+        axum::Router::new().route_service(PUSH_SPANS, service)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct PushService {
+    generator: Generator,
+    tenancy: Tenancy,
+}
+
+impl NamedService for PushService {
+    const NAME: &'static str = "tempopb.MetricsGenerator";
+}
+
+type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+impl<B> Service<Request<B>> for PushService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    type Response = Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = Answer<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            let unary = Unary {
+                headers: request.headers().clone(),
+                service,
+            };
+            let mut grpc = Grpc::new(BytesCodec).max_decoding_message_size(usize::MAX);
+            Ok(grpc.unary(unary, request).await)
+        })
+    }
+}
+
+struct Unary {
+    headers: HeaderMap,
+    service: PushService,
+}
+
+impl UnaryService<Bytes> for Unary {
+    type Response = Bytes;
+    type Future = Answer<Result<tonic::Response<Bytes>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let service = self.service.clone();
+        let tenant = service.tenancy.tenant(&self.headers);
+        let no_metrics = self.headers.contains_key(NO_METRICS);
+        Box::pin(async move {
+            let tenant = tenant.map_err(|error| error.grpc_status())?;
+            let request = request.into_inner();
+            let skip_metrics = no_metrics || skips_metrics(&request)?;
+            let push = Push {
+                tenant,
+                request,
+                skip_metrics,
+            };
+            let outcome = service.generator.push(push).await.map_err(status)?;
+            if outcome.rejected_spans > 0 {
+                tracing::debug!(spans = outcome.rejected_spans, reason = outcome.message, "refused spans");
+            }
+            // PushResponse has no fields.
+            Ok(tonic::Response::new(Bytes::new()))
+        })
+    }
+}
+
+fn skips_metrics(request: &[u8]) -> Result<bool, Status> {
+    OtlpRequest::new(request)
+        .skip_metrics_generation()
+        .map_err(|error| Status::invalid_argument(format!("request is not a PushSpansRequest: {error}")))
+}
+
+fn status(error: PushError) -> Status {
+    match &error {
+        PushError::Malformed { .. } => Status::new(Code::InvalidArgument, error.to_string()),
+        PushError::Unavailable { retry_after, .. } => {
+            server::status::retry_info(Status::unavailable(error.to_string()), *retry_after)
+        }
+    }
+}
+

@@ -1,0 +1,157 @@
+//! Generated series for a scraper, one tenant a scrape.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use lifecycle::TaskGroup;
+use model::TenantId;
+use serde::Deserialize;
+use serde_json::json;
+use server::Tenancy;
+use tokio::sync::mpsc;
+
+use crate::Generator;
+use crate::exposition::{Exposition, Format};
+use crate::instance::Instance;
+
+/// Bytes that are sent at a time.
+const CHUNK: usize = 64 * 1024;
+/// Chunks that wait for a slow scraper; the walk waits behind them, not pushes.
+const CHUNKS: usize = 4;
+/// Where a tenant's series are scraped.
+const METRICS_PATH: &str = "/metrics/generated";
+
+#[derive(Clone, Debug)]
+struct Scrape {
+    generator: Generator,
+    tenancy: Tenancy,
+    tasks: TaskGroup,
+    address: SocketAddr,
+}
+
+/// The query of a scrape.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Parameters {
+    tenant: Option<String>,
+}
+
+impl Generator {
+    /// `GET /metrics/generated` and `/metrics/generated/targets`, as routes for
+    /// the listener at `address`.
+    pub fn scrape_routes(
+        &self,
+        tenancy: Tenancy,
+        tasks: &TaskGroup,
+        address: SocketAddr,
+    ) -> axum::Router {
+        axum::Router::new()
+            .route(METRICS_PATH, get(metrics))
+            .route("/metrics/generated/targets", get(targets))
+            .with_state(Scrape {
+                generator: self.clone(),
+                tenancy,
+                tasks: tasks.clone(),
+                address,
+            })
+    }
+}
+
+async fn metrics(
+    State(scrape): State<Scrape>,
+    Query(parameters): Query<Parameters>,
+    headers: HeaderMap,
+) -> Response {
+    let tenant = match scrape.tenant(&parameters, &headers) {
+        Ok(tenant) => tenant,
+        Err(refusal) => return refusal,
+    };
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::negotiate(accept.unwrap_or_default());
+    let content_type = [(CONTENT_TYPE, HeaderValue::from_static(format.content_type()))];
+    let Some(instance) = scrape.generator.instance(&tenant) else {
+        // A tenant without spans yet is scraped as one without series.
+        let mut nothing = Exposition::new(format, Vec::new(), String::new());
+        nothing.end();
+        return (content_type, nothing.text).into_response();
+    };
+    let (chunks, mut receiver) = mpsc::channel(CHUNKS);
+    scrape.tasks.spawn_thread("scrape", move || {
+        write(&instance, format, &chunks);
+    });
+    let body = futures_util::stream::poll_fn(move |context| match receiver.poll_recv(context) {
+        Poll::Ready(chunk) => Poll::Ready(chunk.map(Ok::<Bytes, io::Error>)),
+        Poll::Pending => Poll::Pending,
+    });
+    (content_type, Body::from_stream(body)).into_response()
+}
+
+impl Scrape {
+    /// The tenant of the header, or of `?tenant=`; both must agree.
+    fn tenant(&self, parameters: &Parameters, headers: &HeaderMap) -> Result<TenantId, Response> {
+        let refuse = |problem: String| (StatusCode::UNAUTHORIZED, problem + "\n").into_response();
+        let Some(named) = parameters.tenant.as_deref() else {
+            let tenant = self.tenancy.tenant(headers);
+            return tenant.map_err(|error| refuse(format!("{error}, or ask with ?tenant=")));
+        };
+        if !self.tenancy.multitenancy_enabled {
+            return Ok(TenantId::single());
+        }
+        let named = TenantId::parse(named).map_err(|error| refuse(format!("?tenant=: {error}")))?;
+        let has_header = headers.contains_key(server::tenancy::TENANT_HEADER);
+        if has_header && self.tenancy.tenant(headers).ok().as_ref() != Some(&named) {
+            return Err(refuse("X-Scope-OrgID and ?tenant= disagree".to_owned()));
+        }
+        Ok(named)
+    }
+}
+
+/// Writes all series of a tenant, chunk by chunk, until the scraper has gone.
+fn write(instance: &Arc<Instance>, format: Format, chunks: &mpsc::Sender<Bytes>) {
+    let now_ms = instance.scraped();
+    let trace_id_label = instance.config().registry.trace_id_label_name.clone();
+    let mut exposition = Exposition::new(format, instance.external_labels(), trace_id_label);
+    let registry = instance.registry();
+    let send = |text: &mut String| {
+        let chunk = Bytes::from(std::mem::take(text));
+        chunks.blocking_send(chunk).is_ok()
+    };
+    for family in registry.families(now_ms) {
+        exposition.family(&family);
+        let mut is_open = true;
+        registry.walk(&family, now_ms, &mut exposition, |exposition| {
+            is_open = exposition.text.len() < CHUNK || send(&mut exposition.text);
+            is_open
+        });
+        if !is_open {
+            return;
+        }
+    }
+    exposition.end();
+    send(&mut exposition.text);
+}
+
+/// All tenants, in the form of Prometheus' `http_sd_configs`.
+async fn targets(State(scrape): State<Scrape>, headers: HeaderMap) -> Json<serde_json::Value> {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let address = host.map_or_else(|| scrape.address.to_string(), str::to_owned);
+    let tenants = scrape.generator.tenants().into_iter().map(|tenant| {
+        json!({
+            "targets": [address],
+            "labels": {
+                "__metrics_path__": METRICS_PATH,
+                "__param_tenant": tenant.as_str(),
+                "tenant": tenant.as_str(),
+            },
+        })
+    });
+    Json(tenants.collect())
+}
