@@ -57,7 +57,7 @@ impl Instance {
         max_lanes: usize,
     ) -> Self {
         let registry = Registry::new(limits(&config), max_lanes);
-        let settings = Settings::new(&tenant, config, &registry, None);
+        let settings = Settings::new(&tenant, config, &registry, None, 0);
         metrics.processors(settings.processors.span_metrics.is_some());
         Self {
             tenant,
@@ -103,6 +103,7 @@ impl Instance {
             Arc::clone(config),
             &self.registry,
             Some(&before),
+            self.clock.unix_millis(),
         );
         self.metrics
             .processors(next.processors.span_metrics.is_some());
@@ -217,16 +218,17 @@ impl Settings {
         config: Arc<TenantConfig>,
         registry: &Registry,
         before: Option<&Self>,
+        now_ms: i64,
     ) -> Self {
         let processors = Processors::new(&config);
         let span_metrics = processors.span_metrics.as_ref();
         let table = |schema, before: Option<&TableId>| match (schema, before) {
             (Some(schema), Some(before)) if *before.schema() == schema => Some(before.clone()),
-            (schema, before) => {
-                if let Some(before) = before {
-                    registry.retire_table(before);
-                }
-                schema.map(|schema| registry.add_table(schema))
+            (Some(schema), Some(before)) => Some(registry.replace_table(before, schema, now_ms)),
+            (Some(schema), None) => Some(registry.add_table(schema)),
+            (None, before) => {
+                before.inspect(|before| registry.retire_table(before));
+                None
             }
         };
         let span_table = table(

@@ -72,7 +72,7 @@ async fn metrics(
 ) -> Response {
     let tenant = match scrape.tenant(&parameters, &headers) {
         Ok(tenant) => tenant,
-        Err(refusal) => return refusal,
+        Err(problem) => return (StatusCode::UNAUTHORIZED, problem + "\n").into_response(),
     };
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::negotiate(accept.unwrap_or_default());
@@ -96,19 +96,18 @@ async fn metrics(
 
 impl Scrape {
     /// The tenant of the header, or of `?tenant=`; both must agree.
-    fn tenant(&self, parameters: &Parameters, headers: &HeaderMap) -> Result<TenantId, Response> {
-        let refuse = |problem: String| (StatusCode::UNAUTHORIZED, problem + "\n").into_response();
+    fn tenant(&self, parameters: &Parameters, headers: &HeaderMap) -> Result<TenantId, String> {
         let Some(named) = parameters.tenant.as_deref() else {
             let tenant = self.tenancy.tenant(headers);
-            return tenant.map_err(|error| refuse(format!("{error}, or ask with ?tenant=")));
+            return tenant.map_err(|error| format!("{error}, or ask with ?tenant="));
         };
         if !self.tenancy.multitenancy_enabled {
             return Ok(TenantId::single());
         }
-        let named = TenantId::parse(named).map_err(|error| refuse(format!("?tenant=: {error}")))?;
+        let named = TenantId::parse(named).map_err(|error| format!("?tenant=: {error}"))?;
         let has_header = headers.contains_key(server::tenancy::TENANT_HEADER);
         if has_header && self.tenancy.tenant(headers).ok().as_ref() != Some(&named) {
-            return Err(refuse("X-Scope-OrgID and ?tenant= disagree".to_owned()));
+            return Err("X-Scope-OrgID and ?tenant= disagree".to_owned());
         }
         Ok(named)
     }

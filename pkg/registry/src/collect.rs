@@ -6,7 +6,7 @@ use model::{Point, SampleSink, Series};
 use parking_lot::MutexGuard;
 
 use crate::lane::LaneTable;
-use crate::schema::{Column, MetricKind};
+use crate::schema::{Column, MetricKind, Schema};
 use crate::state::{Registry, State};
 use crate::table::{SlotState, Table};
 
@@ -169,6 +169,9 @@ impl State {
         sink: &mut impl SampleSink,
         stats: &mut CollectStats,
     ) {
+        // What came to a replaced table after it had been replaced.
+        self.carry_over(index, number, collection.now_ms);
+        let successor = self.successor(index);
         let Some(table) = self.tables.get_mut(index) else {
             return;
         };
@@ -190,7 +193,6 @@ impl State {
             points: Points {
                 now_ms: collection.now_ms,
                 zero_ms: slot.is_new.then_some(collection.zero_ms),
-                ends,
             },
             consumer: Consumer::RemoteWrite,
             exemplars: slot.exemplars,
@@ -198,7 +200,7 @@ impl State {
         };
         if ends {
             if !slot.is_new {
-                schema.columns().iter().for_each(|column| writer.column(table, number, column));
+                writer.end(&schema, successor.as_deref());
             }
             table.end(number, &mut self.limiter);
             stats.ended += schema.series();
@@ -212,6 +214,12 @@ impl State {
         if let Some(place) = table.slot_mut(number) {
             *place = slot;
         }
+    }
+
+    /// The schema that goes on where a replaced table ends.
+    fn successor(&self, index: usize) -> Option<Arc<Schema>> {
+        let successor = self.tables.get(index)?.successor?;
+        Some(Arc::clone(&self.tables.get(successor)?.schema))
     }
 
     fn scrape_slot(
@@ -241,7 +249,6 @@ impl State {
             points: Points {
                 now_ms,
                 zero_ms: None,
-                ends: false,
             },
             consumer: Consumer::Scrape,
             exemplars: slot.exemplars,
@@ -251,12 +258,11 @@ impl State {
     }
 }
 
-/// When a slot's samples are, and whether they end it.
+/// When a slot's samples are.
 #[derive(Clone, Copy, Debug)]
 struct Points {
     now_ms: i64,
     zero_ms: Option<i64>,
-    ends: bool,
 }
 
 /// Writes the series of one slot.
@@ -268,18 +274,48 @@ struct Writer<'a, S> {
 }
 
 impl<S: SampleSink> Writer<'_, S> {
+    /// Ends the series of a slot, but for those that another table goes on with.
+    fn end(&mut self, schema: &Schema, successor: Option<&Schema>) {
+        let stale = [Point::stale(self.points.now_ms)];
+        for column in schema.columns() {
+            let next = successor.and_then(|next| {
+                let mut columns = next.columns().iter();
+                columns.find(|next| next.metric.name == column.metric.name)
+            });
+            for le in &column.le {
+                if next.is_none_or(|next| !next.le.contains(le)) {
+                    let series = Series {
+                        name: &column.bucket_name,
+                        le: Some(le),
+                    };
+                    self.sink.series(series, &stale, None);
+                }
+            }
+            if next.is_some() {
+                continue;
+            }
+            let names: &[&str] = match &column.metric.kind {
+                MetricKind::Counter | MetricKind::Gauge => &[&column.metric.name],
+                MetricKind::ClassicHistogram { .. } => &[&column.sum_name, &column.count_name],
+            };
+            for name in names {
+                self.sink.series(Series { name, le: None }, &stale, None);
+            }
+        }
+    }
+
     fn column(&mut self, table: &mut Table, number: u32, column: &Column) {
         let cells = column.cells.clone();
         match &column.metric.kind {
             MetricKind::Counter => {
                 let value = table.row(number).get(cells.start).copied().unwrap_or(0.0);
-                self.cumulative(&column.metric.name, None, value);
+                self.cumulative(&column.metric.name, value);
             }
             MetricKind::Gauge => {
                 let value = table.row(number).get(cells.start).copied().unwrap_or(0.0);
                 // A gauge has no zero before its first value.
                 let zero_ms = self.points.zero_ms.take();
-                self.cumulative(&column.metric.name, None, value);
+                self.cumulative(&column.metric.name, value);
                 self.points.zero_ms = zero_ms;
             }
             MetricKind::ClassicHistogram { .. } => {
@@ -287,12 +323,8 @@ impl<S: SampleSink> Writer<'_, S> {
                 for (offset, le) in column.le.iter().enumerate() {
                     let cell = cells.start + offset;
                     count += table.row(number).get(cell).copied().unwrap_or(0.0);
-                    let exemplar = if self.points.ends {
-                        None
-                    } else {
-                        let bit = self.consumer.bit();
-                        table.exemplars.take(self.exemplars, cell as u16, bit)
-                    };
+                    let bit = self.consumer.bit();
+                    let exemplar = table.exemplars.take(self.exemplars, cell as u16, bit);
                     let series = Series {
                         name: &column.bucket_name,
                         le: Some(le),
@@ -303,16 +335,16 @@ impl<S: SampleSink> Writer<'_, S> {
                 }
                 let sum = table.row(number).get(cells.end.saturating_sub(1));
                 let sum = sum.copied().unwrap_or(0.0);
-                self.cumulative(&column.sum_name, None, sum);
-                self.cumulative(&column.count_name, None, count);
+                self.cumulative(&column.sum_name, sum);
+                self.cumulative(&column.count_name, count);
             }
         }
     }
 
-    fn cumulative(&mut self, name: &str, le: Option<&str>, value: f64) {
+    fn cumulative(&mut self, name: &str, value: f64) {
         let (points, len) = self.points(value);
         let points = points.get(..len).unwrap_or_default();
-        self.sink.series(Series { name, le }, points, None);
+        self.sink.series(Series { name, le: None }, points, None);
     }
 
     fn points(&self, value: f64) -> ([Point; 2], usize) {
@@ -320,9 +352,6 @@ impl<S: SampleSink> Writer<'_, S> {
             timestamp_ms,
             value,
         };
-        if self.points.ends {
-            return ([Point::stale(self.points.now_ms); 2], 1);
-        }
         let now = at(self.points.now_ms, value);
         match self.points.zero_ms {
             Some(zero_ms) => ([at(zero_ms, 0.0), now], 2),

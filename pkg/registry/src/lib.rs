@@ -15,6 +15,7 @@ mod lane;
 mod lanes;
 mod limiter;
 mod merge;
+mod replace;
 mod schema;
 mod state;
 mod table;

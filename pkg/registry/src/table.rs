@@ -56,6 +56,10 @@ pub(crate) struct Table {
     pub(crate) schema: Arc<Schema>,
     /// Ends all its series at the next collection; no update comes any more.
     pub(crate) retired: bool,
+    /// The table that goes on counting what this one had, if it is retired.
+    pub(crate) successor: Option<usize>,
+    /// Whether its series count against the limit.
+    pub(crate) is_counted: bool,
     index: HashTable<u32>,
     slots: Vec<Slot>,
     rows: Vec<Vec<f64>>,
@@ -71,6 +75,8 @@ impl Table {
         Self {
             schema,
             retired: false,
+            successor: None,
+            is_counted: true,
             index: HashTable::new(),
             slots: Vec::new(),
             rows: Vec::new(),
@@ -93,6 +99,14 @@ impl Table {
 
     pub(crate) fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot> {
         self.slots.get_mut(slot as usize)
+    }
+
+    /// Whether a slot's series count against the limit.
+    pub(crate) fn counts(&self, slot: u32) -> bool {
+        let has_place = self.slot(slot).is_some_and(|slot| {
+            matches!(slot.state, SlotState::Admitted | SlotState::Active)
+        });
+        self.is_counted && has_place && self.overflow != Some(slot)
     }
 
     pub(crate) fn is_ended(&self, slot: u32) -> bool {
@@ -270,7 +284,7 @@ impl Table {
 
     /// Ends a slot: it no longer counts against the limit.
     pub(crate) fn end(&mut self, number: u32, limiter: &mut Limiter) {
-        let is_overflow = self.overflow == Some(number);
+        let counts = self.counts(number);
         let series = self.schema.series();
         let Some(slot) = self.slots.get_mut(number as usize) else {
             return;
@@ -278,7 +292,7 @@ impl Table {
         slot.state = SlotState::Ended;
         self.exemplars.release_taken(&mut slot.exemplars, 0);
         self.ended.push(number);
-        if !is_overflow {
+        if counts {
             limiter.release(series);
         }
     }
@@ -306,9 +320,21 @@ impl Table {
             }
             self.free.push(number);
         }
-        if self.labels.wants_compaction() {
+        if self.retired && self.index.is_empty() {
+            self.shrink();
+        } else if self.labels.wants_compaction() {
             self.compact_labels();
         }
+    }
+
+    /// Gives the memory of a retired table without label sets back.
+    fn shrink(&mut self) {
+        *self = Self {
+            retired: true,
+            successor: self.successor,
+            is_counted: self.is_counted,
+            ..Self::new(Arc::clone(&self.schema))
+        };
     }
 
     fn compact_labels(&mut self) {

@@ -160,23 +160,17 @@ fn weight_counts_in_the_histogram_and_values_as_they_are() {
 fn first_value_comes_after_a_zero_and_later_ones_alone() {
     let (registry, table) = registry(0);
     push(&registry, &table, 90_000, &[("a", "a", 0.1)]);
-    let point = |timestamp_ms, value| Point {
-        timestamp_ms,
-        value,
-    };
+    let first = collect(&registry, 100_000);
     for id in ["calls_total{v=a}", "latency_sum{v=a}"] {
-        let first = collect_again(&registry, &table, id);
-        assert_eq!(first.0[0], point(99_000, 0.0), "{id}");
-        assert_eq!((first.0.len(), first.1.len()), (2, 1), "{id}");
+        let zero = Point {
+            timestamp_ms: 99_000,
+            value: 0.0,
+        };
+        assert_eq!(first.series[id].len(), 2, "{id}");
+        assert_eq!(first.series[id][0], zero, "{id}");
     }
-
-    fn collect_again(_: &Registry, _: &TableId, id: &str) -> (Vec<Point>, Vec<Point>) {
-        let (registry, table) = self::registry(0);
-        push(&registry, &table, 90_000, &[("a", "a", 0.1)]);
-        let first = collect(&registry, 100_000).series[id].clone();
-        let second = collect(&registry, 115_000).series[id].clone();
-        (first, second)
-    }
+    let second = collect(&registry, 115_000);
+    assert_eq!(second.series["calls_total{v=a}"].len(), 1);
 }
 
 #[test]
@@ -316,6 +310,40 @@ fn retired_table_ends_and_another_may_have_its_names() {
     assert!(written.series["calls_total{v=a}"][0].is_stale());
     assert_eq!(written.last("calls_total{v=b}"), Some(1.0));
     assert_eq!(registry.stats().active_series, 7);
+}
+
+/// D2: what stays the same goes on; of what changes, the rest ends.
+#[test]
+fn replaced_table_goes_on_counting_what_stays_the_same() {
+    let (registry, table) = registry(14);
+    push(&registry, &table, 1, &[("a", "a", 0.1), ("b", "b", 0.1)]);
+    collect(&registry, 2);
+    let bounds = vec![0.5, 2.0];
+    let changed = Schema::new([
+        Metric {
+            name: "calls_total".to_owned(),
+            help: "help",
+            kind: MetricKind::Counter,
+        },
+        Metric {
+            name: "latency".to_owned(),
+            help: "help",
+            kind: MetricKind::ClassicHistogram { bounds },
+        },
+    ]);
+    let next = registry.replace_table(&table, changed, 3);
+    push(&registry, &table, 3, &[("a", "a", 0.1)]); // Was under way.
+    push(&registry, &next, 4, &[("a", "a", 0.7)]);
+    let written = collect(&registry, 5);
+    assert_eq!(written.last("calls_total{v=a}"), Some(4.0 - 1.0));
+    assert_eq!(written.series["calls_total{v=a}"].len(), 1); // No zero again.
+    assert_eq!(written.last("calls_total{v=b}"), Some(1.0));
+    assert!(written.series["size_total{v=a}"][0].is_stale());
+    assert!(written.series["latency_bucket{v=a,le=1}"][0].is_stale());
+    assert_eq!(written.last("latency_bucket{v=a,le=0.5}"), Some(0.0));
+    assert_eq!(written.last("latency_bucket{v=a,le=2}"), Some(1.0));
+    assert_eq!(registry.stats().active_series, 12);
+    assert_eq!(collect(&registry, 6).series.len(), 12);
 }
 
 #[test]

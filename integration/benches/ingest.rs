@@ -1,0 +1,232 @@
+//! Instructions of each step of a span's way, counted by callgrind.
+//!
+//! A batch is the 314 spans of a usual request. Divide by that for one span;
+//! the walks over whole registries say how many series they walk.
+
+#![allow(missing_docs, reason = "the macros make items that cannot have any")]
+
+use std::hint::black_box;
+
+use gungraun::prelude::*;
+use model::{Clock, Exemplar, LabelSet, LabelSetBuf, Point, SampleSink, Series};
+use otlp::Span;
+use prost::Message;
+use proto::otlp::common::{AnyValue, KeyValue, any_value::Value};
+use registry::{
+    Collection, Consumer, KeyHasher, LaneKey, Limits, MAX_METRICS, Metric, MetricKind, Registry,
+    Schema, TableId, Update,
+};
+use remote_write::{Append, EndpointConfig, RemoteWrite, RemoteWriteConfig, RemoteWriteMetrics};
+
+const BATCH: usize = 314;
+/// Series of one label set: calls, size, and a histogram of 14 buckets.
+const SERIES: usize = 19;
+
+fn spans() -> Vec<Vec<u8>> {
+    let attribute = |index: usize| KeyValue {
+        key: format!("attribute.number.{index}"),
+        value: Some(AnyValue {
+            value: Some(Value::StringValue(format!("value of attribute {index}"))),
+        }),
+        ..KeyValue::default()
+    };
+    let span = |index: usize| proto::otlp::trace::Span {
+        trace_id: vec![index as u8 + 1; 16],
+        span_id: vec![index as u8 + 1; 8],
+        parent_span_id: vec![1; 8],
+        name: format!("GET /api/v1/resource/{index}"),
+        kind: 2,
+        start_time_unix_nano: 1_700_000_000_000_000_000,
+        end_time_unix_nano: 1_700_000_000_010_000_000,
+        attributes: (0..13).map(attribute).collect(),
+        ..Default::default()
+    };
+    (0..BATCH).map(|index| span(index).encode_to_vec()).collect()
+}
+
+#[library_benchmark]
+#[bench::spans_314(spans())]
+fn scan(spans: Vec<Vec<u8>>) -> u64 {
+    let mut sum = 0;
+    for span in &spans {
+        let read = Span::parse_with(span, |attribute| {
+            sum += otlp::KeyValue::split(attribute).map_or(0, |(key, _)| key.len() as u64);
+            Ok(())
+        });
+        sum += read.map_or(0, |span| span.end_time_unix_nano);
+    }
+    sum
+}
+
+#[library_benchmark]
+#[bench::keys_314_of_98_bytes(vec![7; 98])]
+fn fingerprint(mut values: Vec<u8>) -> LaneKey {
+    let hasher = KeyHasher::new();
+    let mut key = hasher.key(&values);
+    for _ in 0..BATCH {
+        values[..16].copy_from_slice(&key.to_bytes());
+        key = hasher.key(black_box(&values));
+    }
+    key
+}
+
+struct Filled {
+    registry: Registry,
+    table: TableId,
+    batch: Vec<Update>,
+}
+
+fn update(label_set: usize) -> Update {
+    let mut values = [f64::NAN; MAX_METRICS];
+    values[..3].copy_from_slice(&[1.0, 0.01, 630.0]);
+    Update {
+        key: KeyHasher::new().key(&label_set.to_le_bytes()),
+        weight: 1.0,
+        values,
+        trace_id: [1; 16],
+        timestamp_ms: 1,
+    }
+}
+
+fn apply(filled: &Filled, label_sets: &[usize], updates: &[Update]) {
+    filled.registry.apply(&filled.table, updates, 1, |index, labels: &mut LabelSetBuf| {
+        labels.push("service", "checkout-service");
+        labels.push("span_name", &format!("POST /api/v1/orders/{}", label_sets[index]));
+        labels.push("span_kind", "SPAN_KIND_SERVER");
+        labels.push("status_code", "STATUS_CODE_UNSET");
+        Ok(())
+    });
+}
+
+/// A registry whose lane knows all label sets, and a batch of random ones.
+fn filled(series: usize) -> Filled {
+    let metric = |name: &str, kind| Metric {
+        name: name.to_owned(),
+        help: "",
+        kind,
+    };
+    let bounds = (0..14).map(|power| 0.002 * f64::from(1 << power)).collect();
+    let registry = Registry::new(Limits::default(), 1);
+    let table = registry.add_table(Schema::new([
+        metric("traces_spanmetrics_calls_total", MetricKind::Counter),
+        metric("traces_spanmetrics_latency", MetricKind::ClassicHistogram { bounds }),
+        metric("traces_spanmetrics_size_total", MetricKind::Counter),
+    ]));
+    let label_sets = series / SERIES;
+    // A fixed walk that visits them in no order.
+    let batch = (0..BATCH).map(|index| update(index * 7_919 % label_sets));
+    let filled = Filled {
+        registry,
+        table,
+        batch: batch.collect(),
+    };
+    let all: Vec<usize> = (0..label_sets).collect();
+    for some in all.chunks(BATCH) {
+        let updates: Vec<Update> = some.iter().map(|label_set| update(*label_set)).collect();
+        apply(&filled, some, &updates);
+    }
+    filled
+}
+
+fn merged(series: usize) -> Filled {
+    let filled = filled(series);
+    filled.registry.families(1);
+    filled
+}
+
+#[library_benchmark]
+#[bench::series_1k(merged(1_000))]
+#[bench::series_100k(merged(100_000))]
+#[bench::series_1m(merged(1_000_000))]
+fn lane_update(filled: Filled) -> Filled {
+    apply(&filled, &[], &filled.batch);
+    filled
+}
+
+#[library_benchmark]
+#[bench::series_100k(filled(100_000))]
+#[bench::series_1m(filled(1_000_000))]
+fn merge(filled: Filled) -> Filled {
+    black_box(filled.registry.families(1));
+    filled
+}
+
+/// Takes samples and does nothing with them.
+struct Nothing;
+
+impl SampleSink for Nothing {
+    fn label_set(&mut self, labels: LabelSet<'_>) {
+        black_box(labels);
+    }
+
+    fn series(&mut self, series: Series<'_>, points: &[Point], exemplar: Option<Exemplar>) {
+        black_box((series, points, exemplar));
+    }
+}
+
+fn collection() -> Collection<'static> {
+    Collection {
+        now_ms: 2_000,
+        zero_ms: 1_000,
+        idle_since_ms: 0,
+        consumers: &[Consumer::RemoteWrite],
+    }
+}
+
+#[library_benchmark]
+#[bench::series_100k(merged(100_000))]
+fn collect(filled: Filled) -> Filled {
+    filled.registry.collect(collection(), &mut Nothing);
+    filled
+}
+
+struct Encoding {
+    filled: Filled,
+    append: Append,
+    runtime: tokio::runtime::Runtime,
+}
+
+fn encoding(series: usize) -> Encoding {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let append = runtime.block_on(async {
+        let endpoint: EndpointConfig =
+            serde_json::from_str(r#"{"url": "http://127.0.0.1:1/"}"#).expect("an endpoint");
+        let config = RemoteWriteConfig {
+            endpoints: vec![endpoint],
+            ..RemoteWriteConfig::default()
+        };
+        let metrics = RemoteWriteMetrics::register(&mut telemetry::new_metrics_registry());
+        let tasks = lifecycle::TaskGroup::new();
+        let remote_write = RemoteWrite::start(config, metrics, Clock::system(), &tasks)
+            .expect("remote write");
+        let tenant = model::TenantId::single();
+        let writer = remote_write.writer(&tenant, &Default::default());
+        writer.append(&[], "traceID")
+    });
+    let filled = merged(series);
+    // The second collection: no zeros before first values.
+    filled.registry.collect(collection(), &mut Nothing);
+    Encoding {
+        filled,
+        append,
+        runtime,
+    }
+}
+
+#[library_benchmark]
+#[bench::series_100k(encoding(100_000))]
+fn collect_and_encode(mut encoding: Encoding) -> (Filled, Append, tokio::runtime::Runtime) {
+    let mut later = collection();
+    later.now_ms += 15_000;
+    encoding.filled.registry.collect(later, &mut encoding.append);
+    (encoding.filled, encoding.append, encoding.runtime)
+}
+
+library_benchmark_group!(
+    name = ingest,
+    benchmarks = [scan, fingerprint, lane_update, merge, collect, collect_and_encode]
+);
+main!(library_benchmark_groups = ingest);

@@ -1,0 +1,384 @@
+//! Spans in, series out, through the scrape endpoint.
+
+use std::collections::BTreeMap;
+
+use axum::body::{Body, to_bytes};
+use http::Request;
+use lifecycle::TaskGroup;
+use model::{Clock, Push, PushError, PushOutcome, PushSpans, TenantId};
+use overrides::{
+    DimensionMapping, FilterPolicy, MatchType, Overrides, PolicyAttribute, PolicyMatch,
+    PolicyValue, Processor, Processors, TenantConfig,
+};
+use prost::Message;
+use proto::otlp::collector::ExportTraceServiceRequest;
+use proto::otlp::common::{AnyValue, KeyValue, any_value::Value};
+use proto::otlp::resource::Resource;
+use proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, Status};
+use server::Tenancy;
+use spanmill_generator::{Dependencies, Generator, GeneratorMetrics};
+use tower::ServiceExt;
+
+const NOW: u64 = 1_700_000_000_000_000_000;
+const MILLISECOND: u64 = 1_000_000;
+
+struct Harness {
+    generator: Generator,
+    own: telemetry::MetricsRegistry,
+}
+
+fn span_metrics() -> TenantConfig {
+    TenantConfig {
+        processors: Processors::from_iter([Processor::SpanMetrics]),
+        ..TenantConfig::default()
+    }
+}
+
+impl Harness {
+    fn new(config: TenantConfig) -> Self {
+        let mut own = telemetry::new_metrics_registry();
+        let generator = Generator::new(Dependencies {
+            overrides: Overrides::fixed(config),
+            remote_write: None,
+            metrics: GeneratorMetrics::register(&mut own),
+            clock: Clock::manual(NOW),
+            max_lanes: 2,
+        });
+        Self { generator, own }
+    }
+
+    async fn push_bytes(&self, request: Vec<u8>) -> Result<PushOutcome, PushError> {
+        let push = Push {
+            tenant: TenantId::single(),
+            request: request.into(),
+            skip_metrics: false,
+        };
+        self.generator.push(push).await
+    }
+
+    async fn push(&self, resource: &[(&str, &str)], spans: Vec<Span>) -> PushOutcome {
+        let request = request(resource, spans).encode_to_vec();
+        self.push_bytes(request).await.unwrap()
+    }
+
+    /// Every sample of the scrape endpoint, in the text's order of labels.
+    async fn scrape(&self) -> BTreeMap<String, f64> {
+        let address = "127.0.0.1:3200".parse().unwrap();
+        let tenancy = Tenancy::default();
+        let tasks = TaskGroup::new();
+        let routes = self.generator.scrape_routes(tenancy, &tasks, address);
+        let request = Request::get("/metrics/generated").body(Body::empty());
+        let response = routes.oneshot(request.unwrap()).await.unwrap();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let samples = samples.map(|line| {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            (series.to_owned(), value.parse().unwrap())
+        });
+        samples.collect()
+    }
+
+    /// Label sets of the calls counter, with their values.
+    async fn calls(&self) -> BTreeMap<String, f64> {
+        let name = "traces_spanmetrics_calls_total";
+        let samples = self.scrape().await.into_iter();
+        let calls = samples.filter_map(|(series, value)| {
+            Some((series.strip_prefix(name)?.to_owned(), value))
+        });
+        calls.collect()
+    }
+
+    fn own(&self, line: &str) -> bool {
+        telemetry::encode_metrics(&self.own).contains(&format!("spanmill_generator_{line}\n"))
+    }
+}
+
+fn text(value: &str) -> AnyValue {
+    AnyValue {
+        value: Some(Value::StringValue(value.to_owned())),
+    }
+}
+
+fn attributes(pairs: &[(&str, &str)]) -> Vec<KeyValue> {
+    let attribute = |(key, value): &(&str, &str)| KeyValue {
+        key: (*key).to_owned(),
+        value: Some(text(value)),
+        ..KeyValue::default()
+    };
+    pairs.iter().map(attribute).collect()
+}
+
+fn request(resource: &[(&str, &str)], spans: Vec<Span>) -> ExportTraceServiceRequest {
+    ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            resource: Some(Resource {
+                attributes: attributes(resource),
+                ..Resource::default()
+            }),
+            scope_spans: vec![ScopeSpans {
+                spans,
+                ..ScopeSpans::default()
+            }],
+            ..ResourceSpans::default()
+        }],
+    }
+}
+
+/// A server span of 100 ms that ended now.
+fn span(name: &str, pairs: &[(&str, &str)]) -> Span {
+    Span {
+        trace_id: vec![1; 16],
+        span_id: vec![1; 8],
+        name: name.to_owned(),
+        kind: 2,
+        start_time_unix_nano: NOW - 100 * MILLISECOND,
+        end_time_unix_nano: NOW,
+        attributes: attributes(pairs),
+        ..Span::default()
+    }
+}
+
+const SHOP: &[(&str, &str)] = &[("service.name", "shop")];
+
+/// `{service="shop",span_kind="SPAN_KIND_SERVER",span_name=NAME,status_code=UNSET}`
+/// with `more` labels, which must come before or after these.
+fn labels(before: &str, name: &str, after: &str) -> String {
+    format!(
+        "{{{before}service=\"shop\",span_kind=\"SPAN_KIND_SERVER\",span_name=\"{name}\",status_code=\"STATUS_CODE_UNSET\"{after}}}"
+    )
+}
+
+#[tokio::test]
+async fn span_gives_calls_latency_and_size() {
+    let harness = Harness::new(span_metrics());
+    let get = span("GET /", &[]);
+    let size = get.encoded_len() as f64;
+    let outcome = harness.push(SHOP, vec![get.clone(), get]).await;
+    assert_eq!((outcome.spans, outcome.rejected_spans), (2, 0));
+    let series = harness.scrape().await;
+    assert_eq!(series.len(), 19);
+    let of = |name: &str| series[&format!("traces_spanmetrics_{name}{}", labels("", "GET /", ""))];
+    assert_eq!(of("calls_total"), 2.0);
+    assert_eq!(of("size_total"), 2.0 * size);
+    assert_eq!(of("latency_count"), 2.0);
+    assert_eq!(of("latency_sum"), 0.2);
+    let bucket = |le: &str| {
+        let le = format!(",le=\"{le}\"");
+        series[&format!("traces_spanmetrics_latency_bucket{}", labels("", "GET /", &le))]
+    };
+    assert_eq!((bucket("0.064"), bucket("0.128"), bucket("+Inf")), (0.0, 2.0, 2.0));
+}
+
+#[tokio::test]
+async fn dimensions_come_from_the_resource_before_the_span() {
+    let mut config = span_metrics();
+    config.span_metrics.dimensions =
+        ["both", "http.method", "service", "missing"].map(str::to_owned).to_vec();
+    config.span_metrics.dimension_mappings = vec![DimensionMapping {
+        name: "route".to_owned(),
+        source_labels: ["http.method", "none", "both"].map(str::to_owned).to_vec(),
+        join: "/".to_owned(),
+    }];
+    let harness = Harness::new(config);
+    let resource = [("service.name", "shop"), ("both", "resource")];
+    let pairs = [("both", "span"), ("http.method", "GET"), ("service", "mine")];
+    harness.push(&resource, vec![span("a", &pairs)]).await;
+    let want = "{__service=\"mine\",both=\"resource\",http_method=\"GET\",route=\"GET/resource\",service=\"shop\",span_kind=\"SPAN_KIND_SERVER\",span_name=\"a\",status_code=\"STATUS_CODE_UNSET\"}";
+    assert_eq!(harness.calls().await, BTreeMap::from([(want.to_owned(), 1.0)]));
+}
+
+#[tokio::test]
+async fn target_info_describes_each_resource_once() {
+    let mut config = span_metrics();
+    config.span_metrics.enable_target_info = true;
+    config.span_metrics.target_info_excluded_dimensions = vec!["host.name".to_owned()];
+    let harness = Harness::new(config);
+    let resource = [
+        ("service.name", "shop"),
+        ("service.namespace", "eu"),
+        ("service.instance.id", "i1"),
+        ("host.name", "h"),
+        ("region", "west"),
+        ("1digit", "x"),
+        ("service", "other"),
+    ];
+    harness.push(&resource, vec![span("a", &[]), span("b", &[])]).await;
+    harness.push(SHOP, vec![span("c", &[])]).await; // Nothing besides the job.
+    let series = harness.scrape().await;
+    let infos: Vec<_> = series.keys().filter(|id| id.contains("target_info")).collect();
+    assert_eq!(
+        infos,
+        ["traces_target_info{__service=\"other\",instance=\"i1\",job=\"eu/shop\",region=\"west\"}"]
+    );
+    let calls = harness.calls().await;
+    assert!(calls.contains_key(&labels("instance=\"i1\",job=\"eu/shop\",", "a", "")));
+    assert!(calls.contains_key(&labels("job=\"shop\",", "c", "")));
+}
+
+#[tokio::test]
+async fn filtered_and_late_spans_are_in_the_ledger() {
+    let mut config = span_metrics();
+    let side = |key: &str, value: &str, match_type| {
+        Some(PolicyMatch {
+            match_type,
+            attributes: vec![PolicyAttribute {
+                key: key.to_owned(),
+                value: PolicyValue::Text(value.to_owned()),
+            }],
+        })
+    };
+    config.span_metrics.filter_policies = vec![FilterPolicy {
+        include: side("kind", "SPAN_KIND_SERVER", MatchType::Strict),
+        exclude: side("span.path", "^/health", MatchType::Regex),
+    }];
+    let harness = Harness::new(config);
+    let mut client = span("client", &[]);
+    client.kind = 3;
+    let mut late = span("late", &[]);
+    late.end_time_unix_nano = NOW - 31_000 * MILLISECOND;
+    let spans = vec![
+        span("kept", &[("path", "/x/health")]),
+        span("health", &[("path", "/healthz")]),
+        client,
+        late,
+    ];
+    harness.push(SHOP, spans).await;
+    assert_eq!(harness.calls().await.len(), 1);
+    for line in [
+        "spans_received_total{tenant=\"single-tenant\"} 4",
+        "spans_counted_total{tenant=\"single-tenant\",processor=\"span-metrics\"} 1",
+        "spans_discarded_total{tenant=\"single-tenant\",processor=\"span-metrics\",reason=\"span_metrics_filtered\"} 2",
+        "spans_discarded_total{tenant=\"single-tenant\",processor=\"all\",reason=\"outside_metrics_ingestion_slack\"} 1",
+    ] {
+        assert!(harness.own(line), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn bad_spans_are_rejected_and_their_neighbours_counted() {
+    let harness = Harness::new(span_metrics());
+    let mut long_id = span("long id", &[]);
+    long_id.trace_id = vec![1; 17];
+    let mut bytes = request(SHOP, vec![span("good", &[]), long_id]).encode_to_vec();
+    // A resource with one scope with one span of one broken byte.
+    bytes.extend([0x0a, 5, 0x12, 3, 0x12, 1, 0xff]);
+    let outcome = harness.push_bytes(bytes).await.unwrap();
+    assert_eq!((outcome.spans, outcome.rejected_spans), (3, 2));
+    assert_eq!(
+        outcome.message,
+        "1 spans are not valid protobuf; 1 spans have a trace id longer than 16 or a span id longer than 8 bytes"
+    );
+    assert_eq!(harness.calls().await.len(), 1);
+}
+
+/// Source: differences, D28.
+#[tokio::test]
+async fn message_without_resource_or_value_is_read_as_empty() {
+    let harness = Harness::new(span_metrics());
+    let mut bare = request(&[], vec![span("a", &[])]);
+    bare.resource_spans[0].resource = None;
+    bare.resource_spans[0].scope_spans[0].spans[0].attributes = vec![KeyValue {
+        key: "k".to_owned(),
+        ..KeyValue::default()
+    }];
+    harness.push_bytes(bare.encode_to_vec()).await.unwrap();
+    assert_eq!(harness.calls().await.len(), 1);
+}
+
+#[tokio::test]
+async fn broken_frame_applies_nothing() {
+    let harness = Harness::new(span_metrics());
+    let mut bytes = request(SHOP, vec![span("good", &[])]).encode_to_vec();
+    bytes.extend([0x0a, 100]);
+    let refused = harness.push_bytes(bytes).await;
+    assert!(matches!(refused, Err(PushError::Malformed { .. })));
+    assert!(harness.calls().await.is_empty());
+}
+
+#[tokio::test]
+async fn label_that_is_not_utf8_costs_only_its_span() {
+    let harness = Harness::new(span_metrics());
+    let mut bytes = request(SHOP, vec![span("AAAA", &[]), span("good", &[])]).encode_to_vec();
+    let at = bytes.windows(4).position(|window| window == b"AAAA").unwrap();
+    bytes[at] = 0xff;
+    harness.push_bytes(bytes).await.unwrap();
+    assert_eq!(harness.calls().await.len(), 1);
+    assert!(harness.own("spans_discarded_total{tenant=\"single-tenant\",processor=\"span-metrics\",reason=\"invalid_utf8\"} 1"));
+}
+
+#[tokio::test]
+async fn long_labels_are_cut_between_characters_and_share_a_series() {
+    let mut config = span_metrics();
+    config.registry.max_label_value_length = 5;
+    config.span_metrics.intrinsic_dimensions.span_kind = false;
+    config.span_metrics.intrinsic_dimensions.status_code = false;
+    let harness = Harness::new(config);
+    let spans = vec![span("abcd\u{e9}1", &[]), span("abcd\u{e9}2", &[]), span("abcd", &[])];
+    harness.push(SHOP, spans).await;
+    let want = "{service=\"shop\",span_name=\"abcd\"}".to_owned();
+    assert_eq!(harness.calls().await, BTreeMap::from([(want, 3.0)]));
+}
+
+#[tokio::test]
+async fn status_and_its_message_are_labels_when_asked_for() {
+    let mut config = span_metrics();
+    config.span_metrics.intrinsic_dimensions.status_message = true;
+    config.span_metrics.intrinsic_dimensions.span_kind = false;
+    let harness = Harness::new(config);
+    let mut failed = span("a", &[]);
+    failed.status = Some(Status {
+        code: 2,
+        message: "boom".to_owned(),
+    });
+    harness.push(SHOP, vec![failed]).await;
+    let want = "{service=\"shop\",span_name=\"a\",status_code=\"STATUS_CODE_ERROR\",status_message=\"boom\"}";
+    assert_eq!(harness.calls().await, BTreeMap::from([(want.to_owned(), 1.0)]));
+}
+
+#[tokio::test]
+async fn client_that_wants_no_metrics_gets_none() {
+    let harness = Harness::new(span_metrics());
+    let push = Push {
+        tenant: TenantId::single(),
+        request: request(SHOP, vec![span("a", &[])]).encode_to_vec().into(),
+        skip_metrics: true,
+    };
+    assert_eq!(harness.generator.push(push).await.unwrap().spans, 1);
+    assert!(harness.scrape().await.is_empty());
+    assert!(harness.own("spans_discarded_total{tenant=\"single-tenant\",processor=\"all\",reason=\"metrics_generation_skipped\"} 1"));
+}
+
+#[tokio::test]
+async fn stopped_generator_refuses_with_a_delay() {
+    let harness = Harness::new(span_metrics());
+    harness.push(SHOP, vec![span("a", &[])]).await;
+    harness.generator.stop();
+    let refused = harness.push_bytes(request(SHOP, vec![]).encode_to_vec()).await;
+    assert!(matches!(refused, Err(PushError::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn target_list_names_every_tenant() {
+    let harness = Harness::new(span_metrics());
+    harness.push(SHOP, vec![span("a", &[])]).await;
+    let address = "127.0.0.1:3200".parse().unwrap();
+    let tasks = TaskGroup::new();
+    let routes = harness.generator.scrape_routes(Tenancy::default(), &tasks, address);
+    let request = Request::get("/metrics/generated/targets")
+        .header("host", "spanmill:3200")
+        .body(Body::empty());
+    let response = routes.oneshot(request.unwrap()).await.unwrap();
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    assert_eq!(
+        serde_json::from_slice::<serde_json::Value>(&body).unwrap(),
+        serde_json::json!([{
+            "targets": ["spanmill:3200"],
+            "labels": {
+                "__metrics_path__": "/metrics/generated",
+                "__param_tenant": "single-tenant",
+                "tenant": "single-tenant",
+            },
+        }])
+    );
+}

@@ -1,0 +1,107 @@
+//! A table whose metrics change: what stays the same goes on counting.
+//!
+//! The label sets move to the new table with the values of those metrics that
+//! it has too; the series that it does not have end. Source: differences, D2.
+
+use std::sync::Arc;
+
+use crate::schema::Schema;
+use crate::state::{Registry, State, TableId};
+use crate::table::{Resolved, SlotState, Table};
+
+impl Registry {
+    /// Replaces a table by one with other metrics, for the spans that follow.
+    ///
+    /// A push that is being applied may still add to the old table: that goes
+    /// over at the next collection.
+    pub fn replace_table(&self, table: &TableId, schema: Schema, now_ms: i64) -> TableId {
+        self.merge_lanes(now_ms);
+        let schema = Arc::new(schema);
+        let mut state = self.state.lock();
+        state.tables.push(Table::new(Arc::clone(&schema)));
+        let next = TableId {
+            index: state.tables.len() - 1,
+            schema,
+        };
+        let slots = state.tables.get_mut(table.index).map_or(0, |old| {
+            old.retired = true;
+            old.successor = Some(next.index);
+            old.len()
+        });
+        // All go before any comes, so that nobody loses a place to the limit.
+        state.uncount(table.index);
+        for slot in 0..slots {
+            state.carry_over(table.index, slot, now_ms);
+        }
+        next
+    }
+}
+
+impl State {
+    /// Takes the series of a table out of the limit's count.
+    fn uncount(&mut self, index: usize) {
+        let Some(table) = self.tables.get_mut(index) else {
+            return;
+        };
+        for slot in 0..table.len() {
+            if table.counts(slot) {
+                self.limiter.release(table.schema.series());
+            }
+        }
+        table.is_counted = false;
+    }
+
+    /// Moves what a slot of a replaced table has counted to the new table.
+    pub(crate) fn carry_over(&mut self, index: usize, number: u32, now_ms: i64) {
+        let Some((table, rest)) = self
+            .tables
+            .get_mut(index..)
+            .and_then(<[Table]>::split_first_mut)
+        else {
+            return;
+        };
+        let (Some(slot), Some(successor)) = (table.slot(number).copied(), table.successor) else {
+            return;
+        };
+        let Some(next) = rest.get_mut(successor.saturating_sub(index + 1)) else {
+            return;
+        };
+        if slot.state != SlotState::Active {
+            return;
+        }
+        let mut cells = vec![0.0; next.schema.width()];
+        for column in next.schema.columns() {
+            let same = table
+                .schema
+                .columns()
+                .iter()
+                .find(|old| old.metric.name == column.metric.name);
+            if let Some(old) = same
+                && old.metric.kind == column.metric.kind
+                && let (Some(to), Some(from)) = (
+                    cells.get_mut(column.cells.clone()),
+                    table.row(number).get(old.cells.clone()),
+                )
+            {
+                to.copy_from_slice(from);
+            }
+        }
+        table.row_mut(number).fill(0.0);
+        let labels = table.label_set(&slot);
+        match next.resolve(labels, &mut self.limiter, now_ms) {
+            Resolved::Slot(to) => {
+                next.merge_row(to, &cells, &mut self.limiter, now_ms);
+                if let Some(to) = next.slot_mut(to)
+                    && to.started_ms >= slot.started_ms
+                {
+                    to.started_ms = slot.started_ms;
+                    to.updated_ms = slot.updated_ms;
+                    to.is_new = slot.is_new;
+                }
+            }
+            Resolved::Overflow(to) => {
+                next.merge_row(to, &cells, &mut self.limiter, now_ms);
+            }
+        }
+    }
+}
