@@ -1,5 +1,11 @@
 //! Spans in, series out, through the scrape endpoint.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::BTreeMap;
 
 use axum::body::{Body, to_bytes};

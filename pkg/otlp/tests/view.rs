@@ -1,6 +1,13 @@
 //! The borrowed view reads what prost reads.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 #[path = "../fuzz/agreement.rs"]
+#[allow(unreachable_pub, reason = "the fuzz target uses it from outside")]
 mod agreement;
 
 use prost::Message;

@@ -1,5 +1,11 @@
 //! A flood of new values costs no memory and no truth.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use model::{Exemplar, LabelSet, Point, SampleSink, Series};
 use spanmill_registry::{
     Collection, Consumer, KeyHasher, Limits, MAX_METRICS, Metric, MetricKind, Registry, Schema,

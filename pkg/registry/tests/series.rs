@@ -1,5 +1,11 @@
 //! What a registry gives out for what went in.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::BTreeMap;
 
 use model::{Exemplar, LabelSet, LabelSetBuf, Point, SampleSink, Series};

@@ -1,0 +1,119 @@
+//! Settings of the distributor that are fixed for the life of the process.
+//!
+//! Names, units and defaults are Tempo's, which below `receivers` are those of
+//! the OpenTelemetry Collector.
+
+pub mod receivers;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use settings::Problem;
+
+pub use self::receivers::{
+    GrpcReceiverConfig, HttpReceiverConfig, KeepaliveConfig, OtlpConfig, Protocols, ReceiversConfig,
+};
+
+/// The `distributor` block.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DistributorConfig {
+    /// What spans come in by. Default: OTLP over gRPC and HTTP on loopback.
+    ///
+    /// Once it names one, only what it names is listened on.
+    pub receivers: ReceiversConfig,
+
+    /// Membership of distributors, for global rate limits. Without effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ring: Option<Value>,
+    /// Without effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub override_ring_key: Option<Value>,
+    /// Where else to send spans. Without effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarders: Option<Value>,
+    /// Cost attribution. Without effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Value>,
+    /// Without effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_received_spans: Option<Value>,
+    /// Without effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_discarded_spans: Option<Value>,
+    /// Without effect: received spans are always counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric_received_spans: Option<Value>,
+    /// Without effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_on_resource_exhausted: Option<Value>,
+    /// Without effect: attributes are not stored, and label values have limits
+    /// of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attribute_bytes: Option<Value>,
+    /// Without effect: there are no ingesters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extend_writes: Option<Value>,
+    /// Without effect: there are no ingesters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ingester_write_path_enabled: Option<Value>,
+    /// Without effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artificial_delay: Option<Value>,
+    /// Refused when true: there is no Kafka.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka_write_path_enabled: Option<bool>,
+    /// Without effect: there is no Kafka.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka_config: Option<Value>,
+}
+
+impl DistributorConfig {
+    /// Checks what the types cannot, and reports every problem at once, with
+    /// paths from the top of the file.
+    pub fn validate(&self) -> Vec<Problem> {
+        let mut problems = self.receivers.validate("distributor.receivers");
+        if self.kafka_write_path_enabled == Some(true) {
+            problems.push(Problem::new(
+                "distributor.kafka_write_path_enabled",
+                "Kafka is not offered: spans go from distributors to generators directly; remove \
+                 it or set it to false",
+            ));
+        }
+        problems
+    }
+
+    /// Paths of the settings that are given and have no effect, for a warning.
+    pub fn without_effect(&self) -> Vec<&'static str> {
+        let given = [
+            ("distributor.ring", &self.ring),
+            ("distributor.override_ring_key", &self.override_ring_key),
+            ("distributor.forwarders", &self.forwarders),
+            ("distributor.usage", &self.usage),
+            ("distributor.log_received_spans", &self.log_received_spans),
+            ("distributor.log_discarded_spans", &self.log_discarded_spans),
+            (
+                "distributor.metric_received_spans",
+                &self.metric_received_spans,
+            ),
+            (
+                "distributor.retry_after_on_resource_exhausted",
+                &self.retry_after_on_resource_exhausted,
+            ),
+            ("distributor.max_attribute_bytes", &self.max_attribute_bytes),
+            ("distributor.extend_writes", &self.extend_writes),
+            (
+                "distributor.ingester_write_path_enabled",
+                &self.ingester_write_path_enabled,
+            ),
+            ("distributor.artificial_delay", &self.artificial_delay),
+            ("distributor.kafka_config", &self.kafka_config),
+        ];
+        given
+            .into_iter()
+            .filter_map(|(path, value)| value.is_some().then_some(path))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+use std::time::Duration;
+
+use super::*;
+
+fn read(yaml: &str) -> DistributorConfig {
+    let node = settings::read_str("test.yaml", yaml).unwrap();
+    settings::decode(&node).unwrap()
+}
+
+fn problems(yaml: &str) -> Vec<String> {
+    read(yaml).validate().iter().map(Problem::summary).collect()
+}
+
+fn protocols(yaml: &str) -> Protocols {
+    read(yaml).receivers.otlp.unwrap().protocols
+}
+
+#[test]
+fn without_receivers_otlp_listens_on_loopback() {
+    for yaml in ["{}", "receivers:", "receivers: {}"] {
+        assert_eq!(read(yaml), DistributorConfig::default(), "{yaml}");
+    }
+    let protocols = protocols("{}");
+    let grpc = protocols.grpc.unwrap();
+    let http = protocols.http.unwrap();
+    assert_eq!(grpc.socket_addr().unwrap().to_string(), "127.0.0.1:4317");
+    assert_eq!(http.socket_addr().unwrap().to_string(), "127.0.0.1:4318");
+    assert_eq!(grpc.max_message_bytes(), 4 << 20);
+    assert_eq!(http.max_body_bytes(), 20 << 20);
+    assert_eq!(problems("{}"), [""; 0]);
+}
+
+#[test]
+fn only_named_protocols_listen() {
+    let only_grpc = protocols("receivers: {otlp: {protocols: {grpc: }}}");
+    assert_eq!(only_grpc.grpc, Some(GrpcReceiverConfig::default()));
+    assert_eq!(only_grpc.http, None);
+
+    let only_http = protocols("receivers: {otlp: {protocols: {http: {endpoint: ':9'}}}}");
+    assert_eq!(only_http.grpc, None);
+    let http = only_http.http.unwrap();
+    assert_eq!(http.socket_addr().unwrap().to_string(), "0.0.0.0:9");
+}
+
+#[test]
+fn settings_of_the_collector_are_read() {
+    let protocols = protocols(
+        "
+receivers:
+  otlp:
+    protocols:
+      grpc:
+        endpoint: 0.0.0.0:14317
+        max_recv_msg_size_mib: 16
+        max_concurrent_streams: 100
+        include_metadata: true
+        keepalive:
+          server_parameters:
+            max_connection_age: 5m
+            max_connection_age_grace: 30s
+          enforcement_policy:
+            min_time: 10s
+            permit_without_stream: true
+      http:
+        endpoint: localhost:14318
+        max_request_body_size: 1048576
+        read_header_timeout: 20s
+        idle_timeout: 0s
+        keep_alives_enabled: false
+        cors:
+          allowed_origins: [https://shop.example, 'https://*.example']
+          allowed_headers: [X-Custom]
+          max_age: 7200
+",
+    );
+    let grpc = protocols.grpc.unwrap();
+    assert_eq!(grpc.socket_addr().unwrap().to_string(), "0.0.0.0:14317");
+    assert_eq!(grpc.max_message_bytes(), 16 << 20);
+    let options = grpc.serve_options(None);
+    assert_eq!(options.max_concurrent_streams, 100);
+    assert_eq!(options.max_connection_age, Some(Duration::from_secs(300)));
+    assert_eq!(
+        options.max_connection_age_grace,
+        Some(Duration::from_secs(30))
+    );
+    assert_eq!(options.ping_interval, Duration::from_secs(60));
+    let http = protocols.http.unwrap();
+    assert_eq!(http.socket_addr().unwrap().to_string(), "127.0.0.1:14318");
+    assert_eq!(http.max_body_bytes(), 1_048_576);
+    let options = http.serve_options(None);
+    assert_eq!(options.header_read_timeout, Duration::from_secs(20));
+    assert_eq!(options.idle_timeout, Duration::from_secs(60));
+    assert!(!options.http1_keep_alive);
+    let cors = http.cors;
+    assert_eq!(
+        cors.allowed_origins,
+        ["https://shop.example", "https://*.example"]
+    );
+    assert_eq!(cors.max_age, 7200);
+}
+
+#[test]
+fn limits_of_zero_are_the_defaults() {
+    let protocols = protocols(
+        "receivers: {otlp: {protocols: {grpc: {max_recv_msg_size_mib: 0}, \
+         http: {max_request_body_size: 0}}}}",
+    );
+    assert_eq!(protocols.grpc.unwrap().max_message_bytes(), 4 << 20);
+    assert_eq!(protocols.http.unwrap().max_body_bytes(), 20 << 20);
+}
+
+#[test]
+fn receivers_that_cannot_be_had_are_refused_by_name() {
+    assert_eq!(
+        problems(
+            "receivers: {kafka: {brokers: [a:9092]}, jaeger: {protocols: {grpc: }}, zipkin: }"
+        ),
+        [
+            "distributor.receivers.kafka: the Kafka receiver is not offered; send OTLP to the \
+             otlp receiver",
+            "distributor.receivers.jaeger: the jaeger receiver is not offered yet; send OTLP to \
+             the otlp receiver",
+            "distributor.receivers.zipkin: the zipkin receiver is not offered yet; send OTLP to \
+             the otlp receiver",
+        ]
+    );
+}
+
+#[test]
+fn every_problem_is_reported_with_its_path() {
+    assert_eq!(
+        problems("receivers: {otlp: }"),
+        [
+            "distributor.receivers.otlp.protocols: names no protocol; write grpc: or http: or \
+             both below it"
+        ]
+    );
+    let found = problems(
+        "{kafka_write_path_enabled: true, receivers: {otlp: {protocols: {\
+         grpc: {endpoint: '4317', transport: unix, auth: {authenticator: x}}, \
+         http: {endpoint: '127.0.0.1:99999', traces_url_path: '/{x}'}}}}}",
+    );
+    let paths: Vec<_> = found
+        .iter()
+        .map(|problem| problem.split_once(": ").unwrap().0)
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "distributor.receivers.otlp.protocols.grpc.endpoint",
+            "distributor.receivers.otlp.protocols.grpc.transport",
+            "distributor.receivers.otlp.protocols.grpc.auth",
+            "distributor.receivers.otlp.protocols.http.endpoint",
+            "distributor.receivers.otlp.protocols.http.traces_url_path",
+            "distributor.kafka_write_path_enabled",
+        ]
+    );
+}
+
+#[test]
+fn settings_without_effect_are_known() {
+    let config = read("{ring: {kvstore: {store: memberlist}}, max_attribute_bytes: 2048}");
+    assert_eq!(
+        config.without_effect(),
+        ["distributor.ring", "distributor.max_attribute_bytes"]
+    );
+    assert_eq!(config.validate(), []);
+}

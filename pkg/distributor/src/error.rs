@@ -1,0 +1,175 @@
+//! Requests that were not accepted, and how clients are told.
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use http::StatusCode;
+use model::PushError;
+use otlp::WireError;
+use otlp::json::JsonError;
+use otlp::validate::SpanRejection;
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
+use server::status::Failure;
+use server::{BodyError, TenantError};
+use tonic::Code;
+
+/// A request of which no span was accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// It does not say whose spans these are.
+    #[error(transparent)]
+    Tenant(#[from] TenantError),
+    /// Its body could not be read; over HTTP only, since gRPC has it behind it.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// It is not protobuf.
+    #[error("request is not a valid OTLP trace request")]
+    Malformed {
+        /// What is wrong.
+        #[source]
+        source: WireError,
+    },
+    /// It is not OTLP/JSON.
+    #[error("request is not a valid OTLP/JSON trace request")]
+    MalformedJson {
+        /// What is wrong, and where.
+        #[source]
+        source: JsonError,
+    },
+    /// The generator did not take it.
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// Its media type is neither of the two.
+    #[error("content type {content_type:?} is not one of application/x-protobuf, application/json")]
+    UnsupportedMediaType {
+        /// The header, shortened; empty if there is none.
+        content_type: String,
+    },
+    /// It is not a POST.
+    #[error("only POST is allowed here")]
+    MethodNotAllowed,
+    /// There is nothing at its path.
+    #[error("nothing is served at this path; traces go to {traces}")]
+    UnknownPath {
+        /// The path that there is.
+        traces: String,
+    },
+}
+
+impl ReceiveError {
+    /// The gRPC code: of the call, or within the `google.rpc.Status` of HTTP.
+    ///
+    /// Of these, OTLP clients retry `Unavailable` only, and `DeadlineExceeded`,
+    /// which here is the client's own slowness. Source: OTLP specification,
+    /// "OTLP/gRPC Failures".
+    pub fn grpc_code(&self) -> Code {
+        match self {
+            Self::Tenant(error) => error.grpc_status().code(),
+            Self::Body(error) => error.grpc_code(),
+            Self::Malformed { .. }
+            | Self::MalformedJson { .. }
+            | Self::UnsupportedMediaType { .. }
+            | Self::Push(PushError::Malformed { .. }) => Code::InvalidArgument,
+            Self::Push(PushError::Unavailable { .. }) => Code::Unavailable,
+            Self::MethodNotAllowed => Code::Unimplemented,
+            Self::UnknownPath { .. } => Code::NotFound,
+        }
+    }
+
+    /// The HTTP status.
+    ///
+    /// Of these, OTLP clients retry 503 only. Source: OTLP specification,
+    /// "Retryable Response Codes".
+    pub fn http_status(&self) -> StatusCode {
+        match self {
+            Self::Tenant(error) => error.http_status(),
+            Self::Body(error) => error.http_status(),
+            Self::Malformed { .. }
+            | Self::MalformedJson { .. }
+            | Self::Push(PushError::Malformed { .. }) => StatusCode::BAD_REQUEST,
+            Self::Push(PushError::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnknownPath { .. } => StatusCode::NOT_FOUND,
+        }
+    }
+
+    /// The `reason` and `result` labels of the distributor's metrics.
+    pub fn discard_reason(&self) -> DiscardReason {
+        match self {
+            Self::Tenant(_) => DiscardReason::Unauthenticated,
+            Self::Body(BodyError::TooLarge { .. }) => DiscardReason::TooLarge,
+            Self::Body(BodyError::Corrupt { .. })
+            | Self::Malformed { .. }
+            | Self::MalformedJson { .. }
+            | Self::Push(PushError::Malformed { .. }) => DiscardReason::Malformed,
+            Self::Body(BodyError::Interrupted { .. } | BodyError::TimedOut) => {
+                DiscardReason::Cancelled
+            }
+            Self::Push(PushError::Unavailable { .. }) => DiscardReason::Unavailable,
+            Self::Body(BodyError::Unsupported { .. })
+            | Self::UnsupportedMediaType { .. }
+            | Self::MethodNotAllowed
+            | Self::UnknownPath { .. } => DiscardReason::Unsupported,
+        }
+    }
+
+    /// What the client is told: code, sentence, the field if one is known, and
+    /// when to retry if that can help.
+    pub fn failure(&self) -> Failure {
+        let failure = Failure::new(self.grpc_code(), telemetry::error_chain(self).to_string());
+        match self {
+            Self::Push(PushError::Unavailable { retry_after, .. }) => {
+                failure.retry_after(*retry_after)
+            }
+            Self::MalformedJson { source } => failure.bad_field(&source.path, &source.problem),
+            Self::Tenant(_)
+            | Self::Body(_)
+            | Self::Malformed { .. }
+            | Self::Push(PushError::Malformed { .. })
+            | Self::UnsupportedMediaType { .. }
+            | Self::MethodNotAllowed
+            | Self::UnknownPath { .. } => failure,
+        }
+    }
+}
+
+/// Why spans, or a whole push, were refused. A closed set, because it is a
+/// label value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum DiscardReason {
+    /// A span's trace id is not 16 bytes, or all zero.
+    InvalidTraceId,
+    /// A span's id is not 8 bytes, or all zero.
+    InvalidSpanId,
+    /// A span is not protobuf.
+    MalformedSpan,
+    /// The push is not protobuf, JSON or the compression that it should be.
+    Malformed,
+    /// The push has no usable tenant.
+    Unauthenticated,
+    /// The push is over the size limit.
+    TooLarge,
+    /// The push has a media type, compression, method or path that is not served.
+    Unsupported,
+    /// The client went away, or was too slow, before the push was answered. If
+    /// its spans had reached the generator they may have been applied.
+    Cancelled,
+    /// The generator cannot take spans now; the client was told to retry.
+    Unavailable,
+}
+
+impl From<SpanRejection> for DiscardReason {
+    fn from(reason: SpanRejection) -> Self {
+        match reason {
+            SpanRejection::InvalidTraceId => Self::InvalidTraceId,
+            SpanRejection::InvalidSpanId => Self::InvalidSpanId,
+            SpanRejection::MalformedSpan => Self::MalformedSpan,
+        }
+    }
+}
+
+impl EncodeLabelValue for DiscardReason {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&<&'static str>::from(self), encoder)
+    }
+}

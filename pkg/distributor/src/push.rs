@@ -1,0 +1,151 @@
+//! One push from a receiver to a generator.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use model::{Push, PushOutcome, PushSpans, TenantId};
+use otlp::validate::{self, RejectedSpans, SpanRejection};
+use server::Tenancy;
+use strum::VariantArray;
+
+use crate::error::{DiscardReason, ReceiveError};
+use crate::metrics::{DistributorMetrics, TenantMetrics};
+
+/// Takes spans from receivers and hands them to generators.
+///
+/// Keeps no state but its metrics; cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Distributor<P> {
+    pub(crate) tenancy: Tenancy,
+    pusher: P,
+    pub(crate) metrics: DistributorMetrics,
+}
+
+impl<P: PushSpans> Distributor<P> {
+    /// A distributor in front of `pusher`.
+    pub fn new(tenancy: Tenancy, pusher: P, metrics: DistributorMetrics) -> Self {
+        Self {
+            tenancy,
+            pusher,
+            metrics,
+        }
+    }
+
+    /// Hands the spans of an OTLP request, in protobuf, to a generator.
+    ///
+    /// Spans whose ids cannot be right are left out and reported in the outcome,
+    /// together with what the generator rejects. Every span is counted as pushed
+    /// or as refused, also when the future is dropped; but then, not being
+    /// cancel-safe, the spans may have been applied all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::Malformed`] or [`ReceiveError::Push`]; then no span was
+    /// applied.
+    pub async fn push(
+        &self,
+        tenant: TenantId,
+        request: Bytes,
+        skip_metrics: bool,
+    ) -> Result<PushOutcome, ReceiveError> {
+        let checked =
+            validate::check(&request).map_err(|source| ReceiveError::Malformed { source })?;
+        let metrics = self.metrics.for_tenant(&tenant);
+        metrics.received(checked.spans, request.len());
+        for reason in SpanRejection::VARIANTS {
+            metrics.refused((*reason).into(), checked.rejected.count(*reason));
+        }
+        let rejected = checked.rejected.total();
+        let mut outcome = PushOutcome {
+            spans: checked.spans,
+            rejected_spans: rejected,
+            message: explain(checked.rejected),
+        };
+        let spans = checked.spans.saturating_sub(rejected);
+        if spans == 0 {
+            return Ok(outcome);
+        }
+
+        let pending = Pending {
+            metrics: &metrics,
+            spans,
+        };
+        let push = Push {
+            tenant,
+            request: checked.rewritten.map_or(request, Bytes::from),
+            skip_metrics,
+        };
+        match self.pusher.push(push).await {
+            Ok(applied) => {
+                pending.pushed();
+                add(&mut outcome, &applied);
+                Ok(outcome)
+            }
+            Err(error) => {
+                let error = ReceiveError::from(error);
+                pending.refused(error.discard_reason());
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Spans that are with the generator; refused as cancelled if dropped.
+struct Pending<'a> {
+    metrics: &'a TenantMetrics,
+    spans: u64,
+}
+
+impl Pending<'_> {
+    fn pushed(mut self) {
+        self.metrics.pushed(std::mem::take(&mut self.spans));
+    }
+
+    fn refused(mut self, reason: DiscardReason) {
+        self.metrics
+            .refused(reason, std::mem::take(&mut self.spans));
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.metrics.refused(DiscardReason::Cancelled, self.spans);
+    }
+}
+
+fn add(outcome: &mut PushOutcome, applied: &PushOutcome) {
+    outcome.rejected_spans += applied.rejected_spans;
+    if !outcome.message.is_empty() && !applied.message.is_empty() {
+        outcome.message.push_str("; ");
+    }
+    outcome.message.push_str(&applied.message);
+}
+
+/// A sentence for the client; empty if no span was refused.
+fn explain(rejected: RejectedSpans) -> String {
+    let mut sentence = String::new();
+    if rejected.total() == 0 {
+        return sentence;
+    }
+    let mut separator = "refused spans: ";
+    for reason in SpanRejection::VARIANTS {
+        let count = rejected.count(*reason);
+        if count > 0 {
+            // Writing to a string does not fail.
+            let _ = write!(sentence, "{separator}{count} with {}", what(*reason));
+            separator = ", ";
+        }
+    }
+    sentence
+}
+
+fn what(reason: SpanRejection) -> &'static str {
+    match reason {
+        SpanRejection::InvalidTraceId => "a trace id that is not 16 bytes or is all zero",
+        SpanRejection::InvalidSpanId => "a span id that is not 8 bytes or is all zero",
+        SpanRejection::MalformedSpan => "bytes that are not protobuf",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use model::PushError;
+use prost::Message;
+
+use super::*;
+use crate::testing::{Fixture, names, request, span, span_without_trace};
+
+fn bytes(spans: Vec<proto::otlp::trace::Span>) -> Bytes {
+    request(spans).encode_to_vec().into()
+}
+
+async fn push(fixture: &Fixture, request: Bytes) -> Result<PushOutcome, ReceiveError> {
+    let tenant = TenantId::parse("acme").unwrap();
+    fixture.distributor.push(tenant, request, false).await
+}
+
+#[tokio::test]
+async fn good_requests_are_handed_on_as_they_came() {
+    let fixture = Fixture::new(true);
+    let sent = bytes(vec![span("a"), span("b")]);
+    let outcome = push(&fixture, sent.clone()).await.unwrap();
+    assert_eq!(
+        outcome,
+        PushOutcome {
+            spans: 2,
+            ..PushOutcome::default()
+        }
+    );
+    let pushes = fixture.recorder.pushes();
+    assert_eq!(pushes[0].request.as_ptr(), sent.as_ptr());
+    assert_eq!(pushes[0].tenant.as_str(), "acme");
+    assert_eq!(fixture.ledger("acme"), (2, 2, 0));
+    let received = fixture.metric("bytes_received_total{tenant=\"acme\"}");
+    assert_eq!(received, sent.len() as u64);
+}
+
+#[tokio::test]
+async fn what_both_sides_reject_is_told_together() {
+    let fixture = Fixture::new(true);
+    fixture.recorder.answer(Ok(PushOutcome {
+        spans: 2,
+        rejected_spans: 1,
+        message: "1 span with a broken attribute".into(),
+    }));
+    let mut zero_id = span("zero");
+    zero_id.span_id = vec![0; 8];
+    let sent = bytes(vec![
+        span("a"),
+        span_without_trace("x"),
+        zero_id,
+        span_without_trace("y"),
+        span("b"),
+    ]);
+    let outcome = push(&fixture, sent).await.unwrap();
+    assert_eq!((outcome.spans, outcome.rejected_spans), (5, 4));
+    assert_eq!(
+        outcome.message,
+        "refused spans: 2 with a trace id that is not 16 bytes or is all zero, 1 with a span id \
+         that is not 8 bytes or is all zero; 1 span with a broken attribute"
+    );
+    assert_eq!(names(&fixture.recorder.pushes()), [["a", "b"]]);
+    // The generator has the span that it rejected in its own ledger.
+    assert_eq!(fixture.ledger("acme"), (5, 2, 3));
+    let by_reason = |reason| {
+        fixture.metric(&format!(
+            "spans_refused_total{{tenant=\"acme\",reason=\"{reason}\"}}"
+        ))
+    };
+    assert_eq!(by_reason("invalid_trace_id"), 2);
+    assert_eq!(by_reason("invalid_span_id"), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_pushed_when_nothing_is_left() {
+    let fixture = Fixture::new(true);
+    let outcome = push(&fixture, Bytes::new()).await.unwrap();
+    assert_eq!(outcome, PushOutcome::default());
+    let outcome = push(&fixture, bytes(vec![span_without_trace("x")]))
+        .await
+        .unwrap();
+    assert_eq!((outcome.spans, outcome.rejected_spans), (1, 1));
+    assert!(fixture.recorder.pushes().is_empty());
+    assert_eq!(fixture.ledger("acme"), (1, 0, 1));
+}
+
+#[tokio::test]
+async fn spans_that_the_generator_does_not_take_are_refused() {
+    let fixture = Fixture::new(true);
+    for (error, reason) in [
+        (
+            PushError::Unavailable {
+                reason: "starting".into(),
+                retry_after: Duration::from_secs(1),
+            },
+            "unavailable",
+        ),
+        (
+            PushError::Malformed {
+                problem: "x".into(),
+            },
+            "malformed",
+        ),
+    ] {
+        fixture.recorder.answer(Err(error.clone()));
+        let refused = push(&fixture, bytes(vec![span("a"), span("b")])).await;
+        assert!(matches!(refused, Err(ReceiveError::Push(found)) if found == error));
+        assert_eq!(
+            fixture.metric(&format!(
+                "spans_refused_total{{tenant=\"acme\",reason=\"{reason}\"}}"
+            )),
+            2
+        );
+    }
+    assert_eq!(fixture.ledger("acme"), (4, 0, 4));
+}
+
+/// A generator that never answers.
+#[derive(Clone)]
+struct Stuck;
+
+impl PushSpans for Stuck {
+    async fn push(&self, _: Push) -> Result<PushOutcome, model::PushError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn spans_of_a_push_that_is_dropped_are_cancelled() {
+    let fixture = Fixture::new(true);
+    let metrics = fixture.distributor.metrics.clone();
+    let distributor = Distributor::new(Tenancy::default(), Stuck, metrics);
+    {
+        let tenant = TenantId::parse("acme").unwrap();
+        let mut push = pin!(distributor.push(tenant, bytes(vec![span("a")]), false));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(push.as_mut().poll(&mut context).is_pending());
+    }
+    assert_eq!(fixture.ledger("acme"), (1, 0, 1));
+    assert_eq!(
+        fixture.metric("spans_refused_total{tenant=\"acme\",reason=\"cancelled\"}"),
+        1
+    );
+}

@@ -1,0 +1,79 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lifecycle::{Shutdown, TaskGroup};
+use model::{PushError, PushOutcome};
+use prost::Message;
+use proto::otlp::collector::{ExportTracePartialSuccess, ExportTraceServiceResponse};
+use proto::rpc;
+use server::{Listener, ServeOptions};
+
+use crate::testing::Fixture;
+
+mod grpc;
+mod http;
+
+/// Serves a router on a port of its own until dropped.
+struct Served {
+    address: SocketAddr,
+    shutdown: Shutdown,
+}
+
+impl Served {
+    fn new(router: axum::Router, options: ServeOptions) -> Self {
+        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), "test").unwrap();
+        let address = listener.local_addr();
+        let shutdown = Shutdown::new();
+        listener.serve(router, options, shutdown.clone(), &TaskGroup::new());
+        Self { address, shutdown }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.shutdown.trigger();
+    }
+}
+
+fn unavailable() -> PushError {
+    PushError::Unavailable {
+        reason: "starting".into(),
+        retry_after: Duration::from_millis(1_500),
+    }
+}
+
+fn retry_delay(status: &rpc::Status) -> Option<Duration> {
+    let detail = status
+        .details
+        .iter()
+        .find(|detail| detail.type_url == "type.googleapis.com/google.rpc.RetryInfo")?;
+    let retry = rpc::RetryInfo::decode(detail.value.as_slice()).unwrap();
+    let delay = retry.retry_delay.unwrap();
+    Some(Duration::new(delay.seconds as u64, delay.nanos as u32))
+}
+
+fn partial(rejected_spans: i64, error_message: &str) -> ExportTraceServiceResponse {
+    ExportTraceServiceResponse {
+        partial_success: Some(ExportTracePartialSuccess {
+            rejected_spans,
+            error_message: error_message.into(),
+        }),
+    }
+}
+
+const NO_TRACE_ID: &str = "refused spans: 1 with a trace id that is not 16 bytes or is all zero";
+
+/// What a generator says that has something to say and rejects nothing.
+fn warning() -> PushOutcome {
+    PushOutcome {
+        spans: 1,
+        rejected_spans: 0,
+        message: "clock is off".into(),
+    }
+}
+
+fn pushes(fixture: &Fixture, receiver: &str, result: &str) -> u64 {
+    fixture.metric(&format!(
+        "pushes_total{{receiver=\"{receiver}\",result=\"{result}\"}}"
+    ))
+}
