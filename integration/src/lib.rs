@@ -1,1 +1,27 @@
-//! Harness.
+//! Harness of the integration tests: real processes, real sockets, exact numbers.
+//!
+//! Each file in `tests/` shows one behaviour. A test starts what it needs with
+//! [`Spanmill`], [`Prometheus`] and [`python`], and ends with
+//! [`Spanmill::finish`], which checks the [`ledger`] and that the process stops
+//! cleanly.
+
+pub mod binaries;
+pub mod expected;
+pub mod exposition;
+pub mod http;
+pub mod ledger;
+pub mod patience;
+pub mod ports;
+pub mod process;
+pub mod prometheus;
+pub mod push_spans;
+pub mod python;
+pub mod remote_write_sink;
+pub mod spanmill;
+pub mod traces;
+
+pub use exposition::{Exposition, Sample};
+pub use patience::eventually;
+pub use prometheus::Prometheus;
+pub use remote_write_sink::RemoteWriteSink;
+pub use spanmill::Spanmill;

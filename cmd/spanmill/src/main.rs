@@ -1,1 +1,47 @@
-fn main() {}
+//! The `spanmill` process.
+
+mod args;
+
+use std::io::{Write, stderr, stdout};
+use std::process::ExitCode;
+
+use app::{Exit, StartError};
+use args::Args;
+use mimalloc::MiMalloc;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() -> ExitCode {
+    let args = Args::read();
+    if args.version {
+        // Nothing is left to do if nobody reads it.
+        let _ = writeln!(stdout(), "{}", app::version::describe());
+        return ExitCode::SUCCESS;
+    }
+    let result = if args.verify {
+        app::verify(&args.options()).map(|()| Exit::Stopped)
+    } else {
+        serve(&args)
+    };
+    match result {
+        Ok(Exit::Stopped) => ExitCode::SUCCESS,
+        // Threads that still work are not waited for.
+        Ok(Exit::Interrupted { code }) => std::process::exit(i32::from(code)),
+        Err(error) => {
+            let _ = writeln!(stderr(), "spanmill: {}", error.report());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn serve(args: &Args) -> Result<Exit, StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)?;
+    let exit = runtime.block_on(app::run(&args.options()));
+    // What outlived the deadline is not waited for.
+    runtime.shutdown_background();
+    exit
+}

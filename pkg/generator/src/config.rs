@@ -38,6 +38,10 @@ pub struct GeneratorConfig {
     /// The lowest layer of what limits count. Default: series.
     pub limiter_type: LimiterType,
 
+    /// How many pushes of one tenant are applied at the same time, each to a lane
+    /// of its own. Default: 0, as many as there are processors.
+    pub max_lanes: usize,
+
     /// Membership of generators. Without effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring: Option<Value>,
@@ -113,6 +117,7 @@ impl Default for GeneratorConfig {
             registry: RegistryDocument::default(),
             metrics_ingestion_time_range_slack: Duration::from_secs(30),
             limiter_type: LimiterType::default(),
+            max_lanes: 0,
             ring: None,
             override_ring_key: None,
             traces_storage: None,

@@ -1,1 +1,37 @@
-//! TODO.
+//! All that may differ between tenants, resolved from layers.
+//!
+//! Layers are documents, merged key by key (weakest first: built-in, the
+//! `metrics_generator` block of the process, `overrides.defaults`, the runtime
+//! file's `"*"`, the tenant's own entry) and read once into a [`TenantConfig`].
+//! [`Overrides::for_tenant`] hands out what is in force.
+
+mod document;
+mod layers;
+mod legacy;
+mod metrics;
+mod runtime_file;
+mod snapshot;
+mod sources;
+mod validate;
+
+pub mod config;
+pub mod overrides;
+pub mod tenant_config;
+
+pub use config::OverridesConfig;
+pub use document::{ProcessorDocument, RegistryDocument};
+pub use metrics::OverridesMetrics;
+pub use overrides::Overrides;
+pub use sources::OverridesSources;
+pub use tenant_config::host_info::HostInfoConfig;
+pub use tenant_config::ingestion::{IngestionConfig, RateStrategy};
+pub use tenant_config::processors::{Processor, Processors};
+pub use tenant_config::registry::{
+    HistogramMode, LimiterType, RegistryConfig, SpanNameSanitization,
+};
+pub use tenant_config::service_graphs::ServiceGraphsConfig;
+pub use tenant_config::span_metrics::{
+    DimensionMapping, FilterPolicy, IntrinsicDimensions, MatchType, PolicyAttribute, PolicyMatch,
+    PolicyValue, SpanMetricsConfig,
+};
+pub use tenant_config::{TenantConfig, remote_write::RemoteWriteHeaders};

@@ -1,1 +1,20 @@
-//! TODO.
+//! Listeners, and what is the same on all of them: TLS, size limits,
+//! decompression, tenancy, the form of error answers.
+
+pub mod body;
+pub mod cors;
+pub mod grpc;
+pub mod listener;
+pub mod status;
+pub mod tenancy;
+pub mod tls;
+
+mod connection;
+mod inflate;
+mod stream;
+
+pub use body::{BodyError, read_body};
+pub use cors::CorsConfig;
+pub use listener::{BindError, Listener, ServeOptions};
+pub use tenancy::{Tenancy, TenantError};
+pub use tls::{Tls, TlsConfig, TlsError};

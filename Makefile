@@ -1,0 +1,112 @@
+# Every command of the project by name. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Build output, the tools that these commands install, and the versions they pin.
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+TOOLS      := $(or $(SPANMILL_TOOLS),$(TARGET_DIR)/tools)
+VENV       := $(CURDIR)/.venv
+LOCKED     := $(if $(CI),--locked)
+
+CARGO_AUDIT_VERSION   := 0.22.2
+CARGO_DENY_VERSION    := 0.20.2
+CARGO_FUZZ_VERSION    := 0.13.2
+CARGO_NEXTEST_VERSION := 0.9.143
+GUNGRAUN_VERSION      := $(shell sed -n '/^name = "gungraun"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
+
+# Installed tools come last, so that what the machine has wins.
+export PATH := $(PATH):$(TOOLS)/bin
+
+.PHONY: help run test test-tools ci fmt fmt-check clippy doc layout deny audit bench bench-e2e fuzz tools
+
+help: ## List these commands.
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+
+run: ## Build spanmill and start it with its defaults, ready to receive.
+	cargo run --release -p spanmill
+
+test: test-tools ## Install what the tests need and run them all.
+	# Programs and tests in one go: built apart, they would differ in the features of
+	# what they depend on, and everything would be built twice.
+	cargo build --workspace --bins --tests $(LOCKED)
+	cargo test --doc --workspace $(LOCKED) --quiet
+	SPANMILL_BIN_DIR=$(TARGET_DIR)/debug \
+	SPANMILL_PROMETHEUS=$$(PATH="$$PATH:$(TOOLS)/prometheus/usr/bin" command -v prometheus) \
+	  cargo nextest run --workspace $(LOCKED) --no-fail-fast
+
+# The steps, in order; the tests come last, so that their summary ends the output.
+CI_STEPS := fmt-check layout deny audit clippy doc test
+
+ci: export CI := true
+ci: ## Everything that must hold before a change lands: exactly what CI runs.
+	@for step in $(CI_STEPS); do \
+	  printf '\n== %s (%d s since the start)\n' "$$step" "$$SECONDS"; \
+	  $(MAKE) --no-print-directory "$$step"; \
+	done
+
+fmt: ## Format all code.
+	cargo fmt --all
+
+fmt-check:
+	cargo fmt --all -- --check
+
+clippy:
+	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(LOCKED)
+
+layout: ## Check crate levels and file lengths.
+	cargo run --quiet $(LOCKED) -p xtask -- layout
+
+deny: $(TOOLS)/bin/cargo-deny ## Check licences, banned crates and sources.
+	$< --log-level error check licenses bans sources
+
+audit: $(TOOLS)/bin/cargo-audit $(TOOLS)/advisory-db/.unpacked ## Check for crates with known vulnerabilities.
+	$< audit --no-fetch --stale --deny warnings --db $(TOOLS)/advisory-db --file Cargo.lock
+
+bench: $(TOOLS)/bin/gungraun-runner ## Count instructions of the hot paths (needs valgrind).
+	GUNGRAUN_RUNNER=$< cargo bench --workspace --bench '*'
+
+bench-e2e: ## Measure a release build over real sockets.
+	cargo build --release -p spanmill -p spangen
+	operations/bench/e2e.sh $(TARGET_DIR)/release
+
+fuzz: FUZZ_SECONDS ?= 60
+fuzz: $(TOOLS)/bin/cargo-fuzz ## Fuzz the wire view for FUZZ_SECONDS (60); needs a nightly toolchain.
+	@rustup toolchain list 2>/dev/null | grep -q '^nightly' || \
+	  { echo "make fuzz needs a nightly toolchain: rustup toolchain install nightly" >&2; exit 1; }
+	@mkdir -p $(TARGET_DIR)/fuzz-corpus
+	cd pkg/otlp && cargo +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz view \
+	  $(TARGET_DIR)/fuzz-corpus fuzz/corpus/view -- -max_total_time=$(FUZZ_SECONDS)
+
+tools: test-tools $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-audit ## Install every tool that `make ci` needs.
+
+test-tools: $(VENV)/.installed
+	@command -v cargo-nextest >/dev/null || \
+	  cargo install --locked --root $(TOOLS) cargo-nextest@$(CARGO_NEXTEST_VERSION)
+	@PATH="$$PATH:$(TOOLS)/prometheus/usr/bin" command -v prometheus >/dev/null || \
+	  operations/fetch-prometheus.sh $(TOOLS)/prometheus
+
+$(VENV)/.installed: integration/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(TOOLS)/bin/cargo-audit: VERSION = $(CARGO_AUDIT_VERSION)
+$(TOOLS)/bin/cargo-deny: VERSION = $(CARGO_DENY_VERSION)
+$(TOOLS)/bin/cargo-fuzz: VERSION = $(CARGO_FUZZ_VERSION)
+$(TOOLS)/bin/gungraun-runner: VERSION = $(GUNGRAUN_VERSION)
+# Unoptimised: they build in a third of the time, and run for a second.
+$(TOOLS)/bin/%:
+	CARGO_TARGET_DIR=$(TOOLS)/build CARGO_PROFILE_DEV_DEBUG=0 \
+	  cargo install --locked --debug --root $(TOOLS) $*@$(VERSION)
+	rm -rf $(TOOLS)/build
+
+$(TOOLS)/advisory-db/.unpacked: operations/advisory-db/advisory-db.tar.gz
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	tar -xzf $< -C $(@D)
+	touch $@

@@ -1,0 +1,61 @@
+//! Asks spanmill's HTTP API.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use reqwest::{Client, StatusCode};
+
+/// The HTTP API of a spanmill, as a tenant.
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    client: Client,
+    url: String,
+    tenant: Option<String>,
+}
+
+impl Api {
+    /// Connects with the first request.
+    pub(crate) fn new(url: &str, tenant: Option<&str>) -> anyhow::Result<Self> {
+        // Fails only if there is one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let scheme = if url.contains("://") { "" } else { "http://" };
+        Ok(Self {
+            client: Client::builder()
+                .timeout(Duration::from_secs(30))
+                .no_proxy()
+                .build()?,
+            url: format!("{scheme}{}", url.trim_end_matches('/')),
+            tenant: tenant.map(str::to_owned),
+        })
+    }
+
+    /// The text of a page.
+    pub(crate) async fn text(&self, path: &str) -> anyhow::Result<String> {
+        let url = &self.url;
+        let mut request = self.client.get(format!("{url}{path}"));
+        if let Some(tenant) = &self.tenant {
+            request = request.header("X-Scope-OrgID", tenant);
+        }
+        let response = match request.send().await {
+            Err(problem) if problem.is_connect() => {
+                return Err(problem).with_context(|| {
+                    format!(
+                        "cannot reach {url}; is spanmill running? start it with \"make run\", or \
+                         name its HTTP API with --url"
+                    )
+                });
+            }
+            response => response.with_context(|| format!("GET {url}{path}"))?,
+        };
+        let status = response.status();
+        let body = response.text().await?;
+        match status {
+            StatusCode::OK => Ok(body),
+            StatusCode::UNAUTHORIZED => bail!(
+                "{url} wants to know the tenant: name it with --tenant ({})",
+                body.trim()
+            ),
+            _ => bail!("GET {url}{path}: {status}: {}", body.trim()),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What a sender of remote write 1.0 must do.
+//!
+//! Source: Prometheus remote-write specification 1.0. That names beginning with
+//! `__` are reserved is not checked: attributes of that name can be chosen as
+//! dimensions.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context as _;
+use axum::http::{HeaderMap, Method};
+use prost::Message as _;
+use proto::remote_write::{Exemplar, Label, TimeSeries, WriteRequest};
+
+/// The bits of a staleness marker, the one NaN that may be sent.
+pub(super) const STALE: u64 = 0x7ff0_0000_0000_0002;
+
+/// Characters of an exemplar's labels at most. Source: OpenMetrics 1.0.
+const EXEMPLAR_CHARACTERS: usize = 128;
+
+/// Checks the request line and the headers.
+pub(super) fn check_headers(method: &Method, headers: &HeaderMap) -> Vec<String> {
+    let mut violations = Vec::new();
+    if *method != Method::POST {
+        violations.push(format!("method is {method}"));
+    }
+    for (name, want) in [
+        ("content-encoding", "snappy"),
+        ("content-type", "application/x-protobuf"),
+        ("x-prometheus-remote-write-version", "0.1.0"),
+    ] {
+        let values: Vec<_> = headers.get_all(name).iter().collect();
+        if values != [want] {
+            violations.push(format!("{name} is {values:?}, not {want:?}"));
+        }
+    }
+    let agent = headers.get("user-agent").and_then(|v| v.to_str().ok());
+    if !agent.is_some_and(|agent| agent.contains('/')) {
+        violations.push(format!("user-agent is {agent:?}, not <name>/<version>"));
+    }
+    violations
+}
+
+/// Reads a body: snappy in its block format, around a `WriteRequest`.
+pub(super) fn decode(body: &[u8]) -> Result<WriteRequest, String> {
+    let decode = || {
+        let raw = snap::raw::Decoder::new()
+            .decompress_vec(body)
+            .context("body is not snappy")?;
+        WriteRequest::decode(raw.as_slice()).context("body is no WriteRequest")
+    };
+    decode().map_err(|error: anyhow::Error| format!("{error:#}"))
+}
+
+/// Checks every series of a request.
+pub(super) fn check_request(request: &WriteRequest) -> Vec<String> {
+    let mut violations = Vec::new();
+    let mut seen = BTreeSet::new();
+    for series in &request.timeseries {
+        let id: Vec<_> = series.labels.iter().map(|l| (&l.name, &l.value)).collect();
+        for problem in problems(series) {
+            violations.push(format!("{id:?}: {problem}"));
+        }
+        if !seen.insert(id.clone()) {
+            violations.push(format!("{id:?}: twice in a request"));
+        }
+    }
+    violations
+}
+
+fn problems(series: &TimeSeries) -> Vec<String> {
+    let mut problems = Vec::new();
+    problems.extend(label_problems(&series.labels));
+    let name = series.labels.iter().find(|l| l.name == "__name__");
+    if !name.is_some_and(|name| is_name(&name.value, ":")) {
+        problems.push(format!("metric name is {:?}", name.map(|l| &l.value)));
+    }
+    if series.samples.is_empty() && series.histograms.is_empty() {
+        problems.push("no samples".to_owned());
+    }
+    for sample in &series.samples {
+        if sample.value.is_nan() && sample.value.to_bits() != STALE {
+            problems.push(format!("NaN at {}", sample.timestamp));
+        }
+        if sample.timestamp <= 0 {
+            problems.push(format!("timestamp {}", sample.timestamp));
+        }
+    }
+    if !series
+        .samples
+        .windows(2)
+        .all(|pair| matches!(pair, [a, b] if a.timestamp < b.timestamp))
+    {
+        problems.push("samples are not in the order of time".to_owned());
+    }
+    let last = series.samples.last().map(|sample| sample.timestamp);
+    for exemplar in &series.exemplars {
+        problems.extend(exemplar_problems(exemplar, last));
+    }
+    problems
+}
+
+fn label_problems(labels: &[Label]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for pair in labels.windows(2) {
+        if let [a, b] = pair
+            && a.name >= b.name
+        {
+            problems.push(format!("label {} before {}", a.name, b.name));
+        }
+    }
+    for label in labels {
+        if !is_name(&label.name, "") {
+            problems.push(format!("label name {:?}", label.name));
+        }
+        if label.value.is_empty() {
+            problems.push(format!("label {} is empty", label.name));
+        }
+    }
+    problems
+}
+
+fn exemplar_problems(exemplar: &Exemplar, last_sample: Option<i64>) -> Vec<String> {
+    let mut problems = label_problems(&exemplar.labels);
+    let characters: usize = exemplar
+        .labels
+        .iter()
+        .map(|l| l.name.chars().count() + l.value.chars().count())
+        .sum();
+    if characters > EXEMPLAR_CHARACTERS {
+        problems.push(format!("exemplar labels have {characters} characters"));
+    }
+    if exemplar.timestamp <= 0 || Some(exemplar.timestamp) > last_sample {
+        problems.push(format!(
+            "exemplar of {}, last sample of {last_sample:?}",
+            exemplar.timestamp
+        ));
+    }
+    problems
+}
+
+/// Whether a name is one that every receiver takes, with further characters
+/// allowed.
+fn is_name(name: &str, further: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || further.contains(c);
+    name.chars().all(allowed) && !name.starts_with(|c: char| c.is_ascii_digit()) && !name.is_empty()
+}

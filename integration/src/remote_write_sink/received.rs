@@ -1,0 +1,186 @@
+//! What a sink has been sent.
+
+use std::collections::BTreeMap;
+
+use axum::http::{HeaderMap, Method, StatusCode};
+use proto::remote_write::TimeSeries;
+
+use super::protocol;
+use crate::exposition::Labels;
+
+/// Everything that came, by tenant.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// Every request, in order, whatever it was answered.
+    pub requests: Vec<ReceivedRequest>,
+    /// What the sender did that the protocol forbids.
+    pub violations: Vec<String>,
+    tenants: BTreeMap<String, BTreeMap<SeriesKey, ReceivedSeries>>,
+}
+
+/// A metric's name and its labels.
+type SeriesKey = (String, Labels);
+
+/// One request.
+#[derive(Debug)]
+pub struct ReceivedRequest {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// What it was answered.
+    pub status: StatusCode,
+    /// Samples in it.
+    pub samples: usize,
+}
+
+/// One series with all that came of it in requests answered with a 2xx.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReceivedSeries {
+    /// The metric's name.
+    pub name: String,
+    /// Its labels, the name not among them.
+    pub labels: Labels,
+    /// Milliseconds since 1970, and the value, in the order of arrival.
+    pub points: Vec<(i64, f64)>,
+    /// In the order of arrival.
+    pub exemplars: Vec<ReceivedExemplar>,
+}
+
+/// An exemplar of a series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReceivedExemplar {
+    /// The trace id, as a rule.
+    pub labels: Labels,
+    /// The observed value.
+    pub value: f64,
+    /// Milliseconds since 1970.
+    pub timestamp_ms: i64,
+}
+
+impl ReceivedSeries {
+    /// Its latest value.
+    #[must_use]
+    pub fn last(&self) -> Option<f64> {
+        self.points.last().map(|(_, value)| *value)
+    }
+
+    /// Whether it has ended with a staleness marker.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.last()
+            .is_some_and(|value| value.to_bits() == protocol::STALE)
+    }
+}
+
+impl Received {
+    /// The tenants that sent something, by `X-Scope-OrgID`, empty without one.
+    pub fn tenants(&self) -> impl Iterator<Item = &str> {
+        self.tenants.keys().map(String::as_str)
+    }
+
+    /// All series of a tenant, sorted by name and labels.
+    pub fn all_series(&self, tenant: &str) -> impl Iterator<Item = &ReceivedSeries> {
+        self.tenants
+            .get(tenant)
+            .into_iter()
+            .flat_map(|t| t.values())
+    }
+
+    /// The series of one metric of a tenant that have all of these labels.
+    pub fn series<'a>(
+        &'a self,
+        tenant: &str,
+        name: &'a str,
+        labels: &'a [(&str, &str)],
+    ) -> impl Iterator<Item = &'a ReceivedSeries> {
+        self.all_series(tenant).filter(move |series| {
+            series.name == name
+                && labels
+                    .iter()
+                    .all(|(name, value)| series.labels.get(*name).is_some_and(|v| v == value))
+        })
+    }
+
+    /// The sum of the latest values of what [`Received::series`] gives.
+    #[must_use]
+    pub fn sum(&self, tenant: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.series(tenant, name, labels)
+            .filter_map(ReceivedSeries::last)
+            .sum()
+    }
+
+    /// Takes a request in: checks it, and keeps its samples if it is answered
+    /// with a 2xx.
+    pub(super) fn take(
+        &mut self,
+        method: &Method,
+        headers: HeaderMap,
+        body: &[u8],
+        status: StatusCode,
+    ) {
+        let number = self.requests.len();
+        let mut violations = protocol::check_headers(method, &headers);
+        let request = protocol::decode(body).unwrap_or_else(|problem| {
+            violations.push(problem);
+            Default::default()
+        });
+        violations.extend(protocol::check_request(&request));
+        let tenant = headers.get("x-scope-orgid").map_or(String::new(), |value| {
+            String::from_utf8_lossy(value.as_bytes()).into_owned()
+        });
+        let samples = request.timeseries.iter().map(|s| s.samples.len()).sum();
+        if status.is_success() {
+            let of_tenant = self.tenants.entry(tenant).or_default();
+            for series in request.timeseries {
+                violations.extend(keep(of_tenant, series));
+            }
+        }
+        self.violations.extend(
+            violations
+                .into_iter()
+                .map(|v| format!("request {number}: {v}")),
+        );
+        self.requests.push(ReceivedRequest {
+            headers,
+            status,
+            samples,
+        });
+    }
+}
+
+/// Adds a series' points to what is there; gives those that are out of order.
+fn keep(series: &mut BTreeMap<SeriesKey, ReceivedSeries>, new: TimeSeries) -> Vec<String> {
+    let mut labels = labels(new.labels);
+    let name = labels.remove("__name__").unwrap_or_default();
+    let kept = series
+        .entry((name.clone(), labels.clone()))
+        .or_insert_with(|| ReceivedSeries {
+            name,
+            labels,
+            ..ReceivedSeries::default()
+        });
+    let mut violations = Vec::new();
+    for sample in new.samples {
+        let point = (sample.timestamp, sample.value);
+        match kept.points.last() {
+            // A request that was sent again because its answer was lost.
+            Some(last) if last.0 == point.0 && last.1.to_bits() == point.1.to_bits() => continue,
+            Some(last) if last.0 >= point.0 => violations.push(format!(
+                "{}{:?}: {point:?} after {last:?}",
+                kept.name, kept.labels
+            )),
+            _ => {}
+        }
+        kept.points.push(point);
+    }
+    kept.exemplars
+        .extend(new.exemplars.into_iter().map(|exemplar| ReceivedExemplar {
+            labels: self::labels(exemplar.labels),
+            value: exemplar.value,
+            timestamp_ms: exemplar.timestamp,
+        }));
+    violations
+}
+
+fn labels(labels: Vec<proto::remote_write::Label>) -> Labels {
+    labels.into_iter().map(|l| (l.name, l.value)).collect()
+}

@@ -1,0 +1,189 @@
+use prost::Message as _;
+use proto::remote_write as pb;
+
+use super::*;
+use crate::http::client;
+
+fn series(labels: &[(&str, &str)], points: &[(i64, f64)]) -> pb::TimeSeries {
+    pb::TimeSeries {
+        labels: labels
+            .iter()
+            .map(|(name, value)| pb::Label {
+                name: (*name).into(),
+                value: (*value).into(),
+            })
+            .collect(),
+        samples: points
+            .iter()
+            .map(|&(timestamp, value)| pb::Sample { value, timestamp })
+            .collect(),
+        ..pb::TimeSeries::default()
+    }
+}
+
+fn calls(points: &[(i64, f64)]) -> pb::TimeSeries {
+    series(&[("__name__", "calls"), ("service", "web")], points)
+}
+
+async fn send(sink: &RemoteWriteSink, timeseries: Vec<pb::TimeSeries>) -> reqwest::Response {
+    let request = pb::WriteRequest {
+        timeseries,
+        metadata: vec![],
+    };
+    let body = snap::raw::Encoder::new()
+        .compress_vec(&request.encode_to_vec())
+        .unwrap();
+    client()
+        .post(sink.url())
+        .header("content-encoding", "snappy")
+        .header("content-type", "application/x-protobuf")
+        .header("x-prometheus-remote-write-version", "0.1.0")
+        .header("user-agent", "test/1")
+        .header("x-scope-orgid", "acme")
+        .body(body)
+        .send()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn series_are_kept_by_tenant_in_order() {
+    let sink = RemoteWriteSink::start().await.unwrap();
+    assert_eq!(
+        send(&sink, vec![calls(&[(1, 0.0), (2, 5.0)])])
+            .await
+            .status(),
+        204
+    );
+    send(
+        &sink,
+        vec![
+            calls(&[(2, 5.0)]),
+            series(&[("__name__", "up")], &[(3, 1.0)]),
+        ],
+    )
+    .await;
+    send(&sink, vec![calls(&[(3, f64::from_bits(protocol::STALE))])]).await;
+    sink.check_protocol().unwrap();
+    let received = sink.received();
+    assert_eq!(received.tenants().collect::<Vec<_>>(), ["acme"]);
+    let [web] = received
+        .series("acme", "calls", &[("service", "web")])
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("not one series");
+    };
+    assert_eq!(web.points[..2], [(1, 0.0), (2, 5.0)]);
+    assert_eq!((web.points.len(), web.has_ended()), (3, true));
+    assert_eq!(received.sum("acme", "up", &[]), 1.0);
+    assert_eq!(received.all_series("other").count(), 0);
+}
+
+#[tokio::test]
+async fn answers_come_as_told_and_refused_samples_are_not_kept() {
+    let sink = RemoteWriteSink::start().await.unwrap();
+    sink.answer([Answer::status(503).unwrap().retry_after("7").body("busy")]);
+    let answer = send(&sink, vec![calls(&[(1, 1.0)])]).await;
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["retry-after"], "7");
+    assert_eq!(answer.text().await.unwrap(), "busy");
+    sink.always_answer(Some(Answer::status(400).unwrap()));
+    assert_eq!(send(&sink, vec![calls(&[(2, 2.0)])]).await.status(), 400);
+    sink.always_answer(None);
+    send(&sink, vec![calls(&[(3, 3.0)])]).await;
+    let received = sink.received();
+    assert_eq!(received.sum("acme", "calls", &[]), 3.0);
+    let statuses: Vec<_> = received
+        .requests
+        .iter()
+        .map(|r| r.status.as_u16())
+        .collect();
+    assert_eq!(statuses, [503, 400, 204]);
+}
+
+#[tokio::test]
+async fn sink_that_is_down_refuses_connections_until_it_is_up_again() {
+    let sink = RemoteWriteSink::start().await.unwrap();
+    send(&sink, vec![calls(&[(1, 1.0)])]).await;
+    sink.take_down();
+    eventually("the sink to be gone", || async {
+        let answer = client().post(sink.url()).send().await;
+        ensure!(answer.is_err(), "it still answers");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    sink.bring_up().await.unwrap();
+    send(&sink, vec![calls(&[(2, 2.0)])]).await;
+    assert_eq!(sink.received().sum("acme", "calls", &[]), 2.0);
+}
+
+#[tokio::test]
+async fn every_breach_of_the_protocol_is_seen() {
+    let name = ("__name__", "m");
+    let exemplar = |timestamp, label: &str, value: &str| pb::TimeSeries {
+        exemplars: vec![pb::Exemplar {
+            labels: vec![pb::Label {
+                name: label.into(),
+                value: value.into(),
+            }],
+            value: 1.0,
+            timestamp,
+        }],
+        ..series(&[name], &[(5, 1.0)])
+    };
+    let long = "x".repeat(121);
+    // All live to the end: a port that is given again would meet connections to
+    // the sink that had it before.
+    let mut sinks = Vec::new();
+    for (what, request) in [
+        ("twice", vec![calls(&[(1, 1.0)]), calls(&[(2, 1.0)])]),
+        (
+            "before",
+            vec![series(&[name, ("b", "1"), ("a", "1")], &[(1, 1.0)])],
+        ),
+        (
+            "before",
+            vec![series(&[name, ("b", "1"), ("b", "2")], &[(1, 1.0)])],
+        ),
+        ("is empty", vec![series(&[name, ("b", "")], &[(1, 1.0)])]),
+        (
+            "label name",
+            vec![series(&[name, ("b.c", "1")], &[(1, 1.0)])],
+        ),
+        ("label name", vec![series(&[("", "1"), name], &[(1, 1.0)])]),
+        ("metric name", vec![series(&[("a", "1")], &[(1, 1.0)])]),
+        (
+            "metric name",
+            vec![series(&[("__name__", "9m")], &[(1, 1.0)])],
+        ),
+        ("no samples", vec![series(&[name], &[])]),
+        ("NaN", vec![series(&[name], &[(1, f64::NAN)])]),
+        ("timestamp", vec![series(&[name], &[(0, 1.0)])]),
+        (
+            "order of time",
+            vec![series(&[name], &[(2, 1.0), (1, 1.0)])],
+        ),
+        ("exemplar of 6", vec![exemplar(6, "trace_id", "a")]),
+        ("129 characters", vec![exemplar(5, "trace_id", &long)]),
+        ("after", vec![]),
+    ] {
+        let sink = RemoteWriteSink::start().await.unwrap();
+        if request.is_empty() {
+            send(&sink, vec![calls(&[(7, 1.0)])]).await;
+            send(&sink, vec![calls(&[(6, 1.0)])]).await;
+        }
+        send(&sink, request).await;
+        let found = sink.received().violations.join("; ");
+        assert!(found.contains(what), "{what}: {found}");
+        sinks.push(sink);
+    }
+    let sink = RemoteWriteSink::start().await.unwrap();
+    client().put(sink.url()).body("x").send().await.unwrap();
+    assert_eq!(
+        sink.received().violations.len(),
+        6,
+        "{:?}",
+        sink.received().violations
+    );
+}

@@ -1,0 +1,340 @@
+//! Given the inputs and settings of recorded cases, we write what Tempo wrote,
+//! but for the differences of `docs/differences.md`.
+
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use spanmill_integration::expected::{Case, Comparison, Input, Outcome};
+use spanmill_integration::push_spans::PushSpans;
+use spanmill_integration::{RemoteWriteSink, Spanmill};
+use tempfile::NamedTempFile;
+
+const CALLS: &str = "traces_spanmetrics_calls_total";
+
+/// What is compared until there are service graphs.
+const SPAN_METRICS: [&str; 2] = ["traces_spanmetrics_", "traces_target_info"];
+
+/// Cases that differ in the tenant's overrides alone: tenants of one process.
+const OVERRIDES: &[&str] = &[
+    "buckets-sm",
+    "defaults-edge",
+    "defaults-real",
+    "dims",
+    "dims-intrinsic-names",
+    "filter-inc-kind",
+    "filter-inc-regex",
+    "filter-regex-kind-status",
+    "filter-status-strict",
+    "filter-types-bool",
+    "filter-types-int",
+    "instance-label-only",
+    "intrinsic-no-service",
+    "intrinsic-no-spanname",
+    "intrinsic-statusmsg",
+    "limit-sm",
+    "limit-tiny",
+    "mappings",
+    "no-processors",
+    "rw-headers",
+    "slack-5m",
+    "sm-only-edge",
+    "subproc-and-full",
+    "subproc-count",
+    "subproc-count-size",
+    "subproc-latency",
+    "subproc-size",
+    "target-info",
+    "target-info-both-procs",
+    "target-info-excluded",
+    "traceid-label",
+];
+
+/// Cases with settings of the whole process.
+const PROCESS: &[&[&str]] = &[
+    &["base-only", "base-subproc-latency"],
+    &["entity-nolimit"],
+    &["ext-and-maxlen"],
+    &["multiplier"],
+    &["multiplier-resource"],
+    &["rw-relabel"],
+];
+
+/// Cases that are not run, and why.
+const SKIPPED: &[(&str, &str)] = &[
+    ("buckets-sg", "has service graphs alone, which come later"),
+    ("hostinfo", "has host info alone, which comes later"),
+    ("limit-native", "native histograms come later"),
+    ("multiplier-native", "native histograms come later"),
+    ("native-edge", "native histograms come later"),
+    ("native-real", "native histograms come later"),
+    ("nativeboth-edge", "native histograms come later"),
+    ("nativeboth-real", "native histograms come later"),
+    ("rw2-classic", "remote write 2.0 comes later"),
+    ("sg-dbattrs", "has service graphs alone, which come later"),
+    ("sg-dims", "has service graphs alone, which come later"),
+    ("sg-messaging", "has service graphs alone, which come later"),
+    ("sg-only-edge", "has service graphs alone, which come later"),
+    (
+        "sg-peer-attrs",
+        "has service graphs alone, which come later",
+    ),
+    (
+        "sg-virtual-label",
+        "has service graphs alone, which come later",
+    ),
+];
+
+#[test]
+fn every_case_is_run_or_skipped_for_a_reason() -> anyhow::Result<()> {
+    let process = PROCESS.iter().flat_map(|group| group.iter());
+    let skipped = SKIPPED.iter().map(|(name, _)| name);
+    let listed: Vec<_> = OVERRIDES.iter().chain(process).chain(skipped).collect();
+    let unique: BTreeSet<String> = listed.iter().map(|name| (**name).to_owned()).collect();
+    ensure!(unique.len() == listed.len(), "a case is listed twice");
+    ensure!(
+        unique == Case::names()?,
+        "not the recorded cases: {unique:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn overrides_give_what_tempo_gave() -> anyhow::Result<()> {
+    run(OVERRIDES).await
+}
+
+#[tokio::test]
+async fn base_configuration_gives_what_tempo_gave() -> anyhow::Result<()> {
+    run(PROCESS[0]).await
+}
+
+#[tokio::test]
+async fn limiter_of_entities_gives_what_tempo_gave() -> anyhow::Result<()> {
+    run(PROCESS[1]).await
+}
+
+#[tokio::test]
+async fn external_labels_and_length_limits_give_what_tempo_gave() -> anyhow::Result<()> {
+    run(PROCESS[2]).await
+}
+
+#[tokio::test]
+async fn multiplier_gives_what_tempo_gave() -> anyhow::Result<()> {
+    run(PROCESS[3]).await
+}
+
+#[tokio::test]
+async fn multiplier_of_the_resource_gives_what_tempo_gave() -> anyhow::Result<()> {
+    run(PROCESS[4]).await
+}
+
+#[tokio::test]
+async fn relabelling_gives_what_tempo_gave() -> anyhow::Result<()> {
+    run(PROCESS[5]).await
+}
+
+/// Tempo panics on these: differences, D28.
+#[tokio::test]
+async fn missing_resource_and_missing_value_are_taken_as_empty() -> anyhow::Result<()> {
+    let sink = RemoteWriteSink::start().await?;
+    let case = Case::load("sm-only-edge")?;
+    let (spanmill, _overrides) = start(&sink, &[case]).await?;
+    let mut generator = PushSpans::connect(&spanmill.internal_grpc()).await?;
+    for input in [Input::CrashNilResource, Input::CrashNilValue] {
+        for request in input.requests(unix_nanos()?)? {
+            generator.push("sm-only-edge", request).await?;
+        }
+    }
+    let counted = spanmill
+        .ledger()
+        .await?
+        .counted("sm-only-edge", "span-metrics");
+    ensure!(counted == 2, "{counted} spans counted");
+    spanmill.stop().await?;
+    let calls = sink.received().sum("sm-only-edge", CALLS, &[]);
+    ensure!(calls == 2.0, "{calls} calls");
+    sink.check_protocol()
+}
+
+/// Runs cases as tenants of one process and compares each.
+async fn run(names: &[&str]) -> anyhow::Result<()> {
+    let sink = RemoteWriteSink::start().await?;
+    let cases: Vec<Case> = names
+        .iter()
+        .map(|name| Case::load(name))
+        .collect::<anyhow::Result<_>>()?;
+    let (spanmill, _overrides) = start(&sink, &cases).await?;
+    let mut generator = PushSpans::connect(&spanmill.internal_grpc()).await?;
+    for case in &cases {
+        for request in case.input.requests(unix_nanos()?)? {
+            generator.push(&case.name, request).await?;
+        }
+    }
+    let metrics = spanmill.metrics().await?;
+    let ledger = spanmill.ledger().await?;
+    collected(&sink, &cases).await?;
+    // The last collection and what still waits.
+    spanmill.stop().await?;
+
+    let mut differences = Vec::new();
+    for case in &cases {
+        let ours = {
+            let received = sink.received();
+            Outcome::of_tenant(&case.name, &org_id(case), &received, &metrics)
+        };
+        let counted = ledger.counted(&case.name, "span-metrics");
+        let found = compare(case, &ours, counted)?;
+        if !found.is_empty() {
+            let shown = found
+                .iter()
+                .take(12)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("\n  ");
+            differences.push(format!("{}: {}\n  {shown}", case.name, found.len()));
+        }
+    }
+    ensure!(
+        differences.is_empty(),
+        "differences:\n{}",
+        differences.join("\n")
+    );
+    check_headers(&sink, &cases)?;
+    sink.check_protocol()
+}
+
+fn compare(case: &Case, ours: &Outcome, counted: u64) -> anyhow::Result<Vec<String>> {
+    let recorded = case.recorded()?;
+    let mut comparison = Comparison::of(case);
+    comparison.only = SPAN_METRICS.into();
+    let mut found = comparison.differences(&recorded, ours);
+    found.extend(comparison.counter_differences(&recorded, ours));
+    let weighted = case
+        .metrics_generator
+        .to_string()
+        .contains("span_multiplier_key");
+    let calls: Vec<f64> = ours
+        .samples
+        .iter()
+        .filter(|((name, _), _)| name == CALLS)
+        .map(|(_, value)| *value)
+        .collect();
+    let total: f64 = calls.iter().sum();
+    if !weighted && !calls.is_empty() && total != counted as f64 {
+        found.push(format!(
+            "{counted} spans counted, but {total} calls arrived"
+        ));
+    }
+    Ok(found)
+}
+
+/// Starts a spanmill with the settings of cases, which are its tenants. Gives
+/// the file of their overrides as well, which it reads again and again.
+async fn start(
+    sink: &RemoteWriteSink,
+    cases: &[Case],
+) -> anyhow::Result<(Spanmill, NamedTempFile)> {
+    let first = cases.first().context("no cases")?;
+    let mut remote_write = json!({ "url": sink.url() });
+    for (key, value) in first.remote_write.as_object().into_iter().flatten() {
+        if let Some(entry) = remote_write.as_object_mut() {
+            entry.insert(key.clone(), value.clone());
+        }
+    }
+    let mut tenants = serde_json::Map::new();
+    for case in cases {
+        ensure!(
+            case.metrics_generator == first.metrics_generator
+                && case.remote_write == first.remote_write,
+            "{} and {} need processes of their own",
+            case.name,
+            first.name
+        );
+        tenants.insert(case.name.clone(), case.tenant_overrides.clone());
+    }
+    let overrides = NamedTempFile::new()?;
+    std::fs::write(
+        overrides.path(),
+        json!({ "overrides": tenants }).to_string(),
+    )?;
+    let config = json!({
+        "multitenancy_enabled": true,
+        "metrics_generator": first.metrics_generator,
+        "overrides": {
+            // As without a file, so that the case's own settings hold.
+            "defaults": { "metrics_generator": { "processors": [], "collection_interval": "0s" } },
+            "per_tenant_override_config": overrides.path(),
+        },
+    });
+    let storage = json!({ "metrics_generator": { "storage": { "remote_write": [remote_write] } } });
+    let spanmill = Spanmill::builder()
+        .config(&config.to_string())
+        .config(&storage.to_string())
+        .start()
+        .await?;
+    Ok((spanmill, overrides))
+}
+
+/// Waits until every case that gives series has been collected after now.
+async fn collected(sink: &RemoteWriteSink, cases: &[Case]) -> anyhow::Result<()> {
+    let now_ms = i64::try_from(unix_nanos()? / 1_000_000)?;
+    for case in cases.iter().filter(|case| !case.processors().is_empty()) {
+        let what = format!("a collection of {}", case.name);
+        sink.eventually(&what, |received| {
+            let org_id = org_id(case);
+            let mut points = received
+                .all_series(&org_id)
+                .filter_map(|series| series.points.last());
+            ensure!(points.any(|(time, _)| *time >= now_ms), "not yet");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// The tenant that the receiver sees: a configured header wins.
+fn org_id(case: &Case) -> String {
+    case.remote_write
+        .pointer("/headers/X-Scope-OrgID")
+        .and_then(Value::as_str)
+        .unwrap_or(&case.name)
+        .to_owned()
+}
+
+/// A tenant's own headers go with its requests and no one else's.
+fn check_headers(sink: &RemoteWriteSink, cases: &[Case]) -> anyhow::Result<()> {
+    let received = sink.received();
+    for case in cases {
+        let headers = case.tenant_setting("/remote_write_headers");
+        let wanted = headers
+            .and_then(|h| h.get("X-Extra"))
+            .and_then(Value::as_str);
+        for request in &received.requests {
+            if request
+                .headers
+                .get("x-scope-orgid")
+                .is_some_and(|id| *id == *org_id(case))
+            {
+                let got = request
+                    .headers
+                    .get("x-extra")
+                    .map(|v| v.to_str())
+                    .transpose()?;
+                ensure!(got == wanted, "{}: X-Extra is {got:?}", case.name);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unix_nanos() -> anyhow::Result<u64> {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the program under test reads the machine's clock, too"
+    )]
+    let now = SystemTime::now();
+    Ok(u64::try_from(now.duration_since(UNIX_EPOCH)?.as_nanos())?)
+}

@@ -1,0 +1,188 @@
+//! The configuration of the process: one YAML file by Tempo's names.
+
+use std::path::{Path, PathBuf};
+
+use distributor::DistributorConfig;
+use generator::GeneratorConfig;
+use overrides::{OverridesConfig, OverridesSources};
+use serde::{Deserialize, Serialize};
+use settings::{Node, Problem, Problems};
+
+mod ignored;
+mod server;
+mod target;
+
+pub use server::{ServerConfig, ServerTlsConfig};
+pub use target::{Target, UnknownTarget};
+
+use crate::expand_env;
+
+/// What runs without a file: everything in one process, for everyone.
+const BUILT_IN: &str = include_str!("../../../config/single-process.yaml");
+
+/// Everything that is fixed for the life of the process.
+///
+/// Blocks of Tempo that do not concern us are taken out of the file before, with a
+/// warning each.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AppConfig {
+    /// Which parts run. Default: all.
+    pub target: Target,
+
+    /// Whether `X-Scope-OrgID` says whose spans come in; it is required then.
+    /// Default: false, and all spans are `single-tenant`'s.
+    #[serde(alias = "auth_enabled")]
+    pub multitenancy_enabled: bool,
+
+    /// Path in front of the HTTP API. Default: empty.
+    pub http_api_prefix: String,
+
+    /// Listeners and logs.
+    pub server: ServerConfig,
+
+    /// Where data is kept.
+    pub storage: StorageConfig,
+
+    /// How spans come in.
+    pub distributor: DistributorConfig,
+
+    /// How spans become series, and where these go.
+    pub metrics_generator: GeneratorConfig,
+
+    /// Where the settings of tenants come from.
+    pub overrides: OverridesConfig,
+}
+
+/// Where data is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StorageConfig {
+    /// The data directory, for one process at a time. Default: `./data`.
+    pub path: PathBuf,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("./data"),
+        }
+    }
+}
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings of the process.
+    pub config: AppConfig,
+    /// The layers of the tenants' settings.
+    pub overrides: OverridesSources,
+    /// What is in the file without effect, in words for a log.
+    pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// Reads a file, or what is built in where there is none.
+    ///
+    /// With `expand_env`, `${NAME}` and `${NAME:default}` in it stand for
+    /// environment variables.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the file.
+    pub fn load(file: Option<&Path>, expand_env: bool) -> Result<Self, Problems> {
+        let Some(file) = file else {
+            return Self::from_text("built-in configuration", BUILT_IN);
+        };
+        let mut text = settings::read_text(file)?;
+        if expand_env {
+            text = expand_env::expand(&text, |name| std::env::var(name).ok());
+        }
+        Self::from_text(file.display().to_string(), text)
+    }
+
+    /// Reads a text, which messages call `name`.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the text.
+    pub fn from_text(
+        name: impl Into<String>,
+        text: impl Into<String>,
+    ) -> Result<Self, Problems> {
+        let mut root = settings::read_str(name, text)?;
+        let mut problems = OverridesSources::take_flat_keys(&mut root);
+        let mut warnings = ignored::take(&mut root);
+        let config: AppConfig = match settings::decode(&root) {
+            Ok(config) => config,
+            Err(found) => {
+                problems.extend(found);
+                return problems.or(()).and(Err(Problems::new()));
+            }
+        };
+        problems.extend(located(&root, config.validate()));
+        let overrides = match OverridesSources::from_config(&root, &config.overrides) {
+            Ok(overrides) => overrides,
+            Err(found) => {
+                problems.extend(found);
+                return problems.or(()).and(Err(Problems::new()));
+            }
+        };
+        warnings.extend(config.without_effect().map(|path| {
+            let place = root.locate(path);
+            format!("{place}: {path} has no effect here and is ignored")
+        }));
+        problems.or(Self {
+            config,
+            overrides,
+            warnings,
+        })
+    }
+}
+
+impl AppConfig {
+    /// The settings in force as YAML, without secrets.
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be written as YAML.
+    pub fn to_yaml(&self) -> Result<String, Problems> {
+        settings::to_yaml(self)
+    }
+
+    /// Checks what the types cannot, with paths from the top of the file.
+    fn validate(&self) -> Vec<Problem> {
+        let mut problems = self.server.validate();
+        problems.extend(self.distributor.validate());
+        problems.extend(self.metrics_generator.validate());
+        problems.extend(self.overrides.validate());
+        let prefix = &self.http_api_prefix;
+        if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/')) {
+            problems.push(Problem::new(
+                "http_api_prefix",
+                format!("{prefix:?} is not accepted; expected a path such as /tempo"),
+            ));
+        }
+        if self.storage.path.as_os_str().is_empty() {
+            problems.push(Problem::new("storage.path", "may not be empty"));
+        }
+        problems
+    }
+
+    fn without_effect(&self) -> impl Iterator<Item = &'static str> {
+        self.distributor
+            .without_effect()
+            .into_iter()
+            .chain(self.metrics_generator.without_effect())
+    }
+}
+
+fn located(root: &Node, problems: Vec<Problem>) -> impl Iterator<Item = Problem> {
+    problems.into_iter().map(|problem| {
+        let place = root.locate(&problem.path).clone();
+        problem.at(place)
+    })
+}
+
+#[cfg(test)]
+mod tests;

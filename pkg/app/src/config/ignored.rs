@@ -1,0 +1,107 @@
+//! Settings of Tempo that do not concern us.
+
+use settings::Node;
+
+/// Settings that are taken out of a file with one warning each; nothing inside them is
+/// checked. Keys of the block that comes first.
+const IGNORED: [(&[&str], &[&str]); 5] = [
+    (
+        &[],
+        &[
+            "autocomplete_filtering_enabled",
+            "backend_scheduler",
+            "backend_scheduler_client",
+            "backend_worker",
+            "block_builder",
+            "cache",
+            "compactor",
+            "enable_go_runtime_metrics",
+            "ingest",
+            "ingester",
+            "ingester_client",
+            "internal_server",
+            "live_store",
+            "live_store_client",
+            "memberlist",
+            "metrics_generator_client",
+            "metrics_generator_enabled",
+            "partition_ring_live_store",
+            "querier",
+            "query_frontend",
+            "search_enabled",
+            "shutdown_delay",
+            "stream_over_http_enabled",
+            "usage_report",
+            "use_otel_tracer",
+        ],
+    ),
+    (
+        &["server"],
+        &[
+            "cluster_validation",
+            "graceful_shutdown_for_http",
+            "grpc_collect_max_streams_by_conn",
+            "grpc_listen_conn_limit",
+            "grpc_listen_network",
+            "grpc_server_keepalive_time",
+            "grpc_server_keepalive_timeout",
+            "grpc_server_max_connection_age",
+            "grpc_server_max_connection_age_grace",
+            "grpc_server_max_connection_idle",
+            "grpc_server_max_send_msg_size",
+            "grpc_server_min_time_between_pings",
+            "grpc_server_num_stream_workers",
+            "grpc_server_num_workers",
+            "grpc_server_ping_without_stream_allowed",
+            "grpc_server_recv_buffer_pools_enabled",
+            "grpc_server_stats_tracking_enabled",
+            "http_listen_conn_limit",
+            "http_listen_network",
+            "http_log_closed_connections_without_response_enabled",
+            "http_path_prefix",
+            "http_server_read_header_timeout",
+            "http_server_read_timeout",
+            "http_server_write_timeout",
+            "log_request_at_info_level_enabled",
+            "log_request_exclude_headers_list",
+            "log_request_headers",
+            "log_source_ips_enabled",
+            "log_source_ips_full",
+            "log_source_ips_header",
+            "log_source_ips_regex",
+            "num_workers",
+            "proxy_protocol_enabled",
+            "register_instrumentation",
+            "report_grpc_codes_in_instrumentation_label_enabled",
+            "throughput",
+            "tls_cipher_suites",
+            "tls_min_version",
+            "trace_request_exclude_headers_list",
+            "trace_request_headers",
+        ],
+    ),
+    (&["storage"], &["trace"]),
+    (&["metrics_generator", "processor"], &["local_blocks"]),
+    (&["overrides"], &["config_type", "enable_legacy_overrides"]),
+];
+
+/// Takes the settings that do not concern us out of a document, and says so.
+pub(super) fn take(root: &mut Node) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (block, keys) in IGNORED {
+        let Some(node) = root.get_path_mut(block) else {
+            continue;
+        };
+        for key in keys {
+            if let Some(entry) = node.remove(key) {
+                let path: Vec<_> = block.iter().chain([key]).copied().collect();
+                warnings.push(format!(
+                    "{}: {} has no effect here and is ignored",
+                    entry.key_place(),
+                    path.join(".")
+                ));
+            }
+        }
+    }
+    warnings
+}

@@ -1,0 +1,98 @@
+//! The pages that tell operators how the process is.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{Html, IntoResponse};
+use axum::routing::get;
+use telemetry::{METRICS_CONTENT_TYPE, MetricsRegistry, encode_metrics};
+
+use crate::readiness::{Readiness, Stage};
+use crate::version;
+
+/// What the pages show.
+#[derive(Clone, Debug)]
+pub(crate) struct Pages {
+    pub(crate) readiness: Readiness,
+    pub(crate) registry: Arc<MetricsRegistry>,
+    /// The settings in force as YAML, without secrets.
+    pub(crate) config: Arc<str>,
+    /// The parts of this process.
+    pub(crate) services: &'static [&'static str],
+}
+
+/// What `/status` lists: path, and what is there.
+const LINKS: [(&str, &str); 5] = [
+    ("/ready", "whether this process takes work"),
+    ("/metrics", "metrics about spanmill itself"),
+    ("/status/config", "settings in force"),
+    ("/status/services", "parts of this process and their state"),
+    ("/status/version", "version and commit"),
+];
+
+impl Pages {
+    /// The pages as routes; all of them only read.
+    pub(crate) fn routes(self) -> Router {
+        Router::new()
+            .route("/ready", get(ready))
+            .route("/metrics", get(metrics))
+            .route("/status", get(index))
+            .route("/status/config", get(config))
+            .route("/status/services", get(services))
+            .route("/status/version", get(version_line))
+            .with_state(self)
+    }
+}
+
+async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
+    match pages.readiness.stage() {
+        Stage::Running => (StatusCode::OK, "ready\n".to_owned()),
+        stage @ (Stage::Starting | Stage::Stopping) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{stage}\n"))
+        }
+    }
+}
+
+async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
+    (
+        [(CONTENT_TYPE, METRICS_CONTENT_TYPE)],
+        encode_metrics(&pages.registry),
+    )
+}
+
+async fn index() -> Html<String> {
+    let mut page = String::from("<!doctype html>\n<title>spanmill</title>\n<ul>\n");
+    for (path, what) in LINKS {
+        // Writing to a string does not fail.
+        let _ = writeln!(page, "<li><a href=\"{path}\">{path}</a> {what}</li>");
+    }
+    page.push_str("</ul>\n");
+    Html(page)
+}
+
+async fn config(State(pages): State<Pages>) -> impl IntoResponse {
+    (
+        [(CONTENT_TYPE, "text/yaml; charset=utf-8")],
+        pages.config.to_string(),
+    )
+}
+
+async fn services(State(pages): State<Pages>) -> String {
+    let stage = pages.readiness.stage();
+    let mut text = String::new();
+    for service in pages.services {
+        let _ = writeln!(text, "{service}: {stage}");
+    }
+    text
+}
+
+async fn version_line() -> String {
+    version::describe() + "\n"
+}
+
+#[cfg(test)]
+mod tests;

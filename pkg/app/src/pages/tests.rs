@@ -1,0 +1,96 @@
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, header};
+use tower::ServiceExt;
+
+use super::*;
+
+fn pages() -> Pages {
+    let mut registry = telemetry::new_metrics_registry();
+    version::register(&mut registry);
+    Pages {
+        readiness: Readiness::new(),
+        registry: Arc::new(registry),
+        config: "target: all\n".into(),
+        services: &["distributor", "generator"],
+    }
+}
+
+/// Status, content type and body.
+async fn ask(pages: &Pages, method: &str, path: &str) -> (u16, String, String) {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(Body::empty())
+        .unwrap();
+    let response = pages.clone().routes().oneshot(request).await.unwrap();
+    let content_type = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .map_or("", |value| value.to_str().unwrap())
+        .to_owned();
+    let status = response.status().as_u16();
+    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    (
+        status,
+        content_type,
+        String::from_utf8(body.to_vec()).unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn ready_follows_the_stage() {
+    let pages = pages();
+    let mut answers = Vec::new();
+    for stage in [Stage::Starting, Stage::Running, Stage::Stopping] {
+        pages.readiness.enter(stage);
+        let (status, _, body) = ask(&pages, "GET", "/ready").await;
+        answers.push((status, body));
+    }
+    let want = [(503, "starting\n"), (200, "ready\n"), (503, "stopping\n")];
+    assert_eq!(
+        answers,
+        want.map(|(status, body)| (status, body.to_owned()))
+    );
+}
+
+#[tokio::test]
+async fn metrics_are_openmetrics_with_the_build() {
+    let (status, content_type, body) = ask(&pages(), "GET", "/metrics").await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        content_type,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    let line = format!(
+        "spanmill_build_info{{version=\"{}\",commit=\"",
+        version::VERSION
+    );
+    assert!(body.contains(&line), "{body}");
+    assert!(body.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn every_link_of_the_index_answers_and_nothing_takes_a_post() {
+    let pages = pages();
+    pages.readiness.enter(Stage::Running);
+    let (_, _, index) = ask(&pages, "GET", "/status").await;
+    for (path, _) in LINKS {
+        assert!(index.contains(&format!("href=\"{path}\"")), "{path}");
+        assert_eq!(ask(&pages, "GET", path).await.0, 200, "{path}");
+        assert_eq!(ask(&pages, "POST", path).await.0, 405, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn config_and_services_are_shown() {
+    let pages = pages();
+    assert_eq!(
+        ask(&pages, "GET", "/status/config").await.2,
+        "target: all\n"
+    );
+    pages.readiness.enter(Stage::Running);
+    assert_eq!(
+        ask(&pages, "GET", "/status/services").await.2,
+        "distributor: running\ngenerator: running\n"
+    );
+}

@@ -1,0 +1,95 @@
+//! The process as it runs, and how it ends.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use generator::Generator;
+use lifecycle::{Shutdown, TaskGroup};
+use remote_write::RemoteWrite;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use crate::data_dir::DataDir;
+use crate::ports::Face;
+use crate::readiness::{Readiness, Stage};
+
+/// What runs together and ends together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Part {
+    pub(crate) shutdown: Shutdown,
+    pub(crate) tasks: TaskGroup,
+}
+
+/// Everything that runs.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) readiness: Readiness,
+    /// Addresses as they are bound, and what is served there.
+    pub(crate) addresses: Vec<(Face, SocketAddr)>,
+    pub(crate) generator: Generator,
+    pub(crate) remote_write: RemoteWrite,
+    /// Listeners that take spans.
+    pub(crate) intake: Part,
+    /// The other listeners.
+    pub(crate) pages: Part,
+    /// What works without being asked: collections, reloads, senders.
+    pub(crate) background: Part,
+    /// How long pushes in flight may take at the end.
+    pub(crate) drain_timeout: Duration,
+    /// How long the whole end may take.
+    pub(crate) shutdown_deadline: Duration,
+    pub(crate) data_dir: DataDir,
+}
+
+/// What is kept of the deadline for closing the last listeners.
+const CLOSING: Duration = Duration::from_secs(1);
+
+impl Process {
+    /// Ends without losing what was taken: closes the intake, lets pushes end,
+    /// collects every tenant once more, sends what there is. Takes no longer
+    /// than the deadline.
+    ///
+    /// Cancelled, it leaves the process running without an intake.
+    pub(crate) async fn stop(self) {
+        let start = Instant::now();
+        let left = || self.shutdown_deadline.saturating_sub(start.elapsed());
+        self.readiness.enter(Stage::Stopping);
+
+        self.intake.shutdown.trigger();
+        self.background.shutdown.trigger();
+        // The listeners cut off what takes longer, and need a moment for it.
+        let running = self.intake.tasks.join(self.drain_timeout + CLOSING).await;
+        if !running.is_empty() {
+            tracing::warn!(?running, "intake did not close in time");
+        }
+
+        let (tell, told) = oneshot::channel();
+        let generator = self.generator.clone();
+        let collect = move || {
+            generator.stop();
+            // Nobody listens if the deadline has passed.
+            let _ = tell.send(());
+        };
+        self.background.tasks.spawn_thread("final-collection", collect);
+        if timeout(left().saturating_sub(CLOSING), told).await.is_err() {
+            tracing::error!("last collection did not end in time; its samples are lost");
+        }
+        let unsent = self
+            .remote_write
+            .flush(left().saturating_sub(CLOSING))
+            .await;
+        if unsent > 0 {
+            tracing::error!(samples = unsent, "remote write did not take all samples in time");
+        }
+        self.remote_write.stop();
+
+        self.pages.shutdown.trigger();
+        self.pages.tasks.join(left().min(CLOSING)).await;
+        let running = self.background.tasks.join(left().min(CLOSING)).await;
+        if !running.is_empty() {
+            tracing::warn!(?running, "not everything ended in time");
+        }
+        drop(self.data_dir);
+        tracing::info!(seconds = start.elapsed().as_secs_f64(), "stopped");
+    }
+}

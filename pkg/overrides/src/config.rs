@@ -1,0 +1,74 @@
+//! The `overrides` block of the process.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use settings::Problem;
+
+use crate::document::Document;
+
+/// Where the settings of tenants come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OverridesConfig {
+    /// What holds for every tenant that does not say otherwise.
+    pub(crate) defaults: Document,
+    /// The runtime file: `overrides:` by tenant, `"*"` for those that have no
+    /// entry and below those that have one. Default: none.
+    pub per_tenant_override_config: PathBuf,
+    /// How often the runtime file is read again. Default: 10s.
+    #[serde(with = "settings::duration")]
+    pub per_tenant_override_period: Duration,
+    /// Settings that tenants change themselves; only `enabled: false` is
+    /// accepted so far.
+    pub user_configurable_overrides: UserConfigurableConfig,
+}
+
+/// Settings that tenants change themselves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UserConfigurableConfig {
+    /// Must be false.
+    pub enabled: bool,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    poll_interval: Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    client: Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    api: Value,
+}
+
+impl Default for OverridesConfig {
+    fn default() -> Self {
+        Self {
+            defaults: Document::default(),
+            per_tenant_override_config: PathBuf::new(),
+            per_tenant_override_period: Duration::from_secs(10),
+            user_configurable_overrides: UserConfigurableConfig::default(),
+        }
+    }
+}
+
+impl OverridesConfig {
+    /// Checks what the types cannot, and reports every problem at once, with
+    /// paths from the top of the file. What `defaults` says is checked where
+    /// layers are read.
+    pub fn validate(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.per_tenant_override_period < Duration::from_secs(1) {
+            problems.push(Problem::new(
+                "overrides.per_tenant_override_period",
+                "must be at least 1s",
+            ));
+        }
+        if self.user_configurable_overrides.enabled {
+            problems.push(Problem::new(
+                "overrides.user_configurable_overrides.enabled",
+                "overrides that tenants set themselves come in a later version; set it to false",
+            ));
+        }
+        problems
+    }
+}

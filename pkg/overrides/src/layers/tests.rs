@@ -1,0 +1,539 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use proptest::prelude::*;
+
+use super::*;
+use crate::tenant_config::processors::{Processor, Processors};
+use crate::tenant_config::registry::{HistogramMode, LimiterType, SpanNameSanitization};
+
+fn process(text: &str) -> Layer {
+    Layer::from_process(&settings::read_str("process.yaml", text).unwrap()).unwrap()
+}
+
+fn layer(text: &str) -> Layer {
+    read_layer(text).unwrap()
+}
+
+fn read_layer(text: &str) -> Result<Layer, String> {
+    let node = settings::read_str("overrides.yaml", text).unwrap();
+    Layer::from_overrides(&node, "overrides.acme").map_err(|problems| problems.to_string())
+}
+
+fn resolved(layers: &[Layer]) -> TenantConfig {
+    resolve(layers).unwrap()
+}
+
+#[test]
+fn a_tenant_that_sets_one_key_keeps_the_others_of_the_layers_below() {
+    let config = resolved(&[
+        process("registry: {collection_interval: 5s, stale_duration: 10m}"),
+        layer("metrics_generator: {max_active_series: 1000, processors: [span-metrics]}"),
+        layer("metrics_generator: {processor: {span_metrics: {dimensions: [a]}}}"),
+    ]);
+
+    let mut want = TenantConfig {
+        processors: Processors::from([Processor::SpanMetrics]),
+        ..TenantConfig::default()
+    };
+    want.registry.collection_interval = Duration::from_secs(5);
+    want.registry.stale_duration = Duration::from_secs(600);
+    want.registry.max_active_series = 1000;
+    want.span_metrics.dimensions = vec!["a".to_owned()];
+    assert_eq!(config, want);
+}
+
+#[test]
+fn lists_replace_and_maps_merge() {
+    let config = resolved(&[
+        layer(
+            "metrics_generator:
+  processors: [span-metrics, service-graphs]
+  remote_write_headers: {a: 1, b: 2}
+  processor: {span_metrics: {dimensions: [x, y], intrinsic_dimensions: {span_kind: no}}}",
+        ),
+        layer(
+            "metrics_generator:
+  processors: [host-info]
+  remote_write_headers: {b: 3, a: null}
+  processor: {span_metrics: {dimensions: [z], intrinsic_dimensions: {service: off}}}",
+        ),
+    ]);
+    assert_eq!(config.processors, Processors::from([Processor::HostInfo]));
+    assert_eq!(config.span_metrics.dimensions, ["z"]);
+    let intrinsic = config.span_metrics.intrinsic_dimensions;
+    assert!(!intrinsic.service && !intrinsic.span_kind && intrinsic.span_name);
+    let headers: Vec<_> = config
+        .remote_write_headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.expose()))
+        .collect();
+    assert_eq!(headers, [("b", "3")]);
+}
+
+#[test]
+fn null_returns_to_the_built_in_and_nothing_in_a_layer_above_brings_it_back() {
+    let config = resolved(&[
+        process("registry: {collection_interval: 5s}\nprocessor: {service_graphs: {wait: 3s}}"),
+        layer("metrics_generator: {max_active_series: 7, trace_id_label_name: id}"),
+        layer("metrics_generator: {max_active_series: ~, collection_interval: , processor: }"),
+        layer("metrics_generator: {trace_id_label_name: ''}"),
+    ]);
+    let mut want = TenantConfig::default();
+    want.registry.trace_id_label_name = "id".to_owned();
+    assert_eq!(config, want);
+}
+
+/// The keys of which Tempo says "0 or empty: the global value".
+#[test]
+fn zero_and_empty_inherit_where_they_mean_so_in_tempo() {
+    let below = [
+        process(
+            "registry: {collection_interval: 5s}\nmetrics_ingestion_time_range_slack: 1m\nlimiter_type: entity",
+        ),
+        layer(
+            "ingestion: {max_attribute_bytes: 100, rate_strategy: global}
+metrics_generator:
+  trace_id_label_name: id
+  generate_native_histograms: both
+  native_histogram_bucket_factor: 2
+  processor:
+    host_info: {metric_name: hosts}
+    service_graphs: {span_multiplier_key: g}
+    span_metrics: {span_multiplier_key: s}",
+        ),
+    ];
+    let empty = layer(
+        "ingestion: {max_attribute_bytes: 0, rate_strategy: ''}
+metrics_generator:
+  collection_interval: 0s
+  ingestion_time_range_slack: 0
+  trace_id_label_name: ''
+  generate_native_histograms: \"\"
+  native_histogram_bucket_factor: 0
+  limiter_type: ''
+  processor:
+    host_info: {metric_name: ''}
+    service_graphs: {span_multiplier_key: ''}
+    span_metrics: {span_multiplier_key: ''}",
+    );
+    let mut layers = below.to_vec();
+    let want = resolved(&layers);
+    layers.push(empty);
+    assert_eq!(resolved(&layers), want);
+    assert_eq!(want.registry.collection_interval, Duration::from_secs(5));
+    assert_eq!(want.ingestion_time_range_slack, Duration::from_secs(60));
+    assert_eq!(want.registry.limiter_type, LimiterType::Entity);
+    assert_eq!(
+        want.registry.generate_native_histograms,
+        HistogramMode::Both
+    );
+
+    let limit = [layer("metrics_generator: {max_active_series: 5}")];
+    let mut layers = limit.to_vec();
+    layers.push(layer("metrics_generator: {max_active_series: 0}"));
+    assert_eq!(resolved(&layers).registry.max_active_series, 0);
+}
+
+#[test]
+fn both_names_of_a_key_are_one_key() {
+    let config = resolved(&[
+        layer(
+            "metrics_generator: {processor: {span_metrics: {dimension_mapings: [{name: a, source_labels: [b]}]}, host_info: {host_identifies: [x]}}}",
+        ),
+        layer(
+            "metrics_generator: {processor: {span_metrics: {dimension_mappings: [{name: c, source_labels: [d]}]}}}",
+        ),
+        layer("metrics_generator: {registry: {collection_interval: 30s}}"),
+    ]);
+    assert_eq!(config.span_metrics.dimension_mappings.len(), 1);
+    assert_eq!(config.span_metrics.dimension_mappings[0].name, "c");
+    assert_eq!(config.host_info.host_identifiers, ["x"]);
+    assert_eq!(config.registry.collection_interval, Duration::from_secs(30));
+}
+
+#[test]
+fn every_key_of_a_tenant_is_read() {
+    let config = resolved(&[layer(
+        "ingestion:
+  rate_strategy: local
+  rate_limit_bytes: 1e6
+  burst_size_bytes: 2000000
+  max_traces_per_user: 3
+  max_global_traces_per_user: 4
+  tenant_shard_size: 5
+  max_attribute_bytes: 6
+  artificial_delay: 7ms
+  retry_info_enabled: no
+read: {max_metrics_duration: 3h}
+global: {max_bytes_per_trace: 5e6}
+cost_attribution: {dimensions: {a: b}}
+forwarders: [otlp]
+metrics_generator:
+  ring_size: 2
+  processors: [span-metrics-latency, local-blocks]
+  max_active_series: 10
+  max_active_entities: 11
+  max_cardinality_per_label: 12
+  span_name_sanitization: dry_run
+  collection_interval: 13s
+  disable_collection: yes
+  generate_native_histograms: native
+  native_histogram_bucket_factor: 1.5
+  native_histogram_max_bucket_number: 14
+  native_histogram_min_reset_duration: 15s
+  trace_id_label_name: trace_id
+  remote_write_headers: {X-Scope-OrgID: other}
+  ingestion_time_range_slack: 16s
+  limiter_type: entity
+  forwarder: {queue_size: 100, workers: 2}
+  registry:
+    stale_duration: 17m
+    external_labels: {cluster: x}
+    inject_tenant_id_as: tenant
+    max_label_name_length: 18
+    max_label_value_length: 19
+    instance_label_name: __metrics_gen_instance
+  processor:
+    local_blocks: {anything: 1}
+    host_info: {host_identifiers: [h], metric_name: m}
+    service_graphs:
+      wait: 20s
+      max_items: 21
+      workers: 1
+      histogram_buckets: [1, 2.5]
+      dimensions: [d]
+      peer_attributes: [p]
+      database_name_attributes: [n]
+      enable_client_server_prefix: true
+      enable_messaging_system_latency_histogram: true
+      enable_virtual_node_label: true
+      span_multiplier_key: k
+      enable_tracestate_span_multiplier: true
+      filter_policies: [{include: {match_type: regex, attributes: [{key: resource.a, value: '.*'}]}}]
+      observe_absent_side: true
+      enable_unpaired_metrics: true
+      database_wait_for_server: true
+      bridge_internal_spans: true
+      use_span_links: true",
+    )]);
+
+    assert_eq!(config.ingestion.rate_limit_bytes, 1_000_000);
+    assert_eq!(
+        config.ingestion.artificial_delay,
+        Some(Duration::from_millis(7))
+    );
+    assert!(!config.ingestion.retry_info_enabled);
+    assert_eq!(config.forwarders, ["otlp"]);
+    assert_eq!(config.ring_size, 2);
+    let registry = &config.registry;
+    assert_eq!(
+        (
+            registry.max_active_series,
+            registry.max_active_entities,
+            registry.max_cardinality_per_label
+        ),
+        (10, 11, 12)
+    );
+    assert_eq!(
+        registry.span_name_sanitization,
+        SpanNameSanitization::DryRun
+    );
+    assert!(registry.disable_collection);
+    assert_eq!(registry.native_histogram_max_bucket_number, 14);
+    assert_eq!(
+        registry.native_histogram_min_reset_duration,
+        Duration::from_secs(15)
+    );
+    assert_eq!(
+        registry.external_labels,
+        BTreeMap::from([("cluster".to_owned(), "x".to_owned())])
+    );
+    assert_eq!(
+        (
+            registry.max_label_name_length,
+            registry.max_label_value_length
+        ),
+        (18, 19)
+    );
+    assert_eq!(registry.instance_label_name, "__metrics_gen_instance");
+    let graphs = &config.service_graphs;
+    assert_eq!(
+        (graphs.wait, graphs.max_items),
+        (Duration::from_secs(20), 21)
+    );
+    assert!(graphs.observe_absent_side && graphs.enable_unpaired_metrics && graphs.use_span_links);
+    assert!(graphs.database_wait_for_server && graphs.bridge_internal_spans);
+    assert_eq!(graphs.histogram_buckets, [1.0, 2.5]);
+}
+
+#[test]
+fn every_problem_of_a_layer_is_reported_at_once() {
+    let message = read_layer(
+        "ingestion_rate_limit_bytes: 5
+metrics_generator_processor_span_metrics_dimensions: [a]
+metrics_generator:
+  trace_id_label_name: trace-id
+  native_histogram_bucket_factor: 1
+  collection_interval: 10ms
+  remote_write_headers: {'a b': c, ok: \"x\\r\\ny\"}
+  registry:
+    external_labels: {1a: b, __name__: c}
+    max_label_name_length: 0
+  processor:
+    span_metrics:
+      histogram_buckets: [1, 2, 2]
+      dimension_mappings: [{name: '', source_labels: []}]
+      filter_policies:
+      - {}
+      - include:
+          match_type: regex
+          attributes:
+          - {key: service.name, value: '(['}
+          - {key: .kind, value: a}
+          - {key: span., value: a}
+    service_graphs: {histogram_buckets: [], wait: 0s, max_items: 0}
+    host_info: {host_identifiers: []}
+",
+    )
+    .unwrap_err();
+    assert_snapshot!(message, @r#"
+    overrides.yaml:1:1: overrides.acme.ingestion_rate_limit_bytes: a key of the flat overrides format, which is not supported; write ingestion.rate_limit_bytes instead
+      |
+    1 | ingestion_rate_limit_bytes: 5
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^
+    overrides.yaml:2:1: overrides.acme.metrics_generator_processor_span_metrics_dimensions: a key of the flat overrides format, which is not supported; write metrics_generator.processor.span_metrics.dimensions instead
+      |
+    2 | metrics_generator_processor_span_metrics_dimensions: [a]
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    overrides.yaml:4:24: overrides.acme.metrics_generator.trace_id_label_name: "trace-id" is not a label name: letters, digits and _ are accepted, and no digit first
+      |
+    4 |   trace_id_label_name: trace-id
+      |                        ^^^^^^^^
+    overrides.yaml:5:35: overrides.acme.metrics_generator.native_histogram_bucket_factor: 1 is not accepted; expected a number above 1
+      |
+    5 |   native_histogram_bucket_factor: 1
+      |                                   ^
+    overrides.yaml:6:24: overrides.acme.metrics_generator.collection_interval: 10ms is below the minimum of 1s
+      |
+    6 |   collection_interval: 10ms
+      |                        ^^^^
+    overrides.yaml:7:33: overrides.acme.metrics_generator.remote_write_headers.a b: is not a header name
+      |
+    7 |   remote_write_headers: {'a b': c, ok: "x\r\ny"}
+      |                                 ^
+    overrides.yaml:7:40: overrides.acme.metrics_generator.remote_write_headers.ok: may not have line breaks or other control characters
+      |
+    7 |   remote_write_headers: {'a b': c, ok: "x\r\ny"}
+      |                                        ^^^^^^^^
+    overrides.yaml:9:27: overrides.acme.metrics_generator.registry.external_labels.1a: "1a" is not a label name: letters, digits and _ are accepted, and no digit first
+      |
+    9 |     external_labels: {1a: b, __name__: c}
+      |                           ^
+    overrides.yaml:9:40: overrides.acme.metrics_generator.registry.external_labels.__name__: the label "__name__" is the name of the metric
+      |
+    9 |     external_labels: {1a: b, __name__: c}
+      |                                        ^
+    overrides.yaml:10:28: overrides.acme.metrics_generator.registry.max_label_name_length: must be above 0
+       |
+    10 |     max_label_name_length: 0
+       |                            ^
+    overrides.yaml:13:33: overrides.acme.metrics_generator.processor.span_metrics.histogram_buckets[2]: 2 is not above the bound before it (2)
+       |
+    13 |       histogram_buckets: [1, 2, 2]
+       |                                 ^
+    overrides.yaml:14:35: overrides.acme.metrics_generator.processor.span_metrics.dimension_mappings[0].name: may not be empty
+       |
+    14 |       dimension_mappings: [{name: '', source_labels: []}]
+       |                                   ^^
+    overrides.yaml:14:39: overrides.acme.metrics_generator.processor.span_metrics.dimension_mappings[0].source_labels: needs at least one attribute
+       |
+    14 |       dimension_mappings: [{name: '', source_labels: []}]
+       |                                       ^^^^^^^^^^^^^
+    overrides.yaml:16:9: overrides.acme.metrics_generator.processor.span_metrics.filter_policies[0]: needs include or exclude
+       |
+    16 |       - {}
+       |         ^
+    overrides.yaml:20:19: overrides.acme.metrics_generator.processor.span_metrics.filter_policies[1].include.attributes[0].key: "service.name" is not accepted; expected span. or resource. before an attribute, or one of kind, name, status
+       |
+    20 |           - {key: service.name, value: '(['}
+       |                   ^^^^^^^^^^^^
+    overrides.yaml:20:40: overrides.acme.metrics_generator.processor.span_metrics.filter_policies[1].include.attributes[0].value: is not a regular expression: unclosed character class
+       |
+    20 |           - {key: service.name, value: '(['}
+       |                                        ^^^^
+    overrides.yaml:21:19: overrides.acme.metrics_generator.processor.span_metrics.filter_policies[1].include.attributes[1].key: ".kind" is not accepted; expected span. or resource. before an attribute, or one of kind, name, status
+       |
+    21 |           - {key: .kind, value: a}
+       |                   ^^^^^
+    overrides.yaml:22:19: overrides.acme.metrics_generator.processor.span_metrics.filter_policies[1].include.attributes[2].key: "span." is not accepted; expected span. or resource. before an attribute, or one of kind, name, status
+       |
+    22 |           - {key: span., value: a}
+       |                   ^^^^^
+    overrides.yaml:23:22: overrides.acme.metrics_generator.processor.service_graphs.histogram_buckets: needs at least one bound
+       |
+    23 |     service_graphs: {histogram_buckets: [], wait: 0s, max_items: 0}
+       |                      ^^^^^^^^^^^^^^^^^
+    overrides.yaml:23:51: overrides.acme.metrics_generator.processor.service_graphs.wait: must be longer than 0s
+       |
+    23 |     service_graphs: {histogram_buckets: [], wait: 0s, max_items: 0}
+       |                                                   ^^
+    overrides.yaml:23:66: overrides.acme.metrics_generator.processor.service_graphs.max_items: must be above 0
+       |
+    23 |     service_graphs: {histogram_buckets: [], wait: 0s, max_items: 0}
+       |                                                                  ^
+    overrides.yaml:24:17: overrides.acme.metrics_generator.processor.host_info.host_identifiers: needs at least one attribute
+       |
+    24 |     host_info: {host_identifiers: []}
+       |                 ^^^^^^^^^^^^^^^^
+    "#);
+}
+
+#[test]
+fn wrong_types_and_unknown_keys_of_a_layer_are_reported_at_once() {
+    let message = read_layer(
+        "metrics_generator:
+  processors: [span-metric, service-graphs]
+  max_active_series: -1
+  procesor: {}
+  processor:
+    span_metrics:
+      dimension: [a]
+      filter_policies: [{include: {match_type: fuzzy, attributes: [{key: kind, value: [a]}]}}]
+      dimension_mapings: []
+      dimension_mappings: []
+",
+    )
+    .unwrap_err();
+    assert_snapshot!(message, @r#"
+    overrides.yaml:2:16: overrides.acme.metrics_generator.processors[0]: "span-metric" is not accepted; expected one of service-graphs, span-metrics, span-metrics-latency, span-metrics-count, span-metrics-size, host-info, local-blocks; did you mean "span-metrics"?
+      |
+    2 |   processors: [span-metric, service-graphs]
+      |                ^^^^^^^^^^^
+    overrides.yaml:3:22: overrides.acme.metrics_generator.max_active_series: -1 is not accepted; expected a whole number from 0
+      |
+    3 |   max_active_series: -1
+      |                      ^^
+    overrides.yaml:4:3: overrides.acme.metrics_generator.procesor: unknown key; did you mean "processor"?
+      |
+    4 |   procesor: {}
+      |   ^^^^^^^^
+    overrides.yaml:6:5: overrides.acme.metrics_generator.processor.span_metrics: "dimension_mappings" is set twice, under two of its names; keep one
+      |
+    6 |     span_metrics:
+      |     ^^^^^^^^^^^^
+    overrides.yaml:7:7: overrides.acme.metrics_generator.processor.span_metrics.dimension: unknown key; did you mean "dimensions"?
+      |
+    7 |       dimension: [a]
+      |       ^^^^^^^^^
+    overrides.yaml:8:48: overrides.acme.metrics_generator.processor.span_metrics.filter_policies[0].include.match_type: "fuzzy" is not accepted; expected one of strict, regex
+      |
+    8 |       filter_policies: [{include: {match_type: fuzzy, attributes: [{key: kind, value: [a]}]}}]
+      |                                                ^^^^^
+    overrides.yaml:8:80: overrides.acme.metrics_generator.processor.span_metrics.filter_policies[0].include.attributes[0].value: a list is not accepted; expected text, a number, true or false
+      |
+    8 |       filter_policies: [{include: {match_type: fuzzy, attributes: [{key: kind, value: [a]}]}}]
+      |                                                                                ^^^^^
+    "#);
+}
+
+#[test]
+fn buckets_must_be_finite_and_few() {
+    let buckets = |list: &str| {
+        let text = format!(
+            "metrics_generator: {{processor: {{span_metrics: {{histogram_buckets: {list}}}}}}}"
+        );
+        read_layer(&text).map(|layer| resolved(&[layer]).span_metrics.histogram_buckets.len())
+    };
+    let many = |count: i32| format!("{:?}", (1..=count).collect::<Vec<_>>());
+    assert_eq!(buckets(&many(1_000)), Ok(1_000));
+    assert!(
+        buckets(&many(1_001))
+            .unwrap_err()
+            .contains("at most 1000 are accepted")
+    );
+    for list in ["[1, .inf]", "[.nan]", "[-.inf, 1]"] {
+        assert!(
+            buckets(list)
+                .unwrap_err()
+                .contains("must be a finite number"),
+            "{list}"
+        );
+    }
+}
+
+#[test]
+fn a_problem_of_the_process_block_has_its_own_path() {
+    let node = settings::read_str(
+        "c.yaml",
+        "registry: {collection_interval: 1ms}\nmetrics_ingestion_time_range_slack: 0s\n",
+    );
+    let problems = Layer::from_process(&node.unwrap()).unwrap_err();
+    assert_snapshot!(problems, @r"
+    c.yaml:1:33: metrics_generator.registry.collection_interval: 1ms is below the minimum of 1s
+      |
+    1 | registry: {collection_interval: 1ms}
+      |                                 ^^^
+    c.yaml:2:37: metrics_generator.metrics_ingestion_time_range_slack: must be longer than 0s
+      |
+    2 | metrics_ingestion_time_range_slack: 0s
+      |                                     ^^
+    ");
+}
+
+#[derive(Clone, Debug)]
+enum Said {
+    Nothing,
+    Null,
+    Value(u64),
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    prop_oneof![
+        Just(Said::Nothing),
+        Just(Said::Null),
+        (0..5_u64).prop_map(Said::Value)
+    ]
+}
+
+proptest! {
+    /// forall layers: resolving equals reading them one by one by hand.
+    #[test]
+    fn resolving_equals_reading_the_layers_in_order(
+        stack in prop::collection::vec((said(), said()), 0..6)
+    ) {
+        let mut want = TenantConfig::default();
+        let mut layers = Vec::new();
+        for (series, interval) in stack {
+            let mut text = "metrics_generator:\n  disable_collection: false\n".to_owned();
+            match series {
+                Said::Nothing => {}
+                Said::Null => {
+                    text.push_str("  max_active_series:\n");
+                    want.registry.max_active_series = 0;
+                }
+                Said::Value(value) => {
+                    text.push_str(&format!("  max_active_series: {value}\n"));
+                    want.registry.max_active_series = value;
+                }
+            }
+            match interval {
+                Said::Nothing | Said::Value(0) => {}
+                Said::Null => {
+                    text.push_str("  collection_interval: null\n");
+                    want.registry.collection_interval = Duration::from_secs(15);
+                }
+                Said::Value(value) => {
+                    text.push_str(&format!("  collection_interval: {value}s\n"));
+                    want.registry.collection_interval = Duration::from_secs(value);
+                }
+            }
+            if matches!(interval, Said::Value(0)) {
+                text.push_str("  collection_interval: 0\n");
+            }
+            layers.push(layer(&text));
+        }
+        prop_assert_eq!(resolved(&layers), want);
+    }
+}

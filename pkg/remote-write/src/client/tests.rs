@@ -1,0 +1,198 @@
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::*;
+
+fn config(document: serde_json::Value) -> EndpointConfig {
+    serde_json::from_value(document).unwrap()
+}
+
+fn authorization_of(document: serde_json::Value) -> Option<String> {
+    endpoint_headers(&config(document))
+        .unwrap()
+        .get("authorization")
+        .map(|value| value.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn every_way_to_authenticate_makes_its_header() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "from-file\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    // "u:p", "u:from-file" and "u:p@" in base64.
+    for (settings, want) in [
+        (json!({}), None),
+        (
+            json!({"basic_auth": {"username": "u", "password": "p"}}),
+            Some("Basic dTpw"),
+        ),
+        (
+            json!({"basic_auth": {"username": "u", "password_file": path}}),
+            Some("Basic dTpmcm9tLWZpbGU="),
+        ),
+        (
+            json!({"authorization": {"credentials": "c"}}),
+            Some("Bearer c"),
+        ),
+        (
+            json!({"authorization": {"type": "Token", "credentials_file": path}}),
+            Some("Token from-file"),
+        ),
+        (json!({"bearer_token": "t"}), Some("Bearer t")),
+        (json!({"bearer_token_file": path}), Some("Bearer from-file")),
+        (json!({"url": "http://u:p%40@h/"}), Some("Basic dTpwQA==")),
+    ] {
+        let mut document = json!({"url": "http://h/"});
+        document
+            .as_object_mut()
+            .unwrap()
+            .extend(settings.as_object().unwrap().clone());
+        assert_eq!(authorization_of(document).as_deref(), want, "{settings}");
+    }
+}
+
+#[test]
+fn missing_secret_file_is_named() {
+    let error = endpoint_headers(&config(
+        json!({"url": "http://h", "bearer_token_file": "/nowhere/token"}),
+    ))
+    .unwrap_err();
+    assert_eq!(error.to_string(), "cannot read /nowhere/token");
+}
+
+#[test]
+fn protocol_headers_are_those_of_the_specification() {
+    let headers = endpoint_headers(&config(json!({"url": "http://h"}))).unwrap();
+    let got: BTreeMap<_, _> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+        .collect();
+    assert_eq!(
+        got,
+        BTreeMap::from([
+            ("content-encoding", "snappy"),
+            ("content-type", "application/x-protobuf"),
+            ("user-agent", "spanmill/0.1.0"),
+            ("x-prometheus-remote-write-version", "0.1.0"),
+        ])
+    );
+}
+
+#[tokio::test]
+async fn unreachable_receiver_is_a_failure_whose_text_has_no_url() {
+    // Bound and dropped: nothing listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let url = format!("http://user:canary@127.0.0.1:{port}/w?token=canary");
+    let client = Client::new(&config(json!({ "url": url })), Clock::manual(0)).unwrap();
+    let Attempt::Failed {
+        problem,
+        retry_after: None,
+    } = client.send(&HeaderMap::new(), Bytes::new()).await
+    else {
+        panic!("the attempt did not fail");
+    };
+    assert!(problem.contains("refused"), "{problem}");
+    assert!(!problem.contains("canary"), "{problem}");
+}
+
+#[test]
+fn answers_are_logged_on_one_short_line() {
+    let answer = format!("  bad\nlabel \u{1b}[31m{}", "x".repeat(1000));
+    let shown = printable(answer.as_bytes());
+    assert!(shown.starts_with("bad label  [31mxxx"), "{shown}");
+    assert_eq!(shown.chars().count(), LOGGED_ANSWER_CHARACTERS);
+}
+
+mod tls {
+    use std::sync::Arc;
+
+    use rustls::ServerConfig;
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Serves one TLS connection with a certificate for `sink.example`, and
+    /// answers its first request with 204. Gives the port and the authority.
+    async fn server() -> (u16, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["sink.example".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+            )
+            .unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        lifecycle::TaskGroup::new().spawn("test-server", async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            stream
+                .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                .await
+                .unwrap();
+            stream.flush().await.unwrap();
+        });
+        (port, certificate.pem())
+    }
+
+    /// Sends one request with these TLS settings; `CA` names the authority's
+    /// file.
+    async fn send_with(tls_config: serde_json::Value) -> Attempt {
+        let (port, authority) = server().await;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), authority).unwrap();
+        let path = file.path().to_str().unwrap();
+        let tls_config = tls_config.to_string().replace("CA", path);
+        let tls_config: serde_json::Value = serde_json::from_str(&tls_config).unwrap();
+        let config = config(json!({
+            "url": format!("https://127.0.0.1:{port}/"),
+            "tls_config": tls_config,
+        }));
+        let client = Client::new(&config, Clock::manual(0)).unwrap();
+        client.send(&HeaderMap::new(), Bytes::new()).await
+    }
+
+    #[tokio::test]
+    async fn certificate_is_checked_by_authority_and_name() {
+        for (settings, trusted) in [
+            (
+                json!({"ca_file": "CA", "server_name": "sink.example"}),
+                true,
+            ),
+            (
+                json!({"ca_file": "CA", "server_name": "other.example"}),
+                false,
+            ),
+            (json!({"ca_file": "CA"}), false),
+            (json!({"insecure_skip_verify": true}), true),
+        ] {
+            let attempt = send_with(settings.clone()).await;
+            assert_eq!(
+                attempt == Attempt::Delivered,
+                trusted,
+                "{settings}: {attempt:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Where samples go: Prometheus' `remote_write` entries, by their own names.
+
+mod auth;
+mod queue;
+mod relabel;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use settings::Secret;
+
+pub use auth::{Authorization, BasicAuth};
+pub use queue::{MetadataConfig, QueueConfig};
+pub use relabel::{RelabelAction, RelabelConfig};
+pub use tls::TlsClientConfig;
+
+/// The protocol of remote write 1.0, the only one so far.
+const WRITE_REQUEST_1: &str = "prometheus.WriteRequest";
+/// The protocol of remote write 2.0, which is known and comes later.
+const WRITE_REQUEST_2: &str = "io.prometheus.write.v2.Request";
+
+/// What the process sends, and how much may wait.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteWriteConfig {
+    /// Receivers; each gets all samples of all tenants. Default: none, and
+    /// then nothing is encoded.
+    pub endpoints: Vec<EndpointConfig>,
+
+    /// Whether requests carry `X-Scope-OrgID`, the tenant. Set it when
+    /// multi-tenancy is on, unless `remote_write_add_org_id_header` is off.
+    /// Default: false.
+    pub add_org_id_header: bool,
+
+    /// Bytes of compressed requests that may wait for one tenant, over all
+    /// endpoints; the oldest are dropped when there are more.
+    ///
+    /// An hour of outage for 100,000 series at 15 s is about 700 MB, ten
+    /// minutes for 50,000 about 60 MB. Default: 64 MiB.
+    pub max_buffer_bytes_per_tenant: usize,
+
+    /// Bytes that may wait in all; over it, the tenant that has most waiting
+    /// loses its oldest. Default: 512 MiB.
+    pub max_buffer_bytes: usize,
+}
+
+impl Default for RemoteWriteConfig {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            add_org_id_header: false,
+            max_buffer_bytes_per_tenant: 64 << 20,
+            max_buffer_bytes: 512 << 20,
+        }
+    }
+}
+
+/// One receiver: an entry of `remote_write`.
+///
+/// Keys, units and defaults are Prometheus'. Requests follow no redirect and
+/// use no proxy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointConfig {
+    /// Where to send, `http` or `https`. Required. User name and password in
+    /// it are sent as basic authentication and never shown.
+    pub url: Secret,
+
+    /// The `endpoint` label of our own metrics. Default: host and port of the
+    /// URL, with a number appended where two endpoints share them.
+    pub name: String,
+
+    /// How long one request may take, from connecting to the end of the
+    /// answer. Default: 30s.
+    #[serde(with = "settings::duration")]
+    pub remote_timeout: Duration,
+
+    /// Headers of every request. Those that the protocol or authentication
+    /// sets are refused. Default: none.
+    pub headers: BTreeMap<String, Secret>,
+
+    /// Basic authentication. At most one of the three ways to authenticate
+    /// may be set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic_auth: Option<BasicAuth>,
+
+    /// The `Authorization` header by type and credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Authorization>,
+
+    /// A bearer token; the older form of `authorization`.
+    pub bearer_token: Secret,
+
+    /// A file with the bearer token, read at start.
+    pub bearer_token_file: String,
+
+    /// How the receiver's certificate is checked, and ours.
+    pub tls_config: TlsClientConfig,
+
+    /// Rules that change or drop series before they are sent here. They see
+    /// the whole label set, `__name__` and external labels included.
+    /// Default: none.
+    pub write_relabel_configs: Vec<RelabelConfig>,
+
+    /// Batch size and retry delays.
+    pub queue_config: QueueConfig,
+
+    /// Accepted for compatibility: no metadata is sent over protocol 1.0.
+    pub metadata_config: MetadataConfig,
+
+    /// The protocol's message. Only `prometheus.WriteRequest`, which is the
+    /// default: 2.0 comes later.
+    pub protobuf_message: String,
+
+    /// Accepted for compatibility: exemplars are always sent, as by Tempo.
+    pub send_exemplars: bool,
+
+    /// Accepted for compatibility: what the tenant's histogram mode makes is
+    /// sent, as by Tempo.
+    pub send_native_histograms: bool,
+
+    /// Whether HTTP/2 may be spoken over TLS. Default: true.
+    pub enable_http2: bool,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        Self {
+            url: Secret::default(),
+            name: String::new(),
+            remote_timeout: Duration::from_secs(30),
+            headers: BTreeMap::new(),
+            basic_auth: None,
+            authorization: None,
+            bearer_token: Secret::default(),
+            bearer_token_file: String::new(),
+            tls_config: TlsClientConfig::default(),
+            write_relabel_configs: Vec::new(),
+            queue_config: QueueConfig::default(),
+            metadata_config: MetadataConfig::default(),
+            protobuf_message: WRITE_REQUEST_1.to_owned(),
+            send_exemplars: true,
+            send_native_histograms: false,
+            enable_http2: true,
+        }
+    }
+}
+
+impl EndpointConfig {
+    /// Checks what the types cannot: pairs of a key, as it is written below
+    /// the entry, and what is wrong there. Reads no file.
+    pub fn validate(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        let mut add = |key: &str, problem: String| problems.push((key.to_owned(), problem));
+        if let Err(problem) = self.parsed_url() {
+            add("url", problem);
+        }
+        if self.remote_timeout.is_zero() {
+            add("remote_timeout", "must be longer than 0s".to_owned());
+        }
+        for (name, value) in &self.headers {
+            if let Err(problem) = crate::headers::check(name, value.expose()) {
+                add(&format!("headers.{name}"), problem);
+            } else if name.eq_ignore_ascii_case("authorization") {
+                add(
+                    &format!("headers.{name}"),
+                    "is set by basic_auth, authorization or bearer_token".to_owned(),
+                );
+            }
+        }
+        let ways = [
+            self.basic_auth.is_some(),
+            self.authorization.is_some(),
+            !self.bearer_token.is_empty() || !self.bearer_token_file.is_empty(),
+        ];
+        if ways.iter().filter(|way| **way).count() > 1 {
+            add(
+                "authorization",
+                "only one of basic_auth, authorization and bearer_token can be set".to_owned(),
+            );
+        }
+        for (key, problem) in self.queue_config.validate() {
+            add(&format!("queue_config.{key}"), problem);
+        }
+        if let Some(problem) = self.tls_config.problem() {
+            add("tls_config", problem.to_owned());
+        }
+        if let Err((place, problem)) = crate::relabel::Relabeller::new(&self.write_relabel_configs)
+        {
+            add(&format!("write_relabel_configs[{place}]"), problem);
+        }
+        match self.protobuf_message.as_str() {
+            WRITE_REQUEST_1 => {}
+            WRITE_REQUEST_2 => add(
+                "protobuf_message",
+                format!(
+                    "{WRITE_REQUEST_2} (remote write 2.0) comes in a later version; use {WRITE_REQUEST_1}"
+                ),
+            ),
+            other => add(
+                "protobuf_message",
+                format!("{other:?} is unknown; {WRITE_REQUEST_1} is accepted"),
+            ),
+        }
+        problems
+    }
+
+    /// The URL, if it can be used.
+    pub(crate) fn parsed_url(&self) -> Result<reqwest::Url, String> {
+        if self.url.is_empty() {
+            return Err("is required".to_owned());
+        }
+        let url: reqwest::Url = self
+            .url
+            .expose()
+            .parse()
+            .map_err(|error| format!("is not a URL: {error}"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(format!(
+                "has the scheme {:?}; http and https are accepted",
+                url.scheme()
+            ));
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err("has no host".to_owned());
+        }
+        Ok(url)
+    }
+}
+
+#[cfg(test)]
+mod tests;
