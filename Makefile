@@ -68,11 +68,11 @@ audit: $(TOOLS)/bin/cargo-audit $(TOOLS)/advisory-db/.unpacked ## Check for crat
 	$< audit --no-fetch --stale --deny warnings --db $(TOOLS)/advisory-db --file Cargo.lock
 
 bench: $(TOOLS)/bin/gungraun-runner ## Count instructions of the hot paths (needs valgrind).
-	GUNGRAUN_RUNNER=$< cargo bench --workspace --bench '*'
+	GUNGRAUN_RUNNER=$< cargo bench $(LOCKED) -p spanmill-integration --features bench --bench ingest
 
 bench-e2e: ## Measure a release build over real sockets.
-	cargo build --release -p spanmill -p spangen
-	operations/bench/e2e.sh $(TARGET_DIR)/release
+	cargo build --release --bins -p spanmill -p spangen -p spanmill-integration
+	$(TARGET_DIR)/release/bench_e2e $(BENCH_ARGS)
 
 fuzz: FUZZ_SECONDS ?= 60
 fuzz: $(TOOLS)/bin/cargo-fuzz ## Fuzz the wire view for FUZZ_SECONDS (60); needs a nightly toolchain.

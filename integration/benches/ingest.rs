@@ -41,7 +41,9 @@ fn spans() -> Vec<Vec<u8>> {
         attributes: (0..13).map(attribute).collect(),
         ..Default::default()
     };
-    (0..BATCH).map(|index| span(index).encode_to_vec()).collect()
+    (0..BATCH)
+        .map(|index| span(index).encode_to_vec())
+        .collect()
 }
 
 #[library_benchmark]
@@ -89,13 +91,21 @@ fn update(label_set: usize) -> Update {
 }
 
 fn apply(filled: &Filled, label_sets: &[usize], updates: &[Update]) {
-    filled.registry.apply(&filled.table, updates, 1, |index, labels: &mut LabelSetBuf| {
-        labels.push("service", "checkout-service");
-        labels.push("span_name", &format!("POST /api/v1/orders/{}", label_sets[index]));
-        labels.push("span_kind", "SPAN_KIND_SERVER");
-        labels.push("status_code", "STATUS_CODE_UNSET");
-        Ok(())
-    });
+    filled.registry.apply(
+        &filled.table,
+        updates,
+        1,
+        |index, labels: &mut LabelSetBuf| {
+            labels.push("service", "checkout-service");
+            labels.push(
+                "span_name",
+                &format!("POST /api/v1/orders/{}", label_sets[index]),
+            );
+            labels.push("span_kind", "SPAN_KIND_SERVER");
+            labels.push("status_code", "STATUS_CODE_UNSET");
+            Ok(())
+        },
+    );
 }
 
 /// A registry whose lane knows all label sets, and a batch of random ones.
@@ -109,7 +119,10 @@ fn filled(series: usize) -> Filled {
     let registry = Registry::new(Limits::default(), 1);
     let table = registry.add_table(Schema::new([
         metric("traces_spanmetrics_calls_total", MetricKind::Counter),
-        metric("traces_spanmetrics_latency", MetricKind::ClassicHistogram { bounds }),
+        metric(
+            "traces_spanmetrics_latency",
+            MetricKind::ClassicHistogram { bounds },
+        ),
         metric("traces_spanmetrics_size_total", MetricKind::Counter),
     ]));
     let label_sets = series / SERIES;
@@ -200,8 +213,8 @@ fn encoding(series: usize) -> Encoding {
         };
         let metrics = RemoteWriteMetrics::register(&mut telemetry::new_metrics_registry());
         let tasks = lifecycle::TaskGroup::new();
-        let remote_write = RemoteWrite::start(config, metrics, Clock::system(), &tasks)
-            .expect("remote write");
+        let remote_write =
+            RemoteWrite::start(config, metrics, Clock::system(), &tasks).expect("remote write");
         let tenant = model::TenantId::single();
         let writer = remote_write.writer(&tenant, &Default::default());
         writer.append(&[], "traceID")
@@ -221,12 +234,22 @@ fn encoding(series: usize) -> Encoding {
 fn collect_and_encode(mut encoding: Encoding) -> (Filled, Append, tokio::runtime::Runtime) {
     let mut later = collection();
     later.now_ms += 15_000;
-    encoding.filled.registry.collect(later, &mut encoding.append);
+    encoding
+        .filled
+        .registry
+        .collect(later, &mut encoding.append);
     (encoding.filled, encoding.append, encoding.runtime)
 }
 
 library_benchmark_group!(
     name = ingest,
-    benchmarks = [scan, fingerprint, lane_update, merge, collect, collect_and_encode]
+    benchmarks = [
+        scan,
+        fingerprint,
+        lane_update,
+        merge,
+        collect,
+        collect_and_encode
+    ]
 );
 main!(library_benchmark_groups = ingest);

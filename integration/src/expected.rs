@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use compare::{Comparison, GainedWeight};
-pub use inputs::{Input, shift_times};
+pub use inputs::{Input, shift_times, span_ends};
 
 use crate::exposition::{Exposition, Labels};
 use crate::remote_write_sink::Received;

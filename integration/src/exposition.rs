@@ -69,7 +69,11 @@ impl Exposition {
     /// The sum of what [`Exposition::select`] gives; 0 when there is none.
     #[must_use]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.select(name, labels).map(|sample| sample.value).sum()
+        // The sum of nothing is -0.
+        0.0 + self
+            .select(name, labels)
+            .map(|sample| sample.value)
+            .sum::<f64>()
     }
 
     /// All values of one label of one metric, sorted.

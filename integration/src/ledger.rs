@@ -1,7 +1,10 @@
 //! Every span is accounted for: the equation that holds at the end of each test.
 //!
-//! For every tenant and processor: received = counted + what was discarded, by
-//! reason. A reason counted under the processor `all` stands for each processor.
+//! At the distributor, for every tenant: received = pushed + what was refused, by
+//! reason. At the generator, for every tenant and processor: received = counted +
+//! what was discarded, by reason; a reason counted under the processor `all` stands
+//! for each processor. What was pushed was received; clients may also push to a
+//! generator directly.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +18,9 @@ pub struct Ledger {
     counted: BTreeMap<(String, String), u64>,
 }
 
+const DISTRIBUTOR_RECEIVED: &str = "spanmill_distributor_spans_received_total";
+const PUSHED: &str = "spanmill_distributor_spans_pushed_total";
+const REFUSED: &str = "spanmill_distributor_spans_refused_total";
 const RECEIVED: &str = "spanmill_generator_spans_received_total";
 const COUNTED: &str = "spanmill_generator_spans_counted_total";
 const DISCARDED: &str = "spanmill_generator_spans_discarded_total";
@@ -27,10 +33,14 @@ impl Ledger {
     /// The first tenant and processor whose spans do not add up.
     pub fn check(metrics: &Exposition) -> anyhow::Result<Self> {
         let mut ledger = Self::default();
+        let context = |tenant: &str| format!("the ledger of tenant {tenant} does not add up");
+        for tenant in metrics.values_of(DISTRIBUTOR_RECEIVED, "tenant") {
+            check_distributor(metrics, &tenant).with_context(|| context(&tenant))?;
+        }
         for tenant in metrics.values_of(RECEIVED, "tenant") {
             ledger
                 .check_tenant(metrics, &tenant)
-                .with_context(|| format!("the ledger of tenant {tenant} does not add up"))?;
+                .with_context(|| context(&tenant))?;
         }
         Ok(ledger)
     }
@@ -72,22 +82,42 @@ impl Ledger {
     }
 }
 
+fn check_distributor(metrics: &Exposition, tenant: &str) -> anyhow::Result<()> {
+    let of_tenant = [("tenant", tenant)];
+    let received = spans(metrics.sum(DISTRIBUTOR_RECEIVED, &of_tenant))?;
+    let pushed = spans(metrics.sum(PUSHED, &of_tenant))?;
+    let refused = spans(metrics.sum(REFUSED, &of_tenant))?;
+    ensure!(
+        received == pushed + refused,
+        "distributor: received {received}, pushed {pushed}, refused {refused}"
+    );
+    let arrived = spans(metrics.sum(RECEIVED, &of_tenant))?;
+    ensure!(
+        arrived >= pushed,
+        "distributor: pushed {pushed}, but the generator received {arrived}"
+    );
+    Ok(())
+}
+
 /// A number of spans from a sample, which must be a whole one.
 fn spans(value: f64) -> anyhow::Result<u64> {
     ensure!(
         value >= 0.0 && value.fract() == 0.0 && value < 9e15,
         "{value} is no number of spans"
     );
-    Ok(format!("{value:.0}").parse()?)
+    Ok(value as u64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(counted: u64) -> anyhow::Result<Ledger> {
+    fn check(refused: u64, pushed: u64, counted: u64) -> anyhow::Result<Ledger> {
         let text = format!(
-            "{RECEIVED}{{tenant=\"a\"}} 10\n\
+            "{DISTRIBUTOR_RECEIVED}{{tenant=\"a\"}} 12\n\
+             {REFUSED}{{tenant=\"a\",reason=\"too_large\"}} {refused}\n\
+             {PUSHED}{{tenant=\"a\"}} {pushed}\n\
+             {RECEIVED}{{tenant=\"a\"}} 10\n\
              {DISCARDED}{{tenant=\"a\",processor=\"all\",reason=\"late\"}} 2\n\
              {DISCARDED}{{tenant=\"a\",processor=\"span-metrics\",reason=\"filtered\"}} 3\n\
              {COUNTED}{{tenant=\"a\",processor=\"span-metrics\"}} {counted}\n\
@@ -98,17 +128,32 @@ mod tests {
 
     #[test]
     fn reasons_of_the_processor_and_of_all_count_once_each() {
-        let ledger = check(5).unwrap();
+        let ledger = check(2, 10, 5).unwrap();
         assert_eq!(ledger.counted("a", "span-metrics"), 5);
     }
 
     #[test]
-    fn missing_span_is_named_with_its_processor() {
-        let error = format!("{:#}", check(4).unwrap_err());
-        assert_eq!(
-            error,
-            "the ledger of tenant a does not add up: span-metrics: received 10, counted 4, \
-             discarded 5"
-        );
+    fn missing_spans_are_named_with_the_place_where_they_went() {
+        for (refused, pushed, counted, want) in [
+            (
+                2,
+                10,
+                4,
+                "span-metrics: received 10, counted 4, discarded 5",
+            ),
+            (1, 10, 5, "distributor: received 12, pushed 10, refused 1"),
+            (
+                1,
+                11,
+                5,
+                "distributor: pushed 11, but the generator received 10",
+            ),
+        ] {
+            let error = check(refused, pushed, counted).unwrap_err();
+            assert_eq!(
+                format!("{error:#}"),
+                format!("the ledger of tenant a does not add up: {want}")
+            );
+        }
     }
 }

@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use spanmill_integration::expected::{Case, Comparison, Input, Outcome};
+use spanmill_integration::expected::{Case, Comparison, Input, Outcome, span_ends};
+use spanmill_integration::ledger::Ledger;
 use spanmill_integration::push_spans::PushSpans;
 use spanmill_integration::{RemoteWriteSink, Spanmill};
 use tempfile::NamedTempFile;
@@ -167,25 +168,31 @@ async fn run(names: &[&str]) -> anyhow::Result<()> {
         .collect::<anyhow::Result<_>>()?;
     let (spanmill, _overrides) = start(&sink, &cases).await?;
     let mut generator = PushSpans::connect(&spanmill.internal_grpc()).await?;
+    let mut ends = Vec::new();
     for case in &cases {
+        let mut of_case = BTreeSet::new();
         for request in case.input.requests(unix_nanos()?)? {
+            of_case.extend(span_ends(&request)?.into_iter().map(|end| end / 1_000_000));
             generator.push(&case.name, request).await?;
         }
+        ends.push(of_case);
     }
     let metrics = spanmill.metrics().await?;
-    let ledger = spanmill.ledger().await?;
+    let ledger = spanmill.ledger().await;
     collected(&sink, &cases).await?;
     // The last collection and what still waits.
     spanmill.stop().await?;
 
     let mut differences = Vec::new();
+    if let Err(error) = &ledger {
+        differences.push(format!("{error:#}"));
+    }
     for case in &cases {
         let ours = {
             let received = sink.received();
             Outcome::of_tenant(&case.name, &org_id(case), &received, &metrics)
         };
-        let counted = ledger.counted(&case.name, "span-metrics");
-        let found = compare(case, &ours, counted)?;
+        let found = compare(case, &ours, ledger.as_ref().ok())?;
         if !found.is_empty() {
             let shown = found
                 .iter()
@@ -201,11 +208,14 @@ async fn run(names: &[&str]) -> anyhow::Result<()> {
         "differences:\n{}",
         differences.join("\n")
     );
+    for (case, ends) in cases.iter().zip(&ends) {
+        check_exemplar_times(&sink, case, ends)?;
+    }
     check_headers(&sink, &cases)?;
     sink.check_protocol()
 }
 
-fn compare(case: &Case, ours: &Outcome, counted: u64) -> anyhow::Result<Vec<String>> {
+fn compare(case: &Case, ours: &Outcome, ledger: Option<&Ledger>) -> anyhow::Result<Vec<String>> {
     let recorded = case.recorded()?;
     let mut comparison = Comparison::of(case);
     comparison.only = SPAN_METRICS.into();
@@ -222,10 +232,16 @@ fn compare(case: &Case, ours: &Outcome, counted: u64) -> anyhow::Result<Vec<Stri
         .map(|(_, value)| *value)
         .collect();
     let total: f64 = calls.iter().sum();
-    if !weighted && !calls.is_empty() && total != counted as f64 {
-        found.push(format!(
-            "{counted} spans counted, but {total} calls arrived"
-        ));
+    if let Some(ledger) = ledger
+        && !weighted
+        && !calls.is_empty()
+    {
+        let counted = ledger.counted(&case.name, "span-metrics");
+        if total != counted as f64 {
+            found.push(format!(
+                "{counted} spans counted, but {total} calls arrived"
+            ));
+        }
     }
     Ok(found)
 }
@@ -302,6 +318,31 @@ fn org_id(case: &Case) -> String {
         .and_then(Value::as_str)
         .unwrap_or(&case.name)
         .to_owned()
+}
+
+/// Exemplars have the end time of a span, in milliseconds, but never one later
+/// than their sample's (D13).
+fn check_exemplar_times(
+    sink: &RemoteWriteSink,
+    case: &Case,
+    span_ends: &BTreeSet<u64>,
+) -> anyhow::Result<()> {
+    let received = sink.received();
+    for series in received.all_series(&org_id(case)) {
+        for exemplar in &series.exemplars {
+            let time = exemplar.timestamp_ms;
+            let of_span = span_ends.contains(&u64::try_from(time)?);
+            let of_sample = series.points.iter().any(|(sample, _)| *sample == time);
+            ensure!(
+                of_span || of_sample,
+                "{}: no span ends at {time}, {}{:?}",
+                case.name,
+                series.name,
+                series.labels
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A tenant's own headers go with its requests and no one else's.

@@ -17,7 +17,7 @@ use clap::{ArgAction, Parser};
     after_help = AFTER_HELP,
     max_term_width = 100
 )]
-pub struct Args {
+pub(crate) struct Args {
     /// YAML file with the settings, by Tempo's names.
     ///
     /// Default: the built-in single-process configuration.
@@ -54,7 +54,7 @@ pub struct Args {
         default_missing_value = "true",
         hide_possible_values = true
     )]
-    pub verify: bool,
+    pub(crate) verify: bool,
 
     /// Which parts run in this process.
     ///
@@ -64,7 +64,7 @@ pub struct Args {
 
     /// Print version and commit, and exit.
     #[arg(long, help_heading = "Process")]
-    pub version: bool,
+    pub(crate) version: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -84,12 +84,12 @@ Environment: RUST_LOG sets log levels by target and wins over server.log_level."
 
 impl Args {
     /// Reads the command line; ends the process if it is wrong, or asks for help.
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         Self::parse_from(two_dashes(std::env::args_os()))
     }
 
     /// What the process is to do.
-    pub fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         Options {
             config_file: self.config_file.clone(),
             expand_env: self.expand_env,
@@ -110,7 +110,12 @@ fn two_dashes(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = 
 fn has_one_dash(arg: &str) -> bool {
     arg.strip_prefix('-').is_some_and(|flag| {
         let mut letters = flag.chars();
-        letters.by_ref().take(2).filter(char::is_ascii_alphabetic).count() == 2
+        letters
+            .by_ref()
+            .take(2)
+            .filter(char::is_ascii_alphabetic)
+            .count()
+            == 2
     })
 }
 

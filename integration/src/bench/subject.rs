@@ -149,8 +149,8 @@ fn config(
             "http_listen_port": api.number(),
             "grpc_listen_address": "127.0.0.1",
             "grpc_listen_port": grpc.number(),
+            "admin_listen_port": admin.number(),
         },
-        "admin": { "listen_address": admin.address() },
         "distributor": { "receivers": { "otlp": { "protocols": {
             "grpc": { "endpoint": otlp.address() },
             "http": { "endpoint": http.address() },

@@ -96,7 +96,7 @@ impl Message {
 pub fn shift_times(request: &mut [u8], nanos: u64) -> anyhow::Result<()> {
     let mut times = Vec::new();
     find_times(request, 0..request.len(), Message::Request, &mut times)?;
-    for at in times {
+    for Time { at, .. } in times {
         let time = request
             .get_mut(at..)
             .and_then(|rest| rest.first_chunk_mut::<8>())
@@ -106,11 +106,35 @@ pub fn shift_times(request: &mut [u8], nanos: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The end times of all spans of a request, in nanoseconds since 1970.
+///
+/// # Errors
+///
+/// When the bytes are not protobuf.
+pub fn span_ends(request: &[u8]) -> anyhow::Result<Vec<u64>> {
+    let mut times = Vec::new();
+    find_times(request, 0..request.len(), Message::Request, &mut times)?;
+    let ends = times.iter().filter(|time| time.ends_span);
+    ends.map(|time| {
+        let rest = request.get(time.at..).and_then(|rest| rest.first_chunk());
+        let end = rest.context("time outside of the request")?;
+        Ok(u64::from_le_bytes(*end))
+    })
+    .collect()
+}
+
+/// Where a time lies in a request.
+#[derive(Clone, Copy, Debug)]
+struct Time {
+    at: usize,
+    ends_span: bool,
+}
+
 fn find_times(
     bytes: &[u8],
     within: Range<usize>,
     message: Message,
-    times: &mut Vec<usize>,
+    times: &mut Vec<Time>,
 ) -> anyhow::Result<()> {
     let mut at = within.start;
     while at < within.end {
@@ -123,7 +147,8 @@ fn find_times(
             }
             1 => {
                 if message.is_time(field) {
-                    times.push(at);
+                    let ends_span = matches!((message, field), (Message::Span, 8));
+                    times.push(Time { at, ends_span });
                 }
                 8
             }

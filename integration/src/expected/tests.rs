@@ -266,6 +266,7 @@ fn inputs_are_shifted_and_otherwise_unchanged() {
         .requests(1_700_000_000_000_000_000 + shift)
         .unwrap();
     let mut events = 0;
+    let mut ends = Vec::new();
     for (before, after) in before.iter().zip(&after) {
         use proto::otlp::collector::ExportTraceServiceRequest as Export;
         let mut request = Export::decode(before.as_slice()).unwrap();
@@ -277,12 +278,14 @@ fn inputs_are_shifted_and_otherwise_unchanged() {
         {
             span.start_time_unix_nano += shift;
             span.end_time_unix_nano += shift;
+            ends.push(span.end_time_unix_nano);
             for event in &mut span.events {
                 event.time_unix_nano += shift;
                 events += 1;
             }
         }
         assert_eq!(Export::decode(after.as_slice()).unwrap(), request);
+        assert_eq!(span_ends(after).unwrap(), std::mem::take(&mut ends));
     }
     assert!(events > 0);
     let edge = Input::Edge.requests(0).unwrap().len();

@@ -12,8 +12,8 @@ mod ignored;
 mod server;
 mod target;
 
-pub use server::{ServerConfig, ServerTlsConfig};
-pub use target::{Target, UnknownTarget};
+pub use self::server::{ServerConfig, ServerTlsConfig};
+pub use self::target::{Target, UnknownTarget};
 
 use crate::expand_env;
 
@@ -106,20 +106,15 @@ impl Loaded {
     /// # Errors
     ///
     /// Every problem of the text.
-    pub fn from_text(
-        name: impl Into<String>,
-        text: impl Into<String>,
-    ) -> Result<Self, Problems> {
+    pub fn from_text(name: impl Into<String>, text: impl Into<String>) -> Result<Self, Problems> {
         let mut root = settings::read_str(name, text)?;
         let mut problems = OverridesSources::take_flat_keys(&mut root);
         let mut warnings = ignored::take(&mut root);
-        let config: AppConfig = match settings::decode(&root) {
-            Ok(config) => config,
-            Err(found) => {
-                problems.extend(found);
-                return problems.or(()).and(Err(Problems::new()));
-            }
-        };
+        // Goes on behind a problem, so that all of them are told at once.
+        let config = settings::decode::<AppConfig>(&root).unwrap_or_else(|found| {
+            problems.extend(found);
+            AppConfig::default()
+        });
         problems.extend(located(&root, config.validate()));
         let overrides = match OverridesSources::from_config(&root, &config.overrides) {
             Ok(overrides) => overrides,

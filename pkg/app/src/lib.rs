@@ -1,12 +1,23 @@
 //! The process: reads its configuration, wires every part, listens, and ends
 //! without losing what it took.
 
-#![allow(dead_code, reason = "wip")]
+pub mod config;
+pub mod error;
+pub mod version;
+
+mod build;
 mod data_dir;
 mod expand_env;
 mod file_limit;
+mod listening;
 mod pages;
 mod ports;
+mod process;
 mod readiness;
+mod run;
 mod signals;
-pub mod version;
+mod warnings;
+
+pub use config::Target;
+pub use error::StartError;
+pub use run::{Exit, Options, run, verify};

@@ -68,14 +68,6 @@ impl Face {
             Self::Api | Self::Admin => false,
         }
     }
-
-    /// Whether anyone who reaches it can act for, or read, any tenant.
-    pub(crate) fn trusts_the_tenant_header(self) -> bool {
-        match self {
-            Self::OtlpGrpc | Self::OtlpHttp | Self::Internal | Self::Api => true,
-            Self::Admin => false,
-        }
-    }
 }
 
 impl Port {

@@ -20,12 +20,20 @@ pub(crate) struct Part {
     pub(crate) tasks: TaskGroup,
 }
 
+/// An address as it is bound, and what is served there.
+#[derive(Clone, Debug)]
+pub(crate) struct Address {
+    pub(crate) face: Face,
+    pub(crate) address: SocketAddr,
+    /// As people write it.
+    pub(crate) shown: String,
+}
+
 /// Everything that runs.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) readiness: Readiness,
-    /// Addresses as they are bound, and what is served there.
-    pub(crate) addresses: Vec<(Face, SocketAddr)>,
+    pub(crate) addresses: Vec<Address>,
     pub(crate) generator: Generator,
     pub(crate) remote_write: RemoteWrite,
     /// Listeners that take spans.
@@ -70,7 +78,9 @@ impl Process {
             // Nobody listens if the deadline has passed.
             let _ = tell.send(());
         };
-        self.background.tasks.spawn_thread("final-collection", collect);
+        self.background
+            .tasks
+            .spawn_thread("final-collection", collect);
         if timeout(left().saturating_sub(CLOSING), told).await.is_err() {
             tracing::error!("last collection did not end in time; its samples are lost");
         }
@@ -79,7 +89,10 @@ impl Process {
             .flush(left().saturating_sub(CLOSING))
             .await;
         if unsent > 0 {
-            tracing::error!(samples = unsent, "remote write did not take all samples in time");
+            tracing::error!(
+                samples = unsent,
+                "remote write did not take all samples in time"
+            );
         }
         self.remote_write.stop();
 
@@ -93,3 +106,6 @@ impl Process {
         tracing::info!(seconds = start.elapsed().as_secs_f64(), "stopped");
     }
 }
+
+#[cfg(test)]
+mod tests;

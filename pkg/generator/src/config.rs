@@ -154,9 +154,7 @@ impl GeneratorConfig {
         RemoteWriteConfig {
             endpoints: storage.remote_write.clone(),
             add_org_id_header: multitenancy_enabled && storage.remote_write_add_org_id_header,
-            max_buffer_bytes_per_tenant: storage
-                .remote_write_max_buffer_size_per_tenant
-                .as_usize(),
+            max_buffer_bytes_per_tenant: storage.remote_write_max_buffer_size_per_tenant.as_usize(),
             max_buffer_bytes: storage.remote_write_max_buffer_size.as_usize(),
         }
     }
@@ -198,7 +196,10 @@ impl GeneratorConfig {
     pub fn without_effect(&self) -> Vec<&'static str> {
         let given = [
             ("metrics_generator.ring", &self.ring),
-            ("metrics_generator.override_ring_key", &self.override_ring_key),
+            (
+                "metrics_generator.override_ring_key",
+                &self.override_ring_key,
+            ),
             ("metrics_generator.traces_storage", &self.traces_storage),
             (
                 "metrics_generator.traces_query_storage",
@@ -269,7 +270,8 @@ mod tests {
     fn what_has_no_effect_is_named_if_it_is_given() {
         assert!(GeneratorConfig::default().without_effect().is_empty());
         assert_eq!(
-            read("ring: {kvstore: {store: memberlist}}\ncodec: otlp\nquery_timeout:").without_effect(),
+            read("ring: {kvstore: {store: memberlist}}\ncodec: otlp\nquery_timeout:")
+                .without_effect(),
             ["metrics_generator.ring", "metrics_generator.codec"]
         );
     }

@@ -1,5 +1,8 @@
 //! Metrics of the generator, all named `generator_*`.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 use model::TenantId;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -41,14 +44,22 @@ pub(crate) struct TenantMetrics {
     tenant: ByTenant,
     spans_received: Counter,
     bytes_received: Counter,
-    counted: Counter,
     discarded: Vec<(DiscardReason, Counter)>,
+    span_metrics: ArcSwapOption<ProcessorMetrics>,
     invalid_weights: Counter,
     active_series: Gauge,
     series_added: Counter,
     series_removed: Counter,
     spans_overflowed: Counter,
     collections: Counter,
+}
+
+/// The counters of a processor, exported while it is on.
+#[derive(Debug)]
+struct ProcessorMetrics {
+    counted: Counter,
+    filtered: Counter,
+    invalid_utf8: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -138,17 +149,13 @@ impl GeneratorMetrics {
             tenant: tenant.to_string(),
         };
         let counter = |family: &Family<ByTenant, Counter>| family.get_or_create_owned(&tenant);
-        let discarded = DiscardReason::VARIANTS.iter().map(|reason| {
-            let labels = by_reason(&tenant, *reason);
-            (*reason, self.spans_discarded.get_or_create_owned(&labels))
-        });
+        let of_all = DiscardReason::VARIANTS.iter().filter(|reason| reason.processor() == ALL);
+        let discarded = of_all.map(|reason| (*reason, self.discarded(&tenant, *reason)));
         TenantMetrics {
             spans_received: counter(&self.spans_received),
             bytes_received: counter(&self.bytes_received),
-            counted: self
-                .spans_counted
-                .get_or_create_owned(&by_processor(&tenant)),
             discarded: discarded.collect(),
+            span_metrics: ArcSwapOption::empty(),
             invalid_weights: counter(&self.invalid_weights),
             active_series: self.active_series.get_or_create_owned(&tenant),
             series_added: counter(&self.series_added),
@@ -159,6 +166,11 @@ impl GeneratorMetrics {
             tenant,
         }
     }
+
+    fn discarded(&self, tenant: &ByTenant, reason: DiscardReason) -> Counter {
+        let labels = by_reason(tenant, reason);
+        self.spans_discarded.get_or_create_owned(&labels)
+    }
 }
 
 impl TenantMetrics {
@@ -166,7 +178,11 @@ impl TenantMetrics {
     pub(crate) fn pushed(&self, bytes: usize, ledger: &Ledger) {
         self.bytes_received.inc_by(bytes as u64);
         self.spans_received.inc_by(ledger.received);
-        self.counted.inc_by(ledger.span_metrics.counted);
+        if let Some(processor) = &*self.span_metrics.load() {
+            processor.counted.inc_by(ledger.span_metrics.counted);
+            processor.filtered.inc_by(ledger.span_metrics.filtered);
+            processor.invalid_utf8.inc_by(ledger.span_metrics.invalid_utf8);
+        }
         self.invalid_weights.inc_by(ledger.invalid_weights);
         self.spans_overflowed.inc_by(ledger.overflowed);
         for (reason, counter) in &self.discarded {
@@ -175,19 +191,38 @@ impl TenantMetrics {
                 DiscardReason::MalformedSpan => ledger.malformed,
                 DiscardReason::InvalidId => ledger.invalid_id,
                 DiscardReason::MetricsGenerationSkipped => ledger.skipped,
-                DiscardReason::SpanMetricsFiltered => ledger.span_metrics.filtered,
-                DiscardReason::InvalidUtf8 => ledger.span_metrics.invalid_utf8,
+                // The processor's own, above.
+                DiscardReason::SpanMetricsFiltered | DiscardReason::InvalidUtf8 => 0,
             };
             counter.inc_by(spans);
         }
     }
 
-    /// Notes whether span metrics are on.
+    /// Notes whether span metrics are on: off, they have no part in the ledger.
     pub(crate) fn processors(&self, span_metrics: bool) {
-        self.families
+        let (families, tenant) = (&self.families, &self.tenant);
+        families
             .active_processors
-            .get_or_create(&by_processor(&self.tenant))
+            .get_or_create(&by_processor(tenant))
             .set(i64::from(span_metrics));
+        if !span_metrics {
+            self.span_metrics.store(None);
+            families.spans_counted.remove(&by_processor(tenant));
+            for reason in DiscardReason::VARIANTS {
+                if reason.processor() == SPAN_METRICS {
+                    families.spans_discarded.remove(&by_reason(tenant, *reason));
+                }
+            }
+            return;
+        }
+        let counted = families
+            .spans_counted
+            .get_or_create_owned(&by_processor(tenant));
+        self.span_metrics.store(Some(Arc::new(ProcessorMetrics {
+            counted,
+            filtered: families.discarded(tenant, DiscardReason::SpanMetricsFiltered),
+            invalid_utf8: families.discarded(tenant, DiscardReason::InvalidUtf8),
+        })));
     }
 
     /// Notes the state of the registry after a collection.
@@ -238,17 +273,23 @@ fn by_processor(tenant: &ByTenant) -> ByProcessor {
 }
 
 fn by_reason(tenant: &ByTenant, reason: DiscardReason) -> ByReason {
-    let processor = match reason {
-        DiscardReason::OutsideMetricsIngestionSlack
-        | DiscardReason::MalformedSpan
-        | DiscardReason::InvalidId
-        | DiscardReason::MetricsGenerationSkipped => ALL,
-        DiscardReason::SpanMetricsFiltered | DiscardReason::InvalidUtf8 => SPAN_METRICS,
-    };
     ByReason {
         tenant: tenant.tenant.clone(),
-        processor,
+        processor: reason.processor(),
         reason,
+    }
+}
+
+impl DiscardReason {
+    /// The processor that discards for this reason.
+    fn processor(self) -> &'static str {
+        match self {
+            Self::OutsideMetricsIngestionSlack
+            | Self::MalformedSpan
+            | Self::InvalidId
+            | Self::MetricsGenerationSkipped => ALL,
+            Self::SpanMetricsFiltered | Self::InvalidUtf8 => SPAN_METRICS,
+        }
     }
 }
 
@@ -263,6 +304,7 @@ mod tests {
         let mut registry = telemetry::new_metrics_registry();
         let metrics = GeneratorMetrics::register(&mut registry);
         let tenant = metrics.for_tenant(&TenantId::parse("acme").unwrap());
+        tenant.processors(true);
         tenant.pushed(
             1_000,
             &Ledger {
@@ -280,7 +322,6 @@ mod tests {
                 overflowed: 8,
             },
         );
-        tenant.processors(true);
         tenant.collected(RegistryStats {
             active_series: 9,
             series_added: 10,
@@ -309,6 +350,10 @@ mod tests {
         ] {
             assert!(text.contains(&format!("\n{prefix}{line}\n")), "missing {line}\n{text}");
         }
+        tenant.processors(false);
+        let text = telemetry::encode_metrics(&registry);
+        assert!(!text.contains("spans_counted_total{"), "{text}");
+        assert!(text.contains("active_processors{tenant=\"acme\",processor=\"span-metrics\"} 0"));
         drop(tenant);
         assert!(!telemetry::encode_metrics(&registry).contains("acme"));
     }

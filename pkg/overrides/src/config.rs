@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use settings::Problem;
-
-use crate::document::Document;
+use settings::{Problem, Secret};
 
 /// Where the settings of tenants come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OverridesConfig {
-    /// What holds for every tenant that does not say otherwise.
-    pub(crate) defaults: Document,
+    /// What holds for every tenant that does not say otherwise, as it is
+    /// written; it is checked where layers are read.
+    #[serde(serialize_with = "masked", skip_serializing_if = "Value::is_null")]
+    pub defaults: Value,
     /// The runtime file: `overrides:` by tenant, `"*"` for those that have no
     /// entry and below those that have one. Default: none.
     pub per_tenant_override_config: PathBuf,
@@ -43,12 +44,25 @@ pub struct UserConfigurableConfig {
 impl Default for OverridesConfig {
     fn default() -> Self {
         Self {
-            defaults: Document::default(),
+            defaults: Value::Null,
             per_tenant_override_config: PathBuf::new(),
             per_tenant_override_period: Duration::from_secs(10),
             user_configurable_overrides: UserConfigurableConfig::default(),
         }
     }
+}
+
+/// Writes a document with the values of headers hidden, which may be secret.
+fn masked<S: Serializer>(document: &Value, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut document = document.clone();
+    let headers = document
+        .get_mut("metrics_generator")
+        .and_then(|generator| generator.get_mut("remote_write_headers"))
+        .and_then(Value::as_object_mut);
+    for (_, value) in headers.into_iter().flatten() {
+        *value = Value::String(Secret::new("header").to_string());
+    }
+    document.serialize(serializer)
 }
 
 impl OverridesConfig {

@@ -20,34 +20,29 @@ use crate::tenant_config::span_metrics::SpanMetricsConfig;
 /// One tenant's overrides, or `overrides.defaults`.
 ///
 /// Blocks of type [`Value`] are accepted, and nothing inside them is read.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Document {
     pub(crate) ingestion: IngestionConfig,
     pub(crate) metrics_generator: GeneratorDocument,
     pub(crate) forwarders: Vec<String>,
-    #[serde(skip_serializing_if = "Value::is_null")]
     pub(crate) read: Value,
-    #[serde(skip_serializing_if = "Value::is_null")]
     pub(crate) global: Value,
-    #[serde(skip_serializing_if = "Value::is_null")]
     pub(crate) compaction: Value,
-    #[serde(skip_serializing_if = "Value::is_null")]
     pub(crate) storage: Value,
-    #[serde(skip_serializing_if = "Value::is_null")]
     pub(crate) cost_attribution: Value,
 }
 
 /// The `metrics_generator` block of overrides.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct GeneratorDocument {
     pub(crate) processors: Processors,
     pub(crate) processor: ProcessorDocument,
     pub(crate) registry: RegistryDocument,
-    #[serde(with = "settings::duration")]
+    #[serde(deserialize_with = "settings::duration::deserialize")]
     pub(crate) collection_interval: Duration,
-    #[serde(with = "settings::duration")]
+    #[serde(deserialize_with = "settings::duration::deserialize")]
     pub(crate) ingestion_time_range_slack: Duration,
     pub(crate) max_active_series: u64,
     pub(crate) max_active_entities: u64,
@@ -57,13 +52,12 @@ pub(crate) struct GeneratorDocument {
     pub(crate) generate_native_histograms: HistogramMode,
     pub(crate) native_histogram_bucket_factor: f64,
     pub(crate) native_histogram_max_bucket_number: u32,
-    #[serde(with = "settings::duration")]
+    #[serde(deserialize_with = "settings::duration::deserialize")]
     pub(crate) native_histogram_min_reset_duration: Duration,
     pub(crate) trace_id_label_name: String,
     pub(crate) span_name_sanitization: SpanNameSanitization,
     pub(crate) remote_write_headers: RemoteWriteHeaders,
     pub(crate) ring_size: u64,
-    #[serde(skip_serializing_if = "Value::is_null")]
     pub(crate) forwarder: Value,
 }
 

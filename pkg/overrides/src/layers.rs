@@ -62,6 +62,7 @@ impl Layer {
         let mut problems = Problems::new();
         problems.extend(legacy::take_flat_keys(&mut document, path));
         let mut node = canonical(&document);
+        // One that stands beside the block as well has been left in it.
         if let Some(entry) = node
             .get_path(&["metrics_generator", "registry"])
             .and_then(|registry| registry.entry("collection_interval"))
@@ -173,7 +174,14 @@ fn merge(base: &mut Node, over: &Node) {
 fn check(node: &Node, prefix: &str, written: impl Fn(&str) -> String) -> Problems {
     let document = match settings::decode_at::<Document>(node, prefix) {
         Ok(document) => document,
-        Err(problems) => return problems,
+        Err(found) => {
+            let mut problems = Problems::new();
+            problems.extend(found.into_iter().map(|mut problem| {
+                problem.path = written(&problem.path);
+                problem
+            }));
+            return problems;
+        }
     };
     let mut problems = Problems::new();
     for mut problem in validate(&TenantConfig::from(document)) {

@@ -1,7 +1,7 @@
 //! Reading what people wrote: YAML documents into typed settings, with one
 //! message that names every problem by file, line and key.
 //!
-//! [`read_file`] gives a tree that knows where everything stands; [`decode`]
+//! [`read_file`] gives a tree that knows where everything stands; [`decode()`]
 //! makes settings of it. No type needs to refuse unknown keys itself.
 
 pub mod byte_size;

@@ -78,12 +78,13 @@ impl Problems {
     ///
     /// # Errors
     ///
-    /// The problems, sorted by place.
+    /// The problems, sorted by place, each once.
     pub fn or<T>(mut self, value: T) -> Result<T, Self> {
         if self.0.is_empty() {
             return Ok(value);
         }
         self.sort();
+        self.0.dedup();
         Err(self)
     }
 

@@ -1,5 +1,6 @@
 //! Log lines: one event is one line, whatever strings it holds.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::str::FromStr;
 
@@ -81,6 +82,23 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), LoggingError> {
         .with(lines)
         .try_init();
     Ok(())
+}
+
+/// Logs panics as events, instead of the lines that Rust prints.
+///
+/// The backtrace is in the event if `RUST_BACKTRACE` asks for one.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("panic without a message");
+        let location = panic.location().map(ToString::to_string);
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+        tracing::error!(
+            location = location.as_deref(),
+            backtrace = backtrace.map(tracing::field::display),
+            "panic: {message}"
+        );
+    }));
 }
 
 fn parse_filter(origin: &'static str, directives: &str) -> Result<EnvFilter, LoggingError> {

@@ -183,7 +183,10 @@ impl ServerTlsConfig {
         let set = |file: &PathBuf| !file.as_os_str().is_empty();
         let client_ca = set(&self.client_ca_file);
         let (key, message) = if set(&self.cert_file) != set(&self.key_file) {
-            ("cert_file", "cert_file and key_file go together; set both or none".to_owned())
+            (
+                "cert_file",
+                "cert_file and key_file go together; set both or none".to_owned(),
+            )
         } else if client_ca && !set(&self.cert_file) {
             ("client_ca_file", "needs cert_file and key_file".to_owned())
         } else {
@@ -209,20 +212,20 @@ impl ServerTlsConfig {
 fn address(listener: &str, host: &str, port: u16) -> Result<SocketAddr, Problem> {
     let host = if host.is_empty() { "0.0.0.0" } else { host };
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let refused = |reason: &str| {
+    let refused = || {
         Problem::new(
             format!("server.{listener}_listen_address"),
-            format!("{host:?} is not an address to listen on{reason}; write one such as 127.0.0.1"),
+            format!("{host:?} is not an address to listen on; write one such as 127.0.0.1"),
         )
     };
     let addresses: Vec<_> = (host, port)
         .to_socket_addrs()
-        .map_err(|error| refused(&format!(" ({error})")))?
+        .map_err(|_| refused())?
         .collect();
     addresses
         .iter()
         .find(|address| address.is_ipv4())
         .or(addresses.first())
         .copied()
-        .ok_or_else(|| refused(""))
+        .ok_or_else(refused)
 }

@@ -135,3 +135,21 @@ fn levels_and_lists_are_read_and_nonsense_is_named() {
         "\"xml\" is not one of logfmt, json"
     );
 }
+
+#[test]
+fn panics_become_events() {
+    let hook = std::panic::take_hook();
+    log_panics();
+    let lines = lines_of(LogFormat::Logfmt, || {
+        let panicked = std::panic::catch_unwind(|| panic!("two\nlines"));
+        assert!(panicked.is_err());
+    });
+    std::panic::set_hook(hook);
+    assert_eq!(lines.len(), 1);
+    assert!(
+        lines[0].contains(r#"level=error"#)
+            && lines[0].contains(r#"msg="panic: two\nlines" location=pkg/"#),
+        "{}",
+        lines[0]
+    );
+}

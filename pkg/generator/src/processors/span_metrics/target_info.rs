@@ -53,17 +53,13 @@ impl TargetInfo {
         hasher: KeyHasher,
     ) -> Result<Option<Update>, WireError> {
         let mut identity = Identity::default();
-        let mut others = 0;
+        let mut has_attribute = false;
         for attribute in resource_spans.attributes() {
             let attribute = attribute?;
             identity.note(attribute.key, attribute.value);
-            others += usize::from(self.shows(attribute.key));
-            // Observed: a resource that brings a metric name shows nothing.
-            if attribute.key == b"__name__" {
-                return Ok(None);
-            }
+            has_attribute |= self.shows(attribute.key);
         }
-        if others == 0 || !identity.is_known() {
+        if !has_attribute || !identity.is_known() {
             return Ok(None);
         }
         let mut resources = resource_spans.resources();
@@ -85,6 +81,10 @@ impl TargetInfo {
     }
 
     /// The labels of a resource that [`TargetInfo::update`] took.
+    ///
+    /// Observed: they must be more than the attributes, `job` and `instance`
+    /// included. So a resource may show nothing if attributes are lost, since
+    /// their values are empty or their labels have one name.
     pub(crate) fn labels(
         &self,
         resource_spans: ResourceSpans<'_>,
@@ -93,16 +93,23 @@ impl TargetInfo {
         let mut reserved = INTRINSIC_LABELS.to_vec();
         reserved.extend(["job", "instance"]);
         let mut identity = Identity::default();
+        let mut attributes = 0;
         let mut writer = LabelWriter::new(labels, self.limits);
         for attribute in resource_spans.attributes().map_while(Result::ok) {
             identity.note(attribute.key, attribute.value);
             if self.shows(attribute.key) {
+                attributes += 1;
                 let name = label_name(&key_text(attribute.key), &reserved, self.limits);
                 writer.value(&name, Some(attribute.value))?;
             }
         }
         writer.job(identity.namespace, identity.name)?;
-        writer.value("instance", identity.instance)
+        writer.value("instance", identity.instance)?;
+        if labels.finish().iter().count() > attributes {
+            Ok(())
+        } else {
+            Err(InvalidLabels)
+        }
     }
 
     /// Whether an attribute becomes a label of its own.

@@ -1,0 +1,197 @@
+//! From configuration to a process that serves: every part, in the order in which
+//! one needs the other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use axum::Router;
+use distributor::{Distributor, DistributorMetrics};
+use generator::{Dependencies, Generator, GeneratorMetrics};
+use model::Clock;
+use overrides::{Overrides, OverridesMetrics};
+use remote_write::{RemoteWrite, RemoteWriteMetrics};
+use server::Tenancy;
+
+use crate::config::{AppConfig, Loaded};
+use crate::data_dir::DataDir;
+use crate::error::StartError;
+use crate::pages::Pages;
+use crate::ports::{self, Face, Port};
+use crate::process::{Address, Part, Process};
+use crate::readiness::{Readiness, Stage};
+use crate::{listening, version, warnings};
+
+/// How long a stop may take, whatever its parts would like: orchestrators kill what
+/// takes longer.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The parts of this process, as `/status/services` lists them.
+const SERVICES: [&str; 4] = ["distributor", "generator", "overrides", "remote-write"];
+
+/// What the routes of all listeners are made of.
+struct Routes {
+    config: AppConfig,
+    tenancy: Tenancy,
+    distributor: Distributor<Generator>,
+    generator: Generator,
+    pages: Pages,
+    /// Tasks of answers that outlive their handler.
+    tasks: lifecycle::TaskGroup,
+}
+
+/// Starts everything.
+///
+/// # Errors
+///
+/// The first thing that stands in the way. Then no address is left bound.
+pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
+    let Loaded {
+        config,
+        overrides: sources,
+        warnings: ignored,
+    } = loaded;
+    let mut registry = telemetry::new_metrics_registry();
+    version::register(&mut registry);
+    let tenancy = Tenancy {
+        multitenancy_enabled: config.multitenancy_enabled,
+    };
+    let clock = Clock::system();
+    let (intake, pages, background) = (Part::default(), Part::default(), Part::default());
+
+    // What only checks comes first, so that nothing runs yet if it fails.
+    let drain_timeout = config
+        .server
+        .graceful_shutdown_timeout
+        .min(SHUTDOWN_DEADLINE / 2);
+    let wanted = listening::wanted(&config, drain_timeout)?;
+    let data_dir = DataDir::lock(&config.storage.path)?;
+    let ports = ports::bind(wanted)?;
+
+    let max_lanes = match config.metrics_generator.max_lanes {
+        0 => available_parallelism().map_or(1, usize::from),
+        lanes => lanes,
+    };
+    let remote_write = RemoteWrite::start(
+        config
+            .metrics_generator
+            .remote_write(tenancy.multitenancy_enabled),
+        RemoteWriteMetrics::register(&mut registry),
+        clock.clone(),
+        &background.tasks,
+    )
+    .map_err(StartError::RemoteWrite)?;
+    let overrides = Overrides::start(
+        sources,
+        OverridesMetrics::register(&mut registry),
+        &background.tasks,
+        &background.shutdown,
+    )
+    .map_err(StartError::Config)?;
+    let generator = Generator::new(Dependencies {
+        overrides: overrides.clone(),
+        remote_write: Some(remote_write.clone()),
+        metrics: GeneratorMetrics::register(&mut registry),
+        clock,
+        max_lanes,
+    });
+    generator.start_collections(&background.tasks, background.shutdown.clone());
+    let distributor = Distributor::new(
+        tenancy,
+        generator.clone(),
+        DistributorMetrics::register(&mut registry),
+    );
+
+    warnings::log(&config, &ignored, &overrides, &ports);
+    let readiness = Readiness::new();
+    let yaml = config.to_yaml().map_err(StartError::Config)?;
+    let routes = Routes {
+        config,
+        tenancy,
+        distributor,
+        generator: generator.clone(),
+        pages: Pages {
+            readiness: readiness.clone(),
+            registry: Arc::new(registry),
+            config: yaml.into(),
+            services: &SERVICES,
+        },
+        tasks: pages.tasks.clone(),
+    };
+    let mut addresses = Vec::new();
+    for port in ports {
+        let address = port.listener.local_addr();
+        let tls = port.options.tls.is_some();
+        for face in &port.faces {
+            addresses.push(Address {
+                face: *face,
+                address,
+                shown: listening::show(&routes.config, *face, address, tls),
+            });
+        }
+        let router = routes.of(&port).await;
+        let part = if port.takes_spans() { &intake } else { &pages };
+        port.listener
+            .serve(router, port.options, part.shutdown.clone(), &part.tasks);
+    }
+    readiness.enter(Stage::Running);
+    Ok(Process {
+        readiness,
+        addresses,
+        generator,
+        remote_write,
+        intake,
+        pages,
+        background,
+        drain_timeout,
+        shutdown_deadline: SHUTDOWN_DEADLINE,
+        data_dir,
+    })
+}
+
+impl Routes {
+    /// What one port serves. Where it has several faces, a path that the first
+    /// does not have is looked for in the next.
+    async fn of(&self, port: &Port) -> Router {
+        let address = port.listener.local_addr();
+        let mut router: Option<Router> = None;
+        for face in port.faces.iter().rev() {
+            let own = self.of_face(*face, address).await;
+            router = Some(match router {
+                None => own,
+                Some(next) => own.fallback_service(next),
+            });
+        }
+        router.unwrap_or_default()
+    }
+
+    async fn of_face(&self, face: Face, address: SocketAddr) -> Router {
+        match face {
+            Face::OtlpGrpc => match self.protocols().and_then(|named| named.grpc.as_ref()) {
+                Some(grpc) => self.distributor.grpc_router(grpc).await,
+                None => Router::new(),
+            },
+            Face::OtlpHttp => match self.protocols().and_then(|named| named.http.as_ref()) {
+                Some(http) => self.distributor.http_router(http),
+                None => Router::new(),
+            },
+            Face::Internal => {
+                let limit = self.config.server.grpc_server_max_recv_msg_size.as_usize();
+                self.generator.push_routes(self.tenancy, limit)
+            }
+            Face::Api => {
+                let scrape = self
+                    .generator
+                    .scrape_routes(self.tenancy, &self.tasks, address);
+                self.pages.clone().routes().merge(scrape)
+            }
+            Face::Admin => self.pages.clone().routes(),
+        }
+    }
+
+    fn protocols(&self) -> Option<&distributor::config::Protocols> {
+        let otlp = self.config.distributor.receivers.otlp.as_ref()?;
+        Some(&otlp.protocols)
+    }
+}

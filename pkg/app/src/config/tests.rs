@@ -1,0 +1,438 @@
+use std::time::Duration;
+
+use ::overrides::{
+    DimensionMapping, FilterPolicy, IntrinsicDimensions, MatchType, Overrides, OverridesMetrics,
+    PolicyAttribute, PolicyMatch, PolicyValue, Processor, Processors, TenantConfig,
+};
+use insta::assert_snapshot;
+use lifecycle::{Shutdown, TaskGroup};
+use model::TenantId;
+
+use super::*;
+
+fn load(text: &str) -> Loaded {
+    Loaded::from_text("config.yaml", text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn refused(text: &str) -> String {
+    Loaded::from_text("config.yaml", text)
+        .unwrap_err()
+        .to_string()
+}
+
+/// The settings of the tenant `acme`.
+fn tenant(sources: OverridesSources) -> TenantConfig {
+    let overrides = Overrides::start(
+        sources,
+        OverridesMetrics::default(),
+        &TaskGroup::new(),
+        &Shutdown::new(),
+    );
+    let acme = TenantId::parse("acme").unwrap();
+    overrides.unwrap().for_tenant(&acme).as_ref().clone()
+}
+
+/// A recorded case: its block of the process, and its overrides in a runtime file.
+fn case(text: &str) -> TenantConfig {
+    let case = settings::read_str("case.json", text).unwrap().to_json();
+    let runtime = tempfile::NamedTempFile::new().unwrap();
+    let overrides = format!("overrides: {{acme: {}}}", case["tenant_overrides"]);
+    std::fs::write(runtime.path(), overrides).unwrap();
+    let config = format!(
+        "metrics_generator: {}\noverrides: {{per_tenant_override_config: {}}}",
+        case["metrics_generator"],
+        runtime.path().display()
+    );
+    tenant(load(&config).overrides)
+}
+
+fn recorded(processors: &[Processor]) -> TenantConfig {
+    let mut want = TenantConfig {
+        processors: processors.iter().copied().collect(),
+        ..TenantConfig::default()
+    };
+    want.registry.collection_interval = Duration::from_secs(5);
+    want.service_graphs.wait = Duration::from_secs(3);
+    want
+}
+
+fn server_spans(key: &str, value: PolicyValue) -> FilterPolicy {
+    FilterPolicy {
+        include: Some(PolicyMatch {
+            match_type: MatchType::Strict,
+            attributes: vec![PolicyAttribute {
+                key: key.to_owned(),
+                value,
+            }],
+        }),
+        exclude: None,
+    }
+}
+
+const BOTH: [Processor; 2] = [Processor::SpanMetrics, Processor::ServiceGraphs];
+
+#[test]
+fn recorded_settings_of_the_process_block_are_read() {
+    let mut want = recorded(&BOTH);
+    want.service_graphs.dimensions = vec!["region".to_owned()];
+    want.service_graphs.histogram_buckets = vec![0.1, 0.3];
+    want.span_metrics.dimensions = vec!["http.method".to_owned()];
+    want.span_metrics.histogram_buckets = vec![0.01, 0.1, 1.0];
+    want.span_metrics.intrinsic_dimensions = IntrinsicDimensions {
+        service: true,
+        span_name: true,
+        span_kind: false,
+        status_code: false,
+        status_message: false,
+    };
+    let kind = PolicyValue::Text("SPAN_KIND_SERVER".to_owned());
+    want.span_metrics.filter_policies = vec![server_spans("kind", kind)];
+    assert_eq!(case(include_str!("../../testdata/base-only.json")), want);
+}
+
+#[test]
+fn recorded_external_labels_and_lengths_are_read() {
+    let mut want = recorded(&BOTH);
+    let labels = [("cluster", "x1"), ("service", "ext-wins")];
+    want.registry.external_labels = labels
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    want.registry.inject_tenant_id_as = "tenant_id".to_owned();
+    want.registry.max_label_name_length = 12;
+    want.registry.max_label_value_length = 30;
+    want.span_metrics.dimensions = ["k8s.cluster.name", "k8s.cluster.uid", "vname"]
+        .map(str::to_owned)
+        .into();
+    want.span_metrics.enable_target_info = true;
+    assert_eq!(
+        case(include_str!("../../testdata/ext-and-maxlen.json")),
+        want
+    );
+}
+
+#[test]
+fn a_recorded_boolean_filter_stays_a_boolean() {
+    let mut want = recorded(&[Processor::SpanMetrics]);
+    want.span_metrics.filter_policies = vec![server_spans("span.flag", PolicyValue::Boolean(true))];
+    assert_eq!(
+        case(include_str!("../../testdata/filter-types-bool.json")),
+        want
+    );
+}
+
+#[test]
+fn recorded_dimension_mappings_are_read() {
+    let mapping = |name: &str, sources: &[&str], join: &str| DimensionMapping {
+        name: name.to_owned(),
+        source_labels: sources.iter().map(|source| (*source).to_owned()).collect(),
+        join: join.to_owned(),
+    };
+    let mut want = recorded(&[Processor::SpanMetrics]);
+    want.span_metrics.dimension_mappings = vec![
+        mapping("kind_and_val", &["vname", "dim.val"], "/"),
+        mapping("one", &["http.method"], ""),
+        mapping("service", &["service.namespace", "service.name"], "::"),
+        mapping("missing", &["nope1", "nope2"], "-"),
+        mapping("with.dot", &["nope", "res.only", "both"], "+"),
+    ];
+    assert_eq!(case(include_str!("../../testdata/mappings.json")), want);
+}
+
+#[test]
+fn without_a_file_everyone_has_span_metrics_on_loopback() {
+    let loaded = Loaded::load(None, false).unwrap();
+    let spelled_out = AppConfig {
+        overrides: loaded.config.overrides.clone(),
+        ..AppConfig::default()
+    };
+    assert_eq!(loaded.config, spelled_out);
+    assert_eq!(loaded.warnings, [""; 0]);
+    let server = &loaded.config.server;
+    let addresses = [
+        server.http_address(),
+        server.grpc_address(),
+        server.admin_address(),
+    ];
+    assert_eq!(
+        addresses.map(|address| address.unwrap().to_string()),
+        ["127.0.0.1:3200", "127.0.0.1:9095", "127.0.0.1:3201"]
+    );
+    let config = tenant(loaded.overrides);
+    let want = TenantConfig {
+        processors: Processors::from([Processor::SpanMetrics]),
+        ..TenantConfig::default()
+    };
+    assert_eq!(config, want);
+}
+
+#[test]
+fn with_a_file_no_processor_is_on_unless_it_is_set() {
+    let loaded = load("");
+    assert_eq!(loaded.config, AppConfig::default());
+    assert_eq!(tenant(loaded.overrides), TenantConfig::default());
+}
+
+#[test]
+fn the_example_of_overrides_works() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../config/overrides.example.yaml"
+    );
+    let loaded = load(&format!(
+        "overrides: {{per_tenant_override_config: {path}}}"
+    ));
+    let overrides = Overrides::start(
+        loaded.overrides,
+        OverridesMetrics::default(),
+        &TaskGroup::new(),
+        &Shutdown::new(),
+    );
+    let shop = overrides
+        .unwrap()
+        .for_tenant(&TenantId::parse("shop").unwrap());
+    assert_eq!(shop.registry.max_active_series, 1_000_000);
+    assert_eq!(shop.processors, Processors::from([Processor::SpanMetrics]));
+    assert_eq!(shop.span_metrics.dimension_mappings.len(), 1);
+}
+
+/// Its Jaeger and Zipkin receivers are left out, which are not offered.
+#[test]
+fn a_configuration_of_tempo_works() {
+    let text = include_str!("../../../settings/testdata/tempo-single-binary.yaml");
+    let (before, after) = text.split_once("    jaeger:").unwrap();
+    let (_, after) = after.split_once("    zipkin:").unwrap();
+    let loaded = load(&format!("{before}{after}"));
+    assert_eq!(loaded.warnings.len(), 7, "{:#?}", loaded.warnings);
+    let storage = &loaded.config.metrics_generator.storage;
+    assert_eq!(storage.path, Path::new("/var/tempo/generator/wal"));
+    assert_eq!(storage.remote_write.len(), 1);
+    let config = tenant(loaded.overrides);
+    assert!(config.processors.contains(Processor::LocalBlocks));
+    assert_eq!(config.registry.external_labels["replica"], "0");
+    assert_eq!(config.registry.external_labels["zone"], "01");
+}
+
+#[test]
+fn what_does_not_concern_us_is_ignored_with_one_warning_each() {
+    let loaded = load(
+        "ingester: {any: [thing]}
+storage: {path: /data, trace: {backend: s3}}
+server: {http_listen_port: 80, http_server_read_timeout: 10s}
+memberlist: {join_members: [a]}
+metrics_generator: {ring: {kvstore: {store: memberlist}}, processor: {local_blocks: {x: 1}}}
+",
+    );
+    assert_eq!(loaded.config.storage.path, Path::new("/data"));
+    assert_eq!(loaded.config.server.http_listen_port, 80);
+    assert_eq!(
+        loaded.warnings,
+        [
+            "config.yaml:1:1: ingester has no effect here and is ignored",
+            "config.yaml:4:1: memberlist has no effect here and is ignored",
+            "config.yaml:3:32: server.http_server_read_timeout has no effect here and is ignored",
+            "config.yaml:2:24: storage.trace has no effect here and is ignored",
+            "config.yaml:5:71: metrics_generator.processor.local_blocks has no effect here and is ignored",
+            "config.yaml:5:21: metrics_generator.ring has no effect here and is ignored",
+        ]
+    );
+}
+
+#[test]
+fn settings_in_force_are_yaml_that_loads_and_shows_no_secret() {
+    let loaded = load(
+        "metrics_generator:
+  storage:
+    remote_write:
+    - url: http://u:hunter2@prometheus/api/v1/write
+      headers: {X-Key: hunter2}
+      basic_auth: {username: me, password: hunter2}
+overrides:
+  defaults: {metrics_generator: {remote_write_headers: {X: hunter2}, processors: [span-metrics]}}
+multitenancy_enabled: yes
+",
+    );
+    let yaml = loaded.config.to_yaml().unwrap();
+    assert!(!yaml.contains("hunter2"), "{yaml}");
+    assert!(yaml.contains("multitenancy_enabled: true\n"), "{yaml}");
+    assert!(yaml.contains("X: <secret>\n"), "{yaml}");
+    assert!(yaml.contains("collection_interval: 15s\n"), "{yaml}");
+
+    let yaml = AppConfig::default().to_yaml().unwrap();
+    assert_eq!(load(&yaml).config, AppConfig::default());
+}
+
+#[test]
+fn environment_variables_are_read_where_asked_for() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "storage: {path: '${SPANMILL_NOT_SET:/x}'}").unwrap();
+    let path = |expand| {
+        Loaded::load(Some(file.path()), expand)
+            .unwrap()
+            .config
+            .storage
+            .path
+    };
+    assert_eq!(path(true), Path::new("/x"));
+    assert_eq!(path(false), Path::new("${SPANMILL_NOT_SET:/x}"));
+}
+
+#[test]
+fn tls_of_the_server_block_is_taken_whole_or_refused() {
+    let tls = |keys: &str| format!("server: {{http_tls_config: {{{keys}}}}}");
+    let config = load(&tls("cert_file: c, key_file: k")).config;
+    assert_eq!(
+        config.server.http_tls_config.tls().unwrap().cert_file,
+        Path::new("c")
+    );
+    assert_eq!(config.server.grpc_tls_config.tls(), None);
+    for keys in [
+        "cert_file: c",
+        "client_ca_file: a",
+        "cert_file: c, key_file: k, client_auth_type: RequireAndVerifyClientCert",
+        "cert_file: c, key_file: k, client_ca_file: a, client_auth_type: RequestClientCert",
+    ] {
+        assert!(
+            refused(&tls(keys)).contains("server.http_tls_config."),
+            "{keys}"
+        );
+    }
+    load(&tls(
+        "cert_file: c, key_file: k, client_ca_file: a, client_auth_type: RequireAndVerifyClientCert",
+    ));
+}
+
+#[test]
+fn broken_files_are_refused_with_a_message() {
+    assert_snapshot!(refused("servr: {http_listen_port: 80}\n"), @r#"
+    config.yaml:1:1: servr: unknown key; did you mean "server"?
+      |
+    1 | servr: {http_listen_port: 80}
+      | ^^^^^
+    "#);
+    assert_snapshot!(refused("server:\n  http_listen_port: 80000\n  log_level: loud\n"), @r"
+    config.yaml:2:21: server.http_listen_port: 80000 is not accepted; expected a whole number from 0 to 65535
+      |
+    2 |   http_listen_port: 80000
+      |                     ^^^^^
+    ");
+    assert_snapshot!(refused("server:\n  http_listen_address: '127.0.0.1:3200'\n  log_format: xml\n"), @r#"
+    config.yaml:2:24: server.http_listen_address: "127.0.0.1:3200" is not an address to listen on; write one such as 127.0.0.1
+      |
+    2 |   http_listen_address: '127.0.0.1:3200'
+      |                        ^^^^^^^^^^^^^^^^
+    config.yaml:3:15: server.log_format: "xml" is not one of logfmt, json
+      |
+    3 |   log_format: xml
+      |               ^^^
+    "#);
+    assert_snapshot!(refused("target: ingester\n"), @r#"
+    config.yaml:1:9: target: "ingester" is not accepted; only all is offered so far
+      |
+    1 | target: ingester
+      |         ^^^^^^^^
+    "#);
+    assert_snapshot!(refused("multitenancy_enabled: 'yes'\n"), @r#"
+    config.yaml:1:23: multitenancy_enabled: "yes" is not accepted; expected true or false
+      |
+    1 | multitenancy_enabled: 'yes'
+      |                       ^^^^^
+    "#);
+    assert_snapshot!(refused("distributor:\n  receivers:\n    kafka:\n"), @r"
+    config.yaml:3:5: distributor.receivers.kafka: the Kafka receiver is not offered; send OTLP to the otlp receiver
+      |
+    3 |     kafka:
+      |     ^^^^^
+    ");
+    assert_snapshot!(refused("distributor:\n  receivers:\n    otlp:\n      protocol:\n        grpc:\n"), @r#"
+    config.yaml:4:7: distributor.receivers.otlp.protocol: unknown key; did you mean "protocols"?
+      |
+    4 |       protocol:
+      |       ^^^^^^^^
+    "#);
+    assert_snapshot!(refused("metrics_generator:\n  registry:\n    collection_interval: 15\n"), @r"
+    config.yaml:3:26: metrics_generator.registry.collection_interval: 15 has no unit; write 15s for seconds
+      |
+    3 |     collection_interval: 15
+      |                          ^^
+    ");
+    assert_snapshot!(refused("metrics_generator:\n  registry:\n    collection_interval: 10ms\n"), @r"
+    config.yaml:3:26: metrics_generator.registry.collection_interval: 10ms is below the minimum of 1s
+      |
+    3 |     collection_interval: 10ms
+      |                          ^^^^
+    ");
+    assert_snapshot!(refused("metrics_generator:\n  storage:\n    remote_write:\n    - ulr: http://x\n"), @r#"
+    config.yaml:4:7: metrics_generator.storage.remote_write[0].ulr: unknown key; did you mean "url"?
+      |
+    4 |     - ulr: http://x
+      |       ^^^
+    "#);
+    assert_snapshot!(refused("metrics_generator:\n  processor:\n    span_metrics:\n      histogram_buckets: [1, x]\n"), @r#"
+    config.yaml:4:30: metrics_generator.processor.span_metrics.histogram_buckets[1]: "x" is not accepted; expected a number
+      |
+    4 |       histogram_buckets: [1, x]
+      |                              ^
+    "#);
+    assert_snapshot!(refused("overrides:\n  metrics_generator_processors: [span-metrics]\n"), @r"
+    config.yaml:2:3: overrides.metrics_generator_processors: a key of the flat overrides format, which is not supported; write metrics_generator.processors instead
+      |
+    2 |   metrics_generator_processors: [span-metrics]
+      |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    ");
+    assert_snapshot!(refused("overrides:\n  defaults:\n    metrics_generator:\n      processors: [spanmetrics]\n"), @r#"
+    config.yaml:4:20: overrides.defaults.metrics_generator.processors[0]: "spanmetrics" is not accepted; expected one of service-graphs, span-metrics, span-metrics-latency, span-metrics-count, span-metrics-size, host-info, local-blocks; did you mean "span-metrics"?
+      |
+    4 |       processors: [spanmetrics]
+      |                    ^^^^^^^^^^^
+    "#);
+    assert_snapshot!(refused("overrides:\n  user_configurable_overrides:\n    enabled: true\n  per_tenant_override_period: 0s\n"), @r"
+    config.yaml:3:14: overrides.user_configurable_overrides.enabled: overrides that tenants set themselves come in a later version; set it to false
+      |
+    3 |     enabled: true
+      |              ^^^^
+    config.yaml:4:31: overrides.per_tenant_override_period: must be at least 1s
+      |
+    4 |   per_tenant_override_period: 0s
+      |                               ^^
+    ");
+    assert_snapshot!(refused("target: x\nmetrics_generator:\n  registry: {collection_interval: 5, stale_duration: x}\noverrides:\n  ingestion_x: 1\n  defaults: {metrics_generator: {max_active_series: x}}\n"), @r#"
+    config.yaml:1:9: target: "x" is not accepted; only all is offered so far
+      |
+    1 | target: x
+      |         ^
+    config.yaml:3:35: metrics_generator.registry.collection_interval: 5 has no unit; write 5s for seconds
+      |
+    3 |   registry: {collection_interval: 5, stale_duration: x}
+      |                                   ^
+    config.yaml:3:54: metrics_generator.registry.stale_duration: "x" is not accepted; expected a duration such as 500ms, 15s, 1m30s or 2h
+      |
+    3 |   registry: {collection_interval: 5, stale_duration: x}
+      |                                                      ^
+    config.yaml:5:3: overrides.ingestion_x: a key of the flat overrides format, which is not supported; write ingestion.x instead
+      |
+    5 |   ingestion_x: 1
+      |   ^^^^^^^^^^^
+    config.yaml:6:53: overrides.defaults.metrics_generator.max_active_series: "x" is not accepted; expected a whole number from 0
+      |
+    6 |   defaults: {metrics_generator: {max_active_series: x}}
+      |                                                     ^
+    "#);
+    assert_snapshot!(refused("storage: ./data\n"), @r#"
+    config.yaml:1:10: storage: "./data" is not accepted; expected a mapping with the key path
+      |
+    1 | storage: ./data
+      |          ^^^^^^
+    "#);
+    assert_snapshot!(refused("storage:\n  path: a\nstorage:\n  path: b\n"), @r#"
+    config.yaml:3:1: the key "storage" stands twice in its mapping; keep one
+      |
+    3 | storage:
+      | ^^^^^^^
+    "#);
+    assert_snapshot!(refused("storage:\n\tpath: a\n"), @r"
+    config.yaml:2:2: tabs disallowed within this context (block indentation)
+      |
+    2 |  path: a
+      |  ^
+    ");
+}

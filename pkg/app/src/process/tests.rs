@@ -1,0 +1,228 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::routing::post;
+use server::{Listener, ServeOptions};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::build::build;
+use crate::config::Loaded;
+
+/// A process whose ports are chosen by the system.
+async fn start(data: &TempDir, more: &str) -> Process {
+    let text = format!(
+        "
+distributor:
+  receivers:
+    otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}, http: {{endpoint: '127.0.0.1:0'}}}}}}
+server: {{http_listen_port: 0, grpc_listen_port: 0, admin_listen_port: 0}}
+storage: {{path: {}}}
+overrides: {{defaults: {{metrics_generator: {{processors: [span-metrics]}}}}}}
+{more}",
+        data.path().join("data").display()
+    );
+    build(Loaded::from_text("test.yaml", text).unwrap())
+        .await
+        .unwrap()
+}
+
+impl Process {
+    fn address(&self, face: Face) -> SocketAddr {
+        let found = self.addresses.iter().find(|address| address.face == face);
+        found.unwrap().address
+    }
+}
+
+/// Status code and body of one HTTP request.
+async fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    let status = answer[9..12].parse().unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    (status, body.to_owned())
+}
+
+/// One span that ends now, as OTLP/JSON.
+fn span() -> String {
+    let now = model::Clock::system().unix_nanos();
+    format!(
+        r#"{{"resourceSpans":[{{"resource":{{"attributes":[{{"key":"service.name",
+        "value":{{"stringValue":"shop"}}}}]}},"scopeSpans":[{{"spans":[{{
+        "traceId":"00000000000000000000000000000001","spanId":"0000000000000002","name":"GET /",
+        "kind":2,"startTimeUnixNano":"{}","endTimeUnixNano":"{now}"}}]}}]}}]}}"#,
+        now - 5_000_000
+    )
+}
+
+#[tokio::test]
+async fn spans_become_series_and_the_process_ends_in_order() {
+    let data = tempfile::tempdir().unwrap();
+    let process = start(&data, "").await;
+    let (otlp, api) = (process.address(Face::OtlpHttp), process.address(Face::Api));
+    assert_eq!(ask(api, "GET", "/ready", "").await, (200, "ready\n".into()));
+    assert_eq!(
+        ask(otlp, "POST", "/v1/traces", &span()).await,
+        (200, "{}".into())
+    );
+    let (_, series) = ask(api, "GET", "/metrics/generated", "").await;
+    let calls = "traces_spanmetrics_calls_total{service=\"shop\",span_kind=\"SPAN_KIND_SERVER\",\
+                 span_name=\"GET /\",status_code=\"STATUS_CODE_UNSET\"} 1";
+    assert!(series.contains(calls), "{series}");
+    let (_, own) = ask(api, "GET", "/metrics", "").await;
+    assert!(own.contains("spanmill_build_info"), "{own}");
+    assert!(own.contains("spanmill_generator_"), "{own}");
+    assert!(own.contains("spanmill_distributor_"), "{own}");
+
+    process.stop().await;
+    assert!(TcpStream::connect(otlp).await.is_err());
+    assert!(TcpStream::connect(api).await.is_err());
+    // The directory is free for the next process.
+    start(&data, "").await.stop().await;
+}
+
+#[tokio::test]
+async fn admin_serves_status_pages_and_no_tenant_data() {
+    let data = tempfile::tempdir().unwrap();
+    let process = start(&data, "").await;
+    let admin = process.address(Face::Admin);
+    for (path, want) in [
+        ("/ready", 200),
+        ("/status", 200),
+        ("/status/config", 200),
+        ("/metrics", 200),
+        ("/metrics/generated", 404),
+        ("/metrics/generated/targets", 404),
+        ("/v1/traces", 404),
+    ] {
+        assert_eq!(ask(admin, "GET", path, "").await.0, want, "{path}");
+    }
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn settings_in_force_are_shown_without_secrets() {
+    let data = tempfile::tempdir().unwrap();
+    let process = start(
+        &data,
+        "metrics_generator:
+  storage:
+    remote_write:
+    - {url: 'http://127.0.0.1:1/api/v1/write', basic_auth: {username: me, password: canary}}",
+    )
+    .await;
+    let (_, config) = ask(process.address(Face::Admin), "GET", "/status/config", "").await;
+    assert!(config.contains("http_listen_port: 0"), "{config}");
+    assert!(!config.contains("canary"), "{config}");
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn faces_with_one_address_share_it() {
+    let data = tempfile::tempdir().unwrap();
+    // A port that was free a moment ago.
+    let port = {
+        let any = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        any.local_addr().unwrap().port()
+    };
+    let text = format!(
+        "
+distributor:
+  receivers:
+    otlp:
+      protocols: {{grpc: {{endpoint: '127.0.0.1:{port}'}}, http: {{endpoint: '127.0.0.1:{port}'}}}}
+server: {{http_listen_port: {port}, grpc_listen_port: {port}, admin_listen_port: {port}}}
+storage: {{path: {}}}",
+        data.path().display()
+    );
+    let process = build(Loaded::from_text("test.yaml", text).unwrap())
+        .await
+        .unwrap();
+    let address = process.address(Face::OtlpGrpc);
+    assert!(
+        process
+            .addresses
+            .iter()
+            .all(|other| other.address == address)
+    );
+    assert_eq!(ask(address, "GET", "/ready", "").await.0, 200);
+    assert_eq!(ask(address, "POST", "/v1/traces", &span()).await.0, 200);
+    assert_eq!(ask(address, "GET", "/metrics/generated", "").await.0, 200);
+    assert_eq!(ask(address, "GET", "/nothing", "").await.0, 404);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn second_process_is_refused_the_directory() {
+    let data = tempfile::tempdir().unwrap();
+    let process = start(&data, "").await;
+    let text = format!("storage: {{path: {}}}", data.path().join("data").display());
+    let loaded = Loaded::from_text("test.yaml", text).unwrap();
+    let error = build(loaded).await.unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    assert!(
+        error
+            .report()
+            .contains("in use by another spanmill process")
+    );
+    process.stop().await;
+}
+
+/// D10: what was acknowledged is collected and sent before the end.
+#[tokio::test]
+async fn stop_sends_what_no_collection_has_sent_yet() {
+    let (received, sink) = (Arc::new(AtomicUsize::new(0)), Part::default());
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), "sink").unwrap();
+    let url = format!("http://{}/api/v1/write", listener.local_addr());
+    let count = received.clone();
+    let write = move |body: Bytes| async move {
+        count.fetch_add(body.len(), Ordering::SeqCst);
+        StatusCode::NO_CONTENT
+    };
+    listener.serve(
+        Router::new().route("/api/v1/write", post(write)),
+        ServeOptions::default(),
+        sink.shutdown.clone(),
+        &sink.tasks,
+    );
+    let data = tempfile::tempdir().unwrap();
+    let process = start(
+        &data,
+        &format!("metrics_generator: {{registry: {{collection_interval: 1h}}, storage: {{remote_write: [{{url: '{url}'}}]}}}}"),
+    )
+    .await;
+    let otlp = process.address(Face::OtlpHttp);
+    assert_eq!(ask(otlp, "POST", "/v1/traces", &span()).await.0, 200);
+    assert_eq!(received.load(Ordering::SeqCst), 0);
+    process.stop().await;
+    assert_ne!(received.load(Ordering::SeqCst), 0);
+}
+
+/// An outage of the receiver does not hold the end up for ever.
+#[tokio::test]
+async fn stop_keeps_its_deadline_when_the_receiver_is_gone() {
+    let data = tempfile::tempdir().unwrap();
+    let mut process = start(
+        &data,
+        "metrics_generator: {storage: {remote_write: [{url: 'http://127.0.0.1:1/write'}]}}",
+    )
+    .await;
+    process.shutdown_deadline = Duration::from_millis(1_200);
+    let otlp = process.address(Face::OtlpHttp);
+    assert_eq!(ask(otlp, "POST", "/v1/traces", &span()).await.0, 200);
+    let background = process.background.tasks.clone();
+    process.stop().await;
+    assert_eq!(background.running(), 0);
+}

@@ -1,0 +1,77 @@
+//! What the configuration asks for and its author may not have meant.
+
+use overrides::Overrides;
+
+use crate::config::AppConfig;
+use crate::ports::Port;
+
+/// Logs everything that is worth a second look.
+pub(crate) fn log(config: &AppConfig, ignored: &[String], overrides: &Overrides, ports: &[Port]) {
+    for warning in ignored {
+        tracing::warn!(warning, "part of the configuration is ignored");
+    }
+    if !config.http_api_prefix.is_empty() {
+        tracing::warn!("http_api_prefix has no effect yet");
+    }
+    if !overrides.any_processor_configured() {
+        tracing::warn!(
+            "no tenant has a processor, so no series are generated; set \
+             overrides.defaults.metrics_generator.processors"
+        );
+    }
+    for port in ports {
+        if is_open_to_strangers(port) {
+            let faces: Vec<_> = port.faces.iter().map(|face| face.name()).collect();
+            tracing::warn!(
+                address = %port.listener.local_addr(),
+                serves = faces.join(", "),
+                "{}",
+                what_strangers_may(config.multitenancy_enabled)
+            );
+        }
+    }
+}
+
+/// Whether other hosts reach it without showing who they are.
+fn is_open_to_strangers(port: &Port) -> bool {
+    let authenticates = port
+        .options
+        .tls
+        .as_ref()
+        .is_some_and(server::Tls::asks_for_client_certificates);
+    !authenticates && !port.listener.local_addr().ip().is_loopback()
+}
+
+fn what_strangers_may(multitenancy_enabled: bool) -> &'static str {
+    if multitenancy_enabled {
+        "whoever reaches this address may act as any tenant: put something in front that \
+         authenticates and sets X-Scope-OrgID"
+    } else {
+        "this address is open to other hosts without authentication"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use server::{Listener, ServeOptions};
+
+    use super::*;
+    use crate::ports::Face;
+
+    #[test]
+    fn only_ports_beyond_loopback_are_open_to_strangers() {
+        for (address, open) in [
+            ("127.0.0.1:0", false),
+            ("127.0.0.2:0", false),
+            ("0.0.0.0:0", true),
+        ] {
+            let port = Port {
+                listener: Listener::bind(address.parse().unwrap(), "test").unwrap(),
+                faces: vec![Face::OtlpGrpc],
+                options: ServeOptions::default(),
+            };
+            assert_eq!(is_open_to_strangers(&port), open, "{address}");
+        }
+        assert!(what_strangers_may(true).contains("any tenant"));
+    }
+}
