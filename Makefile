@@ -72,7 +72,8 @@ bench: $(TOOLS)/bin/gungraun-runner ## Count instructions of the hot paths (need
 
 bench-e2e: ## Measure a release build over real sockets.
 	cargo build --release --bins -p spanmill -p spangen -p spanmill-integration
-	$(TARGET_DIR)/release/bench_e2e $(BENCH_ARGS)
+	$(TARGET_DIR)/release/bench_e2e --spanmill $(TARGET_DIR)/release/spanmill \
+	  --spangen $(TARGET_DIR)/release/spangen $(BENCH_ARGS)
 
 fuzz: FUZZ_SECONDS ?= 60
 fuzz: $(TOOLS)/bin/cargo-fuzz ## Fuzz the wire view for FUZZ_SECONDS (60); needs a nightly toolchain.

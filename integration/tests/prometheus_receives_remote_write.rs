@@ -76,6 +76,7 @@ async fn increase_counts_the_first_spans_of_a_new_series() -> anyhow::Result<()>
     );
     ensure!(exemplar.value == 0.005, "exemplar {exemplar:?}");
 
-    prometheus.stop().await?;
-    spanmill.finish(&[(SINGLE_TENANT, 100)]).await
+    // The last collection still needs the receiver.
+    spanmill.finish(&[(SINGLE_TENANT, 100)]).await?;
+    prometheus.stop().await
 }

@@ -168,10 +168,7 @@ impl SampleSink for Exposition {
             self.exemplar(exemplar);
         }
         self.text.push('\n');
-        if let Some(base) = self
-            .created
-            .and_then(|last| series.name.strip_suffix(last))
-        {
+        if let Some(base) = self.created.and_then(|last| series.name.strip_suffix(last)) {
             self.text.push_str(base);
             self.text.push_str("_created");
             if !self.labels.is_empty() {
@@ -219,9 +216,7 @@ fn push_seconds(text: &mut String, millis: i64) {
 
 #[cfg(test)]
 mod tests {
-    use registry::{
-        KeyHasher, Limits, MAX_METRICS, Metric, Registry, Schema, Update,
-    };
+    use registry::{KeyHasher, Limits, MAX_METRICS, Metric, Registry, Schema, Update};
 
     use super::*;
 
@@ -311,7 +306,10 @@ mod tests {
                 "application/openmetrics-text;version=1.0.0;q=0.2,text/plain;q=0.5",
                 Format::Prometheus,
             ),
-            ("application/openmetrics-text; q=nonsense", Format::Prometheus),
+            (
+                "application/openmetrics-text; q=nonsense",
+                Format::Prometheus,
+            ),
         ] {
             assert_eq!(Format::negotiate(accept), want, "{accept}");
         }

@@ -6,9 +6,7 @@
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
 /// Why a span did not count.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum DiscardReason {
     /// It ended too long ago or will end too far in the future.

@@ -149,7 +149,9 @@ impl GeneratorMetrics {
             tenant: tenant.to_string(),
         };
         let counter = |family: &Family<ByTenant, Counter>| family.get_or_create_owned(&tenant);
-        let of_all = DiscardReason::VARIANTS.iter().filter(|reason| reason.processor() == ALL);
+        let of_all = DiscardReason::VARIANTS
+            .iter()
+            .filter(|reason| reason.processor() == ALL);
         let discarded = of_all.map(|reason| (*reason, self.discarded(&tenant, *reason)));
         TenantMetrics {
             spans_received: counter(&self.spans_received),
@@ -181,7 +183,9 @@ impl TenantMetrics {
         if let Some(processor) = &*self.span_metrics.load() {
             processor.counted.inc_by(ledger.span_metrics.counted);
             processor.filtered.inc_by(ledger.span_metrics.filtered);
-            processor.invalid_utf8.inc_by(ledger.span_metrics.invalid_utf8);
+            processor
+                .invalid_utf8
+                .inc_by(ledger.span_metrics.invalid_utf8);
         }
         self.invalid_weights.inc_by(ledger.invalid_weights);
         self.spans_overflowed.inc_by(ledger.overflowed);
@@ -348,7 +352,10 @@ mod tests {
             "registry_collections_total{tenant=\"acme\"} 1",
             "active_processors{tenant=\"acme\",processor=\"span-metrics\"} 1",
         ] {
-            assert!(text.contains(&format!("\n{prefix}{line}\n")), "missing {line}\n{text}");
+            assert!(
+                text.contains(&format!("\n{prefix}{line}\n")),
+                "missing {line}\n{text}"
+            );
         }
         tenant.processors(false);
         let text = telemetry::encode_metrics(&registry);

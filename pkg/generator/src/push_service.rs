@@ -96,7 +96,11 @@ impl UnaryService<Bytes> for Unary {
             };
             let outcome = service.generator.push(push).await.map_err(status)?;
             if outcome.rejected_spans > 0 {
-                tracing::debug!(spans = outcome.rejected_spans, reason = outcome.message, "refused spans");
+                tracing::debug!(
+                    spans = outcome.rejected_spans,
+                    reason = outcome.message,
+                    "refused spans"
+                );
             }
             // PushResponse has no fields.
             Ok(tonic::Response::new(Bytes::new()))
@@ -107,7 +111,9 @@ impl UnaryService<Bytes> for Unary {
 fn skips_metrics(request: &[u8]) -> Result<bool, Status> {
     OtlpRequest::new(request)
         .skip_metrics_generation()
-        .map_err(|error| Status::invalid_argument(format!("request is not a PushSpansRequest: {error}")))
+        .map_err(|error| {
+            Status::invalid_argument(format!("request is not a PushSpansRequest: {error}"))
+        })
 }
 
 fn status(error: PushError) -> Status {
@@ -118,4 +124,3 @@ fn status(error: PushError) -> Status {
         }
     }
 }
-

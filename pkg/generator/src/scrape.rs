@@ -76,7 +76,10 @@ async fn metrics(
     };
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::negotiate(accept.unwrap_or_default());
-    let content_type = [(CONTENT_TYPE, HeaderValue::from_static(format.content_type()))];
+    let content_type = [(
+        CONTENT_TYPE,
+        HeaderValue::from_static(format.content_type()),
+    )];
     let Some(instance) = scrape.generator.instance(&tenant) else {
         // A tenant without spans yet is scraped as one without series.
         let mut nothing = Exposition::new(format, Vec::new(), String::new());

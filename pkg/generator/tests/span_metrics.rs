@@ -89,9 +89,8 @@ impl Harness {
     async fn calls(&self) -> BTreeMap<String, f64> {
         let name = "traces_spanmetrics_calls_total";
         let samples = self.scrape().await.into_iter();
-        let calls = samples.filter_map(|(series, value)| {
-            Some((series.strip_prefix(name)?.to_owned(), value))
-        });
+        let calls = samples
+            .filter_map(|(series, value)| Some((series.strip_prefix(name)?.to_owned(), value)));
         calls.collect()
     }
 
@@ -171,16 +170,23 @@ async fn span_gives_calls_latency_and_size() {
     assert_eq!(of("latency_sum"), 0.2);
     let bucket = |le: &str| {
         let le = format!(",le=\"{le}\"");
-        series[&format!("traces_spanmetrics_latency_bucket{}", labels("", "GET /", &le))]
+        series[&format!(
+            "traces_spanmetrics_latency_bucket{}",
+            labels("", "GET /", &le)
+        )]
     };
-    assert_eq!((bucket("0.064"), bucket("0.128"), bucket("+Inf")), (0.0, 2.0, 2.0));
+    assert_eq!(
+        (bucket("0.064"), bucket("0.128"), bucket("+Inf")),
+        (0.0, 2.0, 2.0)
+    );
 }
 
 #[tokio::test]
 async fn dimensions_come_from_the_resource_before_the_span() {
     let mut config = span_metrics();
-    config.span_metrics.dimensions =
-        ["both", "http.method", "service", "missing"].map(str::to_owned).to_vec();
+    config.span_metrics.dimensions = ["both", "http.method", "service", "missing"]
+        .map(str::to_owned)
+        .to_vec();
     config.span_metrics.dimension_mappings = vec![DimensionMapping {
         name: "route".to_owned(),
         source_labels: ["http.method", "none", "both"].map(str::to_owned).to_vec(),
@@ -188,10 +194,17 @@ async fn dimensions_come_from_the_resource_before_the_span() {
     }];
     let harness = Harness::new(config);
     let resource = [("service.name", "shop"), ("both", "resource")];
-    let pairs = [("both", "span"), ("http.method", "GET"), ("service", "mine")];
+    let pairs = [
+        ("both", "span"),
+        ("http.method", "GET"),
+        ("service", "mine"),
+    ];
     harness.push(&resource, vec![span("a", &pairs)]).await;
     let want = "{__service=\"mine\",both=\"resource\",http_method=\"GET\",route=\"GET/resource\",service=\"shop\",span_kind=\"SPAN_KIND_SERVER\",span_name=\"a\",status_code=\"STATUS_CODE_UNSET\"}";
-    assert_eq!(harness.calls().await, BTreeMap::from([(want.to_owned(), 1.0)]));
+    assert_eq!(
+        harness.calls().await,
+        BTreeMap::from([(want.to_owned(), 1.0)])
+    );
 }
 
 #[tokio::test]
@@ -209,10 +222,15 @@ async fn target_info_describes_each_resource_once() {
         ("1digit", "x"),
         ("service", "other"),
     ];
-    harness.push(&resource, vec![span("a", &[]), span("b", &[])]).await;
+    harness
+        .push(&resource, vec![span("a", &[]), span("b", &[])])
+        .await;
     harness.push(SHOP, vec![span("c", &[])]).await; // Nothing besides the job.
     let series = harness.scrape().await;
-    let infos: Vec<_> = series.keys().filter(|id| id.contains("target_info")).collect();
+    let infos: Vec<_> = series
+        .keys()
+        .filter(|id| id.contains("target_info"))
+        .collect();
     assert_eq!(
         infos,
         ["traces_target_info{__service=\"other\",instance=\"i1\",job=\"eu/shop\",region=\"west\"}"]
@@ -306,7 +324,10 @@ async fn broken_frame_applies_nothing() {
 async fn label_that_is_not_utf8_costs_only_its_span() {
     let harness = Harness::new(span_metrics());
     let mut bytes = request(SHOP, vec![span("AAAA", &[]), span("good", &[])]).encode_to_vec();
-    let at = bytes.windows(4).position(|window| window == b"AAAA").unwrap();
+    let at = bytes
+        .windows(4)
+        .position(|window| window == b"AAAA")
+        .unwrap();
     bytes[at] = 0xff;
     harness.push_bytes(bytes).await.unwrap();
     assert_eq!(harness.calls().await.len(), 1);
@@ -320,7 +341,11 @@ async fn long_labels_are_cut_between_characters_and_share_a_series() {
     config.span_metrics.intrinsic_dimensions.span_kind = false;
     config.span_metrics.intrinsic_dimensions.status_code = false;
     let harness = Harness::new(config);
-    let spans = vec![span("abcd\u{e9}1", &[]), span("abcd\u{e9}2", &[]), span("abcd", &[])];
+    let spans = vec![
+        span("abcd\u{e9}1", &[]),
+        span("abcd\u{e9}2", &[]),
+        span("abcd", &[]),
+    ];
     harness.push(SHOP, spans).await;
     let want = "{service=\"shop\",span_name=\"abcd\"}".to_owned();
     assert_eq!(harness.calls().await, BTreeMap::from([(want, 3.0)]));
@@ -339,7 +364,10 @@ async fn status_and_its_message_are_labels_when_asked_for() {
     });
     harness.push(SHOP, vec![failed]).await;
     let want = "{service=\"shop\",span_name=\"a\",status_code=\"STATUS_CODE_ERROR\",status_message=\"boom\"}";
-    assert_eq!(harness.calls().await, BTreeMap::from([(want.to_owned(), 1.0)]));
+    assert_eq!(
+        harness.calls().await,
+        BTreeMap::from([(want.to_owned(), 1.0)])
+    );
 }
 
 #[tokio::test]
@@ -360,7 +388,9 @@ async fn stopped_generator_refuses_with_a_delay() {
     let harness = Harness::new(span_metrics());
     harness.push(SHOP, vec![span("a", &[])]).await;
     harness.generator.stop();
-    let refused = harness.push_bytes(request(SHOP, vec![]).encode_to_vec()).await;
+    let refused = harness
+        .push_bytes(request(SHOP, vec![]).encode_to_vec())
+        .await;
     assert!(matches!(refused, Err(PushError::Unavailable { .. })));
 }
 
@@ -370,7 +400,9 @@ async fn target_list_names_every_tenant() {
     harness.push(SHOP, vec![span("a", &[])]).await;
     let address = "127.0.0.1:3200".parse().unwrap();
     let tasks = TaskGroup::new();
-    let routes = harness.generator.scrape_routes(Tenancy::default(), &tasks, address);
+    let routes = harness
+        .generator
+        .scrape_routes(Tenancy::default(), &tasks, address);
     let request = Request::get("/metrics/generated/targets")
         .header("host", "spanmill:3200")
         .body(Body::empty());

@@ -115,8 +115,21 @@ mod tests {
     #[test]
     fn hostile_ids_are_refused() {
         for id in [
-            "", ".", "..", "../x", "a/b", "a\\b", "%2e%2e", "%252e", "a\0b", "a b", "a|b", "a,b",
-            "ä", "a\nb", "\u{202e}x",
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/b",
+            "a\\b",
+            "%2e%2e",
+            "%252e",
+            "a\0b",
+            "a b",
+            "a|b",
+            "a,b",
+            "ä",
+            "a\nb",
+            "\u{202e}x",
         ] {
             assert!(TenantId::parse(id).is_err(), "{id:?}");
         }

@@ -9,9 +9,7 @@ use crate::view::{Request, ResourceSpans, ScopeSpans};
 use crate::wire::{Fields, WireError};
 
 /// Why a span was refused.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum SpanRejection {
     /// The trace id is not 16 bytes, or all zero.
@@ -131,15 +129,25 @@ fn check_span(span: &[u8]) -> Result<(), SpanRejection> {
 fn without_rejected(request: &[u8]) -> Result<Vec<u8>, WireError> {
     let mut kept = Vec::with_capacity(request.len());
     copy_fields(request, 1, &mut kept, |resource_spans, out| {
-        copy_fields(ResourceSpans::new(resource_spans).as_bytes(), 2, out, |scope_spans, out| {
-            copy_fields(ScopeSpans::new(scope_spans).as_bytes(), 2, out, |span, out| {
-                if check_span(span).is_err() {
-                    return Ok(Keep::No);
-                }
-                out.extend_from_slice(span);
-                Ok(Keep::Yes)
-            })
-        })
+        copy_fields(
+            ResourceSpans::new(resource_spans).as_bytes(),
+            2,
+            out,
+            |scope_spans, out| {
+                copy_fields(
+                    ScopeSpans::new(scope_spans).as_bytes(),
+                    2,
+                    out,
+                    |span, out| {
+                        if check_span(span).is_err() {
+                            return Ok(Keep::No);
+                        }
+                        out.extend_from_slice(span);
+                        Ok(Keep::Yes)
+                    },
+                )
+            },
+        )
     })?;
     Ok(kept)
 }

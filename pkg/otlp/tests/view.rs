@@ -10,10 +10,10 @@
 #[allow(unreachable_pub, reason = "the fuzz target uses it from outside")]
 mod agreement;
 
-use prost::Message;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use prost::Message;
 use proto::otlp::collector::ExportTraceServiceRequest;
 use proto::otlp::common::{
     AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList, any_value::Value,
@@ -111,27 +111,28 @@ fn span() -> impl Strategy<Value = Span> {
 }
 
 fn request() -> impl Strategy<Value = ExportTraceServiceRequest> {
-    let scope_spans = (vec(span(), 0..3), option::of(".{0,5}")).prop_map(|(spans, scope)| {
-        ScopeSpans {
+    let scope_spans =
+        (vec(span(), 0..3), option::of(".{0,5}")).prop_map(|(spans, scope)| ScopeSpans {
             spans,
             scope: scope.map(|name| InstrumentationScope {
                 name,
                 ..InstrumentationScope::default()
             }),
             ..ScopeSpans::default()
-        }
-    });
-    let resource_spans = (vec(scope_spans, 0..3), option::of(attributes())).prop_map(
-        |(scope_spans, attributes)| ResourceSpans {
-            scope_spans,
-            resource: attributes.map(|attributes| Resource {
-                attributes,
-                ..Resource::default()
-            }),
-            ..ResourceSpans::default()
-        },
-    );
-    vec(resource_spans, 0..3).prop_map(|resource_spans| ExportTraceServiceRequest { resource_spans })
+        });
+    let resource_spans =
+        (vec(scope_spans, 0..3), option::of(attributes())).prop_map(|(scope_spans, attributes)| {
+            ResourceSpans {
+                scope_spans,
+                resource: attributes.map(|attributes| Resource {
+                    attributes,
+                    ..Resource::default()
+                }),
+                ..ResourceSpans::default()
+            }
+        });
+    vec(resource_spans, 0..3)
+        .prop_map(|resource_spans| ExportTraceServiceRequest { resource_spans })
 }
 
 proptest! {

@@ -206,11 +206,16 @@ impl State {
             stats.ended += schema.series();
             return;
         }
-        schema.columns().iter().for_each(|column| writer.column(table, number, column));
+        schema
+            .columns()
+            .iter()
+            .for_each(|column| writer.column(table, number, column));
         stats.series += schema.series();
         slot.is_new = false;
         let consumers = Consumer::bits(collection.consumers);
-        table.exemplars.release_taken(&mut slot.exemplars, consumers);
+        table
+            .exemplars
+            .release_taken(&mut slot.exemplars, consumers);
         if let Some(place) = table.slot_mut(number) {
             *place = slot;
         }

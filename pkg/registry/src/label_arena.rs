@@ -66,7 +66,13 @@ mod tests {
     #[test]
     fn label_sets_of_any_length_come_back() {
         let mut arena = LabelArena::default();
-        let sets = [vec![1; 10], vec![2; BLOCK + 1], vec![], vec![3; BLOCK], vec![4; 9]];
+        let sets = [
+            vec![1; 10],
+            vec![2; BLOCK + 1],
+            vec![],
+            vec![3; BLOCK],
+            vec![4; 9],
+        ];
         let places: Vec<_> = sets.iter().map(|set| arena.add(set)).collect();
         for (set, place) in sets.iter().zip(places) {
             assert_eq!(arena.get(place), set);

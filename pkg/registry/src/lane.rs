@@ -138,7 +138,8 @@ impl LaneTable {
                 }
                 MetricKind::ClassicHistogram { bounds } => {
                     // Branch-free: the number of bounds below the value.
-                    let bucket: usize = bounds.iter().map(|bound| usize::from(value > *bound)).sum();
+                    let bucket: usize =
+                        bounds.iter().map(|bound| usize::from(value > *bound)).sum();
                     if let [buckets @ .., sum] = cells {
                         *sum += value * update.weight;
                         if let Some(count) = buckets.get_mut(bucket) {

@@ -29,7 +29,9 @@ impl Lanes {
                 return Some(lane);
             }
         }
-        self.lanes.first().map(|lane| lane.get_or_init(Mutex::default).lock())
+        self.lanes
+            .first()
+            .map(|lane| lane.get_or_init(Mutex::default).lock())
     }
 
     /// The lanes there are.

@@ -103,9 +103,9 @@ impl Table {
 
     /// Whether a slot's series count against the limit.
     pub(crate) fn counts(&self, slot: u32) -> bool {
-        let has_place = self.slot(slot).is_some_and(|slot| {
-            matches!(slot.state, SlotState::Admitted | SlotState::Active)
-        });
+        let has_place = self
+            .slot(slot)
+            .is_some_and(|slot| matches!(slot.state, SlotState::Admitted | SlotState::Active));
         self.is_counted && has_place && self.overflow != Some(slot)
     }
 

@@ -188,7 +188,12 @@ fn raw_values_that_give_one_label_set_share_its_series() {
         1,
         &[("int 5", "5", 0.1), ("string 5", "5", 0.1)],
     );
-    push(&registry, &table, 2, &[("missing", "", 0.1), ("empty", "", 0.1)]);
+    push(
+        &registry,
+        &table,
+        2,
+        &[("missing", "", 0.1), ("empty", "", 0.1)],
+    );
     let written = collect(&registry, 100_000);
     assert_eq!(written.last("calls_total{v=5}"), Some(2.0));
     assert_eq!(written.last("calls_total{}"), Some(2.0));
@@ -234,7 +239,12 @@ fn label_sets_over_the_limit_go_whole_to_the_overflow_series() {
 #[test]
 fn idle_series_ends_with_a_staleness_marker_and_may_begin_again() {
     let (registry, table) = registry(0);
-    push(&registry, &table, 1_000, &[("a", "a", 0.1), ("b", "b", 0.1)]);
+    push(
+        &registry,
+        &table,
+        1_000,
+        &[("a", "a", 0.1), ("b", "b", 0.1)],
+    );
     collect(&registry, 1_000);
     push(&registry, &table, 50_000, &[("b", "b", 0.1)]);
     let ends = collect(&registry, 70_000);
@@ -260,7 +270,12 @@ fn freed_slot_is_never_mistaken_for_its_former_label_set() {
     collect(&registry, 70_000); // "a" ends.
     collect(&registry, 71_000); // Its slot is freed.
     push(&registry, &table, 72_000, &[("b", "b", 0.1)]);
-    push(&registry, &table, 72_000, &[("a", "a", 0.1), ("b", "b", 0.1)]);
+    push(
+        &registry,
+        &table,
+        72_000,
+        &[("a", "a", 0.1), ("b", "b", 0.1)],
+    );
     let written = collect(&registry, 73_000);
     assert_eq!(written.last("calls_total{v=a}"), Some(1.0));
     assert_eq!(written.last("calls_total{v=b}"), Some(2.0));
@@ -287,7 +302,10 @@ fn last_exemplar_of_a_bucket_goes_once_to_each_consumer() {
     push(&registry, &table, 1, &[("a", "a", 0.1), ("a", "a", 0.2)]);
     let id = "latency_bucket{v=a,le=0.5}";
     let written = scrape(&registry, 2);
-    assert_eq!((written.exemplars.len(), written.exemplars[id].value), (1, 0.2));
+    assert_eq!(
+        (written.exemplars.len(), written.exemplars[id].value),
+        (1, 0.2)
+    );
     assert!(scrape(&registry, 3).exemplars.is_empty());
     push(&registry, &table, 4, &[("a", "a", 0.3)]);
     assert_eq!(collect(&registry, 5).exemplars[id].value, 0.3);

@@ -9,7 +9,9 @@ pub(crate) mod target_info;
 use model::LabelSetBuf;
 use otlp::{ResourceSpans, Span, WireError};
 use overrides::{Processor, TenantConfig};
-use registry::{InvalidLabels, KeyHasher, LaneKey, MAX_METRICS, Metric, MetricKind, Schema, Update};
+use registry::{
+    InvalidLabels, KeyHasher, LaneKey, MAX_METRICS, Metric, MetricKind, Schema, Update,
+};
 
 use self::dimensions::Dimensions;
 use self::multiplier::{Multiplier, Weight};

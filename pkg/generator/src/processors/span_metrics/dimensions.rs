@@ -169,7 +169,10 @@ impl Dimensions {
             writer.text("status_code", &span_names::status_code(span.status_code));
         }
         if self.intrinsic.status_message {
-            writer.value("status_message", Some(AnyValue::String(span.status_message)))?;
+            writer.value(
+                "status_message",
+                Some(AnyValue::String(span.status_message)),
+            )?;
         }
         for (label, key) in &self.attributes {
             writer.value(label, values.dimension(*key))?;

@@ -157,12 +157,19 @@ mod tests {
             ("ot=th:0", Some(Weight::Is(1.0))),
             ("ot=th:8", Some(Weight::Is(2.0))),
             ("vendor=x, ot=rv:9;th:c", Some(Weight::Is(4.0))),
-            ("ot=th:ffffffffffffff", Some(Weight::Is(72_057_594_037_927_936.0))),
+            (
+                "ot=th:ffffffffffffff",
+                Some(Weight::Is(72_057_594_037_927_936.0)),
+            ),
             ("ot=th:", Some(Weight::Invalid)),
             ("ot=th:xyz", Some(Weight::Invalid)),
             ("ot=th:000000000000000", Some(Weight::Invalid)),
         ] {
-            assert_eq!(tracestate_weight(trace_state.as_bytes()), want, "{trace_state}");
+            assert_eq!(
+                tracestate_weight(trace_state.as_bytes()),
+                want,
+                "{trace_state}"
+            );
         }
     }
 }

@@ -10,7 +10,11 @@ use registry::{InvalidLabels, KeyHasher, MAX_METRICS, Metric, MetricKind, Schema
 use super::dimensions::{INTRINSIC_LABELS, LabelLimits, LabelWriter, key_text, label_name};
 
 /// What the labels of `job` and `instance` are made of.
-const IDENTITY: [&[u8]; 3] = [b"service.name", b"service.namespace", b"service.instance.id"];
+const IDENTITY: [&[u8]; 3] = [
+    b"service.name",
+    b"service.namespace",
+    b"service.instance.id",
+];
 
 /// The target info of one tenant.
 #[derive(Clone, Debug)]
