@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Point, SampleSink, Series};
+use model::{Exemplar, Point, SampleSink, Series};
 use parking_lot::MutexGuard;
 
 use crate::lane::LaneTable;
@@ -330,6 +330,7 @@ impl<S: SampleSink> Writer<'_, S> {
                     count += table.row(number).get(cell).copied().unwrap_or(0.0);
                     let bit = self.consumer.bit();
                     let exemplar = table.exemplars.take(self.exemplars, cell as u16, bit);
+                    let exemplar = exemplar.map(|exemplar| self.not_later(exemplar));
                     let series = Series {
                         name: &column.bucket_name,
                         le: Some(le),
@@ -350,6 +351,15 @@ impl<S: SampleSink> Writer<'_, S> {
         let (points, len) = self.points(value);
         let points = points.get(..len).unwrap_or_default();
         self.sink.series(Series { name, le: None }, points, None);
+    }
+
+    /// An exemplar of a span that ends in the future, within the slack, has
+    /// the time of its sample (D13).
+    fn not_later(&self, exemplar: Exemplar) -> Exemplar {
+        Exemplar {
+            timestamp_ms: exemplar.timestamp_ms.min(self.points.now_ms),
+            ..exemplar
+        }
     }
 
     fn points(&self, value: f64) -> ([Point; 2], usize) {

@@ -312,6 +312,19 @@ fn last_exemplar_of_a_bucket_goes_once_to_each_consumer() {
     assert!(collect(&registry, 6).exemplars.is_empty());
 }
 
+/// D13: a span may end a little after now, its exemplar not after its sample.
+#[test]
+fn exemplar_is_never_later_than_its_sample() {
+    let (registry, table) = registry(0);
+    let mut ahead = update("a", 0.1);
+    ahead.timestamp_ms = 9_000;
+    registry.apply(&table, &[ahead, update("b", 5.0)], 1, |_, _| Ok(()));
+    let written = collect(&registry, 4_000);
+    let times = written.exemplars.values();
+    let times: Vec<_> = times.map(|exemplar| exemplar.timestamp_ms).collect();
+    assert_eq!(times, [5, 4_000]);
+}
+
 #[test]
 fn span_without_a_trace_id_gives_no_exemplar() {
     let (registry, table) = registry(0);
