@@ -30,7 +30,9 @@ def exporter(protocol: str, endpoint: str):
 def main() -> None:
     protocol, endpoint, orders = sys.argv[1], sys.argv[2], int(sys.argv[3])
     provider = TracerProvider(resource=Resource.create({"service.name": "shop"}))
-    provider.add_span_processor(BatchSpanProcessor(exporter(protocol, endpoint)))
+    # Room for all: a full queue drops spans before they are ever sent.
+    batches = BatchSpanProcessor(exporter(protocol, endpoint), max_queue_size=3 * orders)
+    provider.add_span_processor(batches)
     tracer = provider.get_tracer("orders")
     for order in range(orders):
         with tracer.start_as_current_span("POST /orders", kind=SpanKind.SERVER) as span:
