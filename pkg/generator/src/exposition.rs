@@ -220,6 +220,8 @@ mod tests {
 
     use super::*;
 
+    const NOW_MS: i64 = 1_700_000_001_000;
+
     fn text(format: Format, external: &[(&str, &str)]) -> String {
         let registry = Registry::new(Limits::default(), 1);
         let metric = |name: &str, kind| Metric {
@@ -251,9 +253,9 @@ mod tests {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let mut exposition = Exposition::new(format, external, "traceID".to_owned());
-        for family in registry.families(1) {
+        for family in registry.families(NOW_MS) {
             exposition.family(&family);
-            registry.walk(&family, 1, &mut exposition, |_| true);
+            registry.walk(&family, NOW_MS, &mut exposition, |_| true);
         }
         exposition.end();
         exposition.text

@@ -20,19 +20,35 @@ pub(crate) struct Entry {
     next: u32,
 }
 
+/// Entries of a block. Blocks are never moved, so growing copies nothing and
+/// leaves no half-used memory behind.
+const BLOCK: usize = 512;
+
 /// The exemplars of many rows.
 #[derive(Debug, Default)]
 pub(crate) struct Exemplars {
-    entries: Vec<Entry>,
+    blocks: Vec<Vec<Entry>>,
+    /// Entries in use or free; they fill the blocks in order.
+    len: usize,
     free: Vec<u32>,
 }
 
 impl Exemplars {
+    fn get(&self, at: u32) -> Option<&Entry> {
+        let at = at as usize;
+        self.blocks.get(at / BLOCK)?.get(at % BLOCK)
+    }
+
+    fn get_mut(&mut self, at: u32) -> Option<&mut Entry> {
+        let at = at as usize;
+        self.blocks.get_mut(at / BLOCK)?.get_mut(at % BLOCK)
+    }
+
     /// Sets the exemplar of a cell, unless a later push already has.
     #[inline]
     pub(crate) fn set(&mut self, head: &mut u32, cell: u16, exemplar: Exemplar, sequence: u64) {
         let mut at = *head;
-        while let Some(entry) = self.entries.get_mut(at as usize) {
+        while let Some(entry) = self.get_mut(at) {
             if entry.cell == cell {
                 if sequence >= entry.sequence {
                     entry.exemplar = exemplar;
@@ -50,25 +66,32 @@ impl Exemplars {
             taken: 0,
             next: *head,
         };
-        *head = match self.free.pop() {
-            Some(place) => {
-                if let Some(slot) = self.entries.get_mut(place as usize) {
-                    *slot = entry;
-                }
-                place
+        *head = self.add(entry);
+    }
+
+    fn add(&mut self, entry: Entry) -> u32 {
+        if let Some(at) = self.free.pop() {
+            if let Some(place) = self.get_mut(at) {
+                *place = entry;
             }
-            None => {
-                self.entries.push(entry);
-                (self.entries.len() - 1) as u32
-            }
-        };
+            return at;
+        }
+        let block = self.len / BLOCK;
+        if self.blocks.len() <= block {
+            self.blocks.push(Vec::new());
+        }
+        if let Some(block) = self.blocks.get_mut(block) {
+            block.push(entry);
+        }
+        self.len += 1;
+        (self.len - 1) as u32
     }
 
     /// The exemplars of one row.
     pub(crate) fn list(&self, head: u32) -> impl Iterator<Item = &Entry> {
         let mut at = head;
         std::iter::from_fn(move || {
-            let entry = self.entries.get(at as usize)?;
+            let entry = self.get(at)?;
             at = entry.next;
             Some(entry)
         })
@@ -77,7 +100,7 @@ impl Exemplars {
     /// Takes the exemplar of a cell for a consumer, if it has not had it.
     pub(crate) fn take(&mut self, head: u32, cell: u16, consumer: u8) -> Option<Exemplar> {
         let mut at = head;
-        while let Some(entry) = self.entries.get_mut(at as usize) {
+        while let Some(entry) = self.get_mut(at) {
             if entry.cell == cell {
                 let had = entry.taken & consumer != 0;
                 entry.taken |= consumer;
@@ -92,7 +115,7 @@ impl Exemplars {
     pub(crate) fn release_taken(&mut self, head: &mut u32, consumers: u8) {
         let mut kept = NONE;
         let mut at = *head;
-        while let Some(entry) = self.entries.get_mut(at as usize) {
+        while let Some(entry) = self.get_mut(at) {
             let next = entry.next;
             if entry.taken & consumers == consumers {
                 self.free.push(at);
@@ -103,21 +126,21 @@ impl Exemplars {
             at = next;
         }
         *head = kept;
-        if self.free.len() == self.entries.len() {
+        if self.free.len() == self.len {
             self.clear();
         }
     }
 
     /// Forgets all and keeps the memory.
     pub(crate) fn clear(&mut self) {
-        self.entries.clear();
+        self.blocks.iter_mut().for_each(Vec::clear);
+        self.len = 0;
         self.free.clear();
     }
 
-    /// Gives back memory that is not used.
+    /// Gives the memory back, and forgets all.
     pub(crate) fn shrink(&mut self) {
-        self.entries.shrink_to_fit();
-        self.free.shrink_to_fit();
+        *self = Self::default();
     }
 }
 
@@ -130,6 +153,23 @@ mod tests {
             trace_id: [1; 16],
             value,
             timestamp_ms: 1,
+        }
+    }
+
+    #[test]
+    fn many_rows_keep_their_own() {
+        let mut exemplars = Exemplars::default();
+        let mut heads = vec![NONE; 3 * BLOCK];
+        for _ in 0..2 {
+            for (row, head) in heads.iter_mut().enumerate() {
+                exemplars.set(head, 1, exemplar(row as f64), 1);
+            }
+            for (row, head) in heads.iter_mut().enumerate() {
+                assert_eq!(exemplars.take(*head, 1, 1), Some(exemplar(row as f64)));
+                exemplars.release_taken(head, 1);
+                assert_eq!(*head, NONE);
+            }
+            assert_eq!((exemplars.len, exemplars.blocks.len()), (0, 3));
         }
     }
 
@@ -149,6 +189,6 @@ mod tests {
         assert_eq!(exemplars.take(head, 4, 1), Some(exemplar(9.0)));
         exemplars.set(&mut head, 3, exemplar(4.0), 4);
         assert_eq!(exemplars.take(head, 3, 1), Some(exemplar(4.0)));
-        assert_eq!(exemplars.entries.len(), 2);
+        assert_eq!(exemplars.len, 2);
     }
 }
