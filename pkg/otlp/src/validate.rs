@@ -5,7 +5,7 @@
 //! whose other bytes are broken is found by the generator that reads them.
 //! Source: OTLP specification; differences D12, D28.
 
-use crate::view::{Request, ResourceSpans, ScopeSpans};
+use crate::view::Request;
 use crate::wire::{Fields, WireError};
 
 /// Why a span was refused.
@@ -129,25 +129,15 @@ fn check_span(span: &[u8]) -> Result<(), SpanRejection> {
 fn without_rejected(request: &[u8]) -> Result<Vec<u8>, WireError> {
     let mut kept = Vec::with_capacity(request.len());
     copy_fields(request, 1, &mut kept, |resource_spans, out| {
-        copy_fields(
-            ResourceSpans::new(resource_spans).as_bytes(),
-            2,
-            out,
-            |scope_spans, out| {
-                copy_fields(
-                    ScopeSpans::new(scope_spans).as_bytes(),
-                    2,
-                    out,
-                    |span, out| {
-                        if check_span(span).is_err() {
-                            return Ok(Keep::No);
-                        }
-                        out.extend_from_slice(span);
-                        Ok(Keep::Yes)
-                    },
-                )
-            },
-        )
+        copy_fields(resource_spans, 2, out, |scope_spans, out| {
+            copy_fields(scope_spans, 2, out, |span, out| {
+                if check_span(span).is_err() {
+                    return Ok(Keep::No);
+                }
+                out.extend_from_slice(span);
+                Ok(Keep::Yes)
+            })
+        })
     })?;
     Ok(kept)
 }
