@@ -84,6 +84,7 @@ fn update(label_set: usize) -> Update {
     Update {
         key: KeyHasher::new().key(&label_set.to_le_bytes()),
         weight: 1.0,
+        spans: 1,
         values,
         trace_id: [1; 16],
         timestamp_ms: 1,
@@ -114,6 +115,7 @@ fn filled(series: usize) -> Filled {
         name: name.to_owned(),
         help: "",
         kind,
+        sparse: false,
     };
     let bounds = (0..14).map(|power| 0.002 * f64::from(1 << power)).collect();
     let registry = Registry::new(Limits::default(), 1);

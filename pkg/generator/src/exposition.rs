@@ -228,6 +228,7 @@ mod tests {
             name: name.to_owned(),
             help: "Some help",
             kind,
+            sparse: false,
         };
         let bounds = vec![0.5];
         let table = registry.add_table(Schema::new([
@@ -240,6 +241,7 @@ mod tests {
         let update = Update {
             key: KeyHasher::new().key(b"a"),
             weight: 1.0,
+            spans: 1,
             values,
             trace_id: [0xab; 16],
             timestamp_ms: 1_700_000_000_123,

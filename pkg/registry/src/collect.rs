@@ -185,33 +185,35 @@ impl State {
         }
         let schema = Arc::clone(&table.schema);
         let ends = table.retired || slot.updated_ms < collection.idle_since_ms;
-        if !ends || !slot.is_new {
+        if !ends || slot.collected != 0 {
             sink.label_set(table.label_set(&slot));
             sink.started(slot.started_ms);
         }
         let mut writer = Writer {
             points: Points {
                 now_ms: collection.now_ms,
-                zero_ms: slot.is_new.then_some(collection.zero_ms),
+                zero_ms: None,
             },
             consumer: Consumer::RemoteWrite,
             exemplars: slot.exemplars,
             sink,
         };
         if ends {
-            if !slot.is_new {
-                writer.end(&schema, successor.as_deref());
-            }
+            writer.end(&schema, slot.collected, successor.as_deref());
             table.end(number, &mut self.limiter);
             stats.ended += schema.series();
             return;
         }
-        schema
-            .columns()
-            .iter()
-            .for_each(|column| writer.column(table, number, column));
-        stats.series += schema.series();
-        slot.is_new = false;
+        for (bit, column) in Schema::bits().zip(schema.columns()) {
+            if column.is_absent(table.row(number)) {
+                continue;
+            }
+            let is_new = slot.collected & bit == 0;
+            writer.points.zero_ms = is_new.then_some(collection.zero_ms);
+            writer.column(table, number, column);
+            stats.series += column.series;
+            slot.collected |= bit;
+        }
         let consumers = Consumer::bits(collection.consumers);
         table
             .exemplars
@@ -248,6 +250,9 @@ impl State {
         let Some(column) = schema.columns().get(place) else {
             return;
         };
+        if column.is_absent(table.row(number)) {
+            return;
+        }
         sink.label_set(table.label_set(&slot));
         sink.started(slot.started_ms);
         let mut writer = Writer {
@@ -280,12 +285,15 @@ struct Writer<'a, S> {
 
 impl<S: SampleSink> Writer<'_, S> {
     /// Ends the series of a slot, but for those that another table goes on with.
-    fn end(&mut self, schema: &Schema, successor: Option<&Schema>) {
+    fn end(&mut self, schema: &Schema, collected: u8, successor: Option<&Schema>) {
         let stale = [Point::stale(self.points.now_ms)];
-        for column in schema.columns() {
+        for (bit, column) in Schema::bits().zip(schema.columns()) {
+            if collected & bit == 0 {
+                continue;
+            }
             let next = successor.and_then(|next| {
                 let mut columns = next.columns().iter();
-                columns.find(|next| next.metric.name == column.metric.name)
+                columns.find(|next| column.goes_on_as(next))
             });
             for le in &column.le {
                 if next.is_none_or(|next| !next.le.contains(le)) {

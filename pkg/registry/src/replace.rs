@@ -3,9 +3,10 @@
 //! The label sets move to the new table with the values of those metrics that
 //! it has too; the series that it does not have end. Source: differences, D2.
 
+use std::mem::discriminant;
 use std::sync::Arc;
 
-use crate::schema::Schema;
+use crate::schema::{Column, MetricKind, Schema};
 use crate::state::{Registry, State, TableId};
 use crate::table::{Resolved, SlotState, Table};
 
@@ -70,20 +71,20 @@ impl State {
             return;
         }
         let mut cells = vec![0.0; next.schema.width()];
-        for column in next.schema.columns() {
-            let same = table
-                .schema
-                .columns()
-                .iter()
-                .find(|old| old.metric.name == column.metric.name);
-            if let Some(old) = same
-                && old.metric.kind == column.metric.kind
-                && let (Some(to), Some(from)) = (
-                    cells.get_mut(column.cells.clone()),
-                    table.row(number).get(old.cells.clone()),
-                )
-            {
-                to.copy_from_slice(from);
+        let mut collected = 0;
+        for (bit, column) in Schema::bits().zip(next.schema.columns()) {
+            let old = Schema::bits().zip(table.schema.columns());
+            let Some((old_bit, old)) = { old }.find(|(_, old)| old.goes_on_as(column)) else {
+                continue;
+            };
+            if let (Some(to), Some(from)) = (
+                cells.get_mut(column.cells.clone()),
+                table.row(number).get(old.cells.clone()),
+            ) {
+                copy_cells(&old.metric.kind, from, &column.metric.kind, to);
+            }
+            if slot.collected & old_bit != 0 {
+                collected |= bit;
             }
         }
         table.row_mut(number).fill(0.0);
@@ -95,13 +96,49 @@ impl State {
                     && to.started_ms >= slot.started_ms
                 {
                     to.started_ms = slot.started_ms;
-                    to.updated_ms = slot.updated_ms;
-                    to.is_new = slot.is_new;
+                    to.updated_ms = to.updated_ms.max(slot.updated_ms);
+                    to.collected |= collected;
                 }
             }
             Resolved::Overflow(to) => {
                 next.merge_row(to, &cells, &mut self.limiter, now_ms);
             }
+        }
+    }
+}
+
+impl Column {
+    /// Whether the metric is the same for who reads it, if its series are.
+    pub(crate) fn goes_on_as(&self, next: &Self) -> bool {
+        self.metric.name == next.metric.name
+            && discriminant(&self.metric.kind) == discriminant(&next.metric.kind)
+    }
+}
+
+/// Copies a row's part for a metric. Of a histogram whose bounds have changed,
+/// sum, count and every bucket that stays go on from where they were; a bucket
+/// that is new begins with what is known to lie in it.
+fn copy_cells(from_kind: &MetricKind, from: &[f64], to_kind: &MetricKind, to: &mut [f64]) {
+    let (
+        MetricKind::ClassicHistogram { bounds: old },
+        MetricKind::ClassicHistogram { bounds: new },
+    ) = (from_kind, to_kind)
+    else {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = *from;
+        }
+        return;
+    };
+    let ([from @ .., from_sum], [to @ .., to_sum]) = (from, to) else {
+        return;
+    };
+    *to_sum = *from_sum;
+    for (index, count) in from.iter().enumerate() {
+        let place = old.get(index).map_or(new.len(), |upper| {
+            new.iter().take_while(|bound| *bound < upper).count()
+        });
+        if let Some(to) = to.get_mut(place) {
+            *to += count;
         }
     }
 }

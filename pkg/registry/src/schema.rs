@@ -27,6 +27,9 @@ pub struct Metric {
     pub help: &'static str,
     /// What its values mean.
     pub kind: MetricKind,
+    /// Whether its series appear only with the first value that is not 0, and
+    /// not together with the label set.
+    pub sparse: bool,
 }
 
 /// The metrics that share a label set.
@@ -46,6 +49,8 @@ pub struct Schema {
 pub(crate) struct Column {
     pub(crate) metric: Metric,
     pub(crate) cells: Range<usize>,
+    /// Series of one label set.
+    pub(crate) series: u64,
     pub(crate) bucket_name: String,
     pub(crate) sum_name: String,
     pub(crate) count_name: String,
@@ -72,6 +77,7 @@ impl Schema {
             };
             schema.metrics.push(Column {
                 cells: schema.width..schema.width + cells,
+                series,
                 bucket_name: format!("{}_bucket", metric.name),
                 sum_name: format!("{}_sum", metric.name),
                 count_name: format!("{}_count", metric.name),
@@ -103,6 +109,19 @@ impl Schema {
     pub(crate) fn columns(&self) -> &[Column] {
         &self.metrics
     }
+
+    /// For each column a bit, to say of which ones something holds.
+    pub(crate) fn bits() -> impl Iterator<Item = u8> {
+        (0..MAX_METRICS).map(|column| 1 << column)
+    }
+}
+
+impl Column {
+    /// Whether its series have not appeared yet in a row.
+    pub(crate) fn is_absent(&self, row: &[f64]) -> bool {
+        let cells = row.get(self.cells.clone()).unwrap_or_default();
+        self.metric.sparse && cells.iter().all(|cell| *cell == 0.0)
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +134,7 @@ pub(crate) mod tests {
             name: name.to_owned(),
             help: "help",
             kind,
+            sparse: false,
         };
         Schema::new([
             metric("calls_total", MetricKind::Counter),

@@ -145,15 +145,17 @@ impl Registry {
         if let Some(rows) = lane.table(table.index) {
             let schema = &*table.schema;
             rows.find_all(updates, &mut positions);
+            let mut known = 0;
             for (update, position) in updates.iter().zip(&positions) {
                 if *position != MISSING
                     && let Some(row) = rows.row_at(*position, schema.width())
                 {
                     rows.add(row, schema, update, sequence);
-                    applied.counted += 1;
+                    applied.counted += u64::from(update.spans);
+                    known += 1;
                 }
             }
-            if applied.counted < updates.len() as u64 {
+            if known < updates.len() {
                 let missing = updates
                     .iter()
                     .enumerate()
@@ -209,7 +211,7 @@ impl Resolve<'_> {
             if position == MISSING {
                 buffer.clear();
                 if labels(index, &mut buffer).is_err() {
-                    self.applied.invalid += 1;
+                    self.applied.invalid += u64::from(update.spans);
                     continue;
                 }
                 match self.resolve(state, &mut buffer) {
@@ -249,13 +251,13 @@ impl Resolve<'_> {
             None => self.rows.open_row(slot, width),
         };
         self.rows.overflow_row = Some(row);
-        self.applied.overflowed += 1;
+        self.applied.overflowed += u64::from(update.spans);
         self.add(row, update);
     }
 
     fn add(&mut self, row: u32, update: &Update) {
         self.rows
             .add(row, &self.table.schema, update, self.sequence);
-        self.applied.counted += 1;
+        self.applied.counted += u64::from(update.spans);
     }
 }

@@ -32,8 +32,9 @@ pub(crate) enum SlotState {
 pub(crate) struct Slot {
     labels: LabelRef,
     pub(crate) state: SlotState,
-    /// No value of it has been collected: a zero comes first.
-    pub(crate) is_new: bool,
+    /// The metrics of which a value has been collected, one bit each; before
+    /// the first of the others comes a zero.
+    pub(crate) collected: u8,
     pub(crate) exemplars: u32,
     /// The last merge that added to it, in milliseconds since the Unix epoch.
     pub(crate) updated_ms: i64,
@@ -193,7 +194,7 @@ impl Table {
         let slot = Slot {
             labels: self.labels.add(labels.as_bytes()),
             state: SlotState::Admitted,
-            is_new: true,
+            collected: 0,
             exemplars: NONE,
             updated_ms: now_ms,
             started_ms: now_ms,
@@ -236,7 +237,7 @@ impl Table {
         self.row_mut(number).fill(0.0);
         if let Some(slot) = self.slot_mut(number) {
             slot.state = SlotState::Admitted;
-            slot.is_new = true;
+            slot.collected = 0;
             slot.updated_ms = now_ms;
             slot.started_ms = now_ms;
         }

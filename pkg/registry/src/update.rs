@@ -12,6 +12,8 @@ pub struct Update {
     pub key: LaneKey,
     /// How many spans this one stands for; finite and above 0.
     pub weight: f64,
+    /// Spans that are counted with it, weights aside: 1, or 2 for an edge.
+    pub spans: u8,
     /// For each metric of the schema: what a counter grows by, what a gauge is
     /// set to, or the value that a histogram observes `weight` times. `NaN`
     /// leaves the metric as it is.
@@ -22,14 +24,14 @@ pub struct Update {
     pub timestamp_ms: i64,
 }
 
-/// What became of a batch of updates.
+/// What became of the spans of a batch of updates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Updates that a lane took, those of the overflow series included.
+    /// Spans that a lane took, those of the overflow series included.
     pub counted: u64,
-    /// Updates without a valid label set.
+    /// Spans without a valid label set.
     pub invalid: u64,
-    /// Of those counted, how many went to the overflow series.
+    /// Of the spans counted, how many went to the overflow series.
     pub overflowed: u64,
 }
 

@@ -53,6 +53,7 @@ fn twenty_million_names_against_a_limit_of_ten_thousand_series() {
         name: name.to_owned(),
         help: "help",
         kind,
+        sparse: false,
     };
     let bounds = (0..14).map(|power| 0.002 * f64::from(1 << power)).collect();
     let registry = Registry::new(
@@ -78,6 +79,7 @@ fn twenty_million_names_against_a_limit_of_ten_thousand_series() {
             Update {
                 key: keys.key(&name.to_le_bytes()),
                 weight: 1.0,
+                spans: 1,
                 values,
                 trace_id: [1; 16],
                 timestamp_ms: 1,

@@ -61,6 +61,7 @@ fn schema() -> Schema {
         name: name.to_owned(),
         help: "help",
         kind,
+        sparse: false,
     };
     let bounds = vec![0.5, 1.0];
     Schema::new([
@@ -82,6 +83,7 @@ fn update(raw: &str, latency: f64) -> Update {
     Update {
         key: KeyHasher::new().key(raw.as_bytes()),
         weight: 1.0,
+        spans: 1,
         values,
         trace_id: [7; 16],
         timestamp_ms: 5,
@@ -361,11 +363,13 @@ fn replaced_table_goes_on_counting_what_stays_the_same() {
             name: "calls_total".to_owned(),
             help: "help",
             kind: MetricKind::Counter,
+            sparse: false,
         },
         Metric {
             name: "latency".to_owned(),
             help: "help",
             kind: MetricKind::ClassicHistogram { bounds },
+            sparse: false,
         },
     ]);
     let next = registry.replace_table(&table, changed, 3);
@@ -377,10 +381,40 @@ fn replaced_table_goes_on_counting_what_stays_the_same() {
     assert_eq!(written.last("calls_total{v=b}"), Some(1.0));
     assert!(written.series["size_total{v=a}"][0].is_stale());
     assert!(written.series["latency_bucket{v=a,le=1}"][0].is_stale());
-    assert_eq!(written.last("latency_bucket{v=a,le=0.5}"), Some(0.0));
-    assert_eq!(written.last("latency_bucket{v=a,le=2}"), Some(1.0));
+    for (series, want) in [("_bucket{v=a,le=0.5}", 2.0), ("_bucket{v=a,le=2}", 3.0)]
+        .into_iter()
+        .chain([("_count{v=a}", 3.0), ("_bucket{v=a,le=+Inf}", 3.0)])
+    {
+        let points = &written.series[&format!("latency{series}")];
+        assert_eq!(points.len(), 1, "{series}");
+        assert_eq!(points[0].value, want, "{series}");
+    }
     assert_eq!(registry.stats().active_series, 12);
     assert_eq!(collect(&registry, 6).series.len(), 12);
+}
+
+#[test]
+fn sparse_metric_appears_with_its_first_value() {
+    let registry = Registry::new(Limits::default(), 1);
+    let metric = |name: &str, sparse| Metric {
+        name: name.to_owned(),
+        help: "help",
+        kind: MetricKind::Counter,
+        sparse,
+    };
+    let table = registry.add_table(Schema::new([metric("all", false), metric("failed", true)]));
+    let mut span = update("a", f64::NAN);
+    span.values[2] = f64::NAN;
+    registry.apply(&table, &[span], 1, |_, _| Ok(()));
+    assert_eq!(collect(&registry, 2).series.len(), 1);
+    span.values[1] = 1.0;
+    registry.apply(&table, &[span], 3, |_, _| Ok(()));
+    let written = collect(&registry, 5_000);
+    assert_eq!(written.series["all{}"].len(), 1);
+    let failed: Vec<f64> = written.series["failed{}"].iter().map(|p| p.value).collect();
+    assert_eq!(failed, [0.0, 1.0]);
+    registry.retire_table(&table);
+    assert!(collect(&registry, 6_000).series["failed{}"][0].is_stale());
 }
 
 #[test]
@@ -390,6 +424,7 @@ fn gauge_is_set_and_has_no_zero_before_it() {
         name: "info".to_owned(),
         help: "help",
         kind: MetricKind::Gauge,
+        sparse: false,
     }]));
     let mut set = update("a", 0.0);
     set.values[0] = 1.0;

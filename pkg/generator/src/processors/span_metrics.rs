@@ -84,6 +84,7 @@ impl SpanMetrics {
                 name: name.to_owned(),
                 help,
                 kind,
+                sparse: false,
             })
         };
         let bounds = self.buckets.clone();
@@ -154,6 +155,7 @@ impl SpanMetrics {
         let mut update = Update {
             key: self.hasher.key(scratch),
             weight,
+            spans: 1,
             values: [f64::NAN; MAX_METRICS],
             trace_id: [0; 16],
             timestamp_ms: (span.end_time_unix_nano / 1_000_000) as i64,

@@ -46,6 +46,7 @@ impl TargetInfo {
             name: "traces_target_info".to_owned(),
             help: "Resources that emitted spans, with their attributes",
             kind: MetricKind::Gauge,
+            sparse: false,
         }])
     }
 
@@ -78,6 +79,7 @@ impl TargetInfo {
         Ok(Some(Update {
             key,
             weight: 1.0,
+            spans: 1,
             values,
             trace_id: [0; 16],
             timestamp_ms: 0,
