@@ -11,6 +11,7 @@ mod generator;
 mod instance;
 mod ledger;
 mod metrics;
+mod multiplier;
 mod processors;
 mod push_service;
 mod reading;

@@ -3,7 +3,6 @@
 //! Source: tempo-2.10, sections 1.1 and 1.6, span-metrics rules.
 
 pub(crate) mod dimensions;
-pub(crate) mod multiplier;
 pub(crate) mod target_info;
 
 use model::LabelSetBuf;
@@ -14,9 +13,9 @@ use registry::{
 };
 
 use self::dimensions::Dimensions;
-use self::multiplier::{Multiplier, Weight};
 use self::target_info::TargetInfo;
 use crate::attributes::{Values, WantedKeys};
+use crate::multiplier::{Multiplier, Weight};
 use crate::span_filter::SpanFilter;
 
 const NANOS_PER_SECOND: f64 = 1e9;
@@ -66,7 +65,11 @@ impl SpanMetrics {
         let settings = &config.span_metrics;
         Some(Self {
             filter: SpanFilter::new(&settings.filter_policies, wanted),
-            multiplier: Multiplier::new(settings, wanted),
+            multiplier: Multiplier::new(
+                &settings.span_multiplier_key,
+                settings.enable_tracestate_span_multiplier,
+                wanted,
+            ),
             dimensions: Dimensions::new(settings, &config.registry, wanted),
             target_info: settings
                 .enable_target_info

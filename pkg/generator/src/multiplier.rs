@@ -1,7 +1,6 @@
 //! How many spans a sampled span stands for.
 
 use otlp::{AnyValue, Span};
-use overrides::SpanMetricsConfig;
 
 use crate::attributes::{KeyIndex, Values, WantedKeys};
 
@@ -22,11 +21,12 @@ pub(crate) enum Weight {
 }
 
 impl Multiplier {
-    pub(crate) fn new(settings: &SpanMetricsConfig, wanted: &mut WantedKeys) -> Self {
-        let key = settings.span_multiplier_key.as_str();
+    /// Reads weights from the attribute `key`, if it is not empty, and from the
+    /// tracestate, if `tracestate` is set.
+    pub(crate) fn new(key: &str, tracestate: bool, wanted: &mut WantedKeys) -> Self {
         Self {
             attribute: (!key.is_empty()).then(|| wanted.want(key)),
-            tracestate: settings.enable_tracestate_span_multiplier,
+            tracestate,
         }
     }
 
@@ -108,11 +108,7 @@ mod tests {
 
     fn attribute_weight(span: Option<AnyValue<'_>>, resource: Option<AnyValue<'_>>) -> Weight {
         let mut wanted = WantedKeys::default();
-        let settings = SpanMetricsConfig {
-            span_multiplier_key: "ratio".to_owned(),
-            ..SpanMetricsConfig::default()
-        };
-        let multiplier = Multiplier::new(&settings, &mut wanted);
+        let multiplier = Multiplier::new("ratio", false, &mut wanted);
         let values = Values {
             span: &[span],
             resource: &[resource],
