@@ -2,8 +2,9 @@
 //!
 //! At the distributor, for every tenant: received = pushed + what was refused, by
 //! reason. At the generator, for every tenant and processor: received = counted +
-//! what was discarded, by reason; a reason counted under the processor `all` stands
-//! for each processor. What was pushed was received; clients may also push to a
+//! what was discarded, by reason, and for service graphs what waits for the other
+//! half of its edge; a reason counted under the processor `all` stands for each
+//! processor. What was pushed was received; clients may also push to a
 //! generator directly.
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ const REFUSED: &str = "spanmill_distributor_spans_refused_total";
 const RECEIVED: &str = "spanmill_generator_spans_received_total";
 const COUNTED: &str = "spanmill_generator_spans_counted_total";
 const DISCARDED: &str = "spanmill_generator_spans_discarded_total";
+const WAITING: &str = "spanmill_generator_processor_service_graphs_waiting_spans";
 
 impl Ledger {
     /// Checks the equation on a scrape of spanmill's own metrics.
@@ -62,9 +64,13 @@ impl Ledger {
             let labels = [("tenant", tenant), ("processor", processor)];
             let counted = spans(metrics.sum(COUNTED, &labels))?;
             let discarded = spans(metrics.sum(DISCARDED, &labels))? + for_all;
+            let waiting = match processor {
+                "service-graphs" => spans(metrics.sum(WAITING, &of_tenant))?,
+                _ => 0,
+            };
             ensure!(
-                received == counted + discarded,
-                "{processor}: received {received}, counted {counted}, discarded {discarded}"
+                received == counted + discarded + waiting,
+                "{processor}: received {received}, counted {counted}, discarded {discarded}, waiting {waiting}"
             );
             self.counted
                 .insert((tenant.to_owned(), processor.to_owned()), counted);
@@ -139,7 +145,7 @@ mod tests {
                 2,
                 10,
                 4,
-                "span-metrics: received 10, counted 4, discarded 5",
+                "span-metrics: received 10, counted 4, discarded 5, waiting 0",
             ),
             (1, 10, 5, "distributor: received 12, pushed 10, refused 1"),
             (

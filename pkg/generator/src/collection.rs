@@ -15,6 +15,9 @@ use crate::tenants::Tenants;
 /// How often the scheduler looks for tenants that have just started.
 const LOOK_FOR_TENANTS: Duration = Duration::from_millis(500);
 
+/// How often the scheduler looks for edges that have waited for too long.
+const EXPIRE_EDGES_MS: i64 = 1_000;
+
 /// Takes samples that nobody wants.
 #[derive(Debug)]
 pub(crate) struct Discard;
@@ -31,6 +34,7 @@ pub(crate) fn run(tenants: &Tenants, clock: &Clock, shutdown: &Shutdown) {
     loop {
         let now_ms = clock.unix_millis();
         schedule.admit(tenants, now_ms);
+        schedule.expire_edges(now_ms);
         while let Some(instance) = schedule.next_due(clock.unix_millis()) {
             instance.collect();
             if shutdown.is_triggered() {
@@ -49,6 +53,7 @@ struct Schedule {
     known: HashSet<TenantId>,
     due: BinaryHeap<Reverse<(i64, TenantId)>>,
     instances: std::collections::HashMap<TenantId, Arc<Instance>>,
+    edges_expired_ms: i64,
 }
 
 impl Schedule {
@@ -63,6 +68,16 @@ impl Schedule {
                 self.due.push(Reverse((next, tenant.clone())));
                 self.instances.insert(tenant, instance);
             }
+        }
+    }
+
+    /// Ends the edges of all tenants that have waited for too long.
+    fn expire_edges(&mut self, now_ms: i64) {
+        if now_ms.saturating_sub(self.edges_expired_ms) >= EXPIRE_EDGES_MS {
+            self.edges_expired_ms = now_ms;
+            self.instances
+                .values()
+                .for_each(|instance| instance.expire_edges());
         }
     }
 

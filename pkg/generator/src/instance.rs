@@ -11,8 +11,10 @@ use registry::{Collection, Consumer, Limits, Registry, TableId};
 use remote_write::TenantWriter;
 
 use crate::collection::Discard;
-use crate::metrics::TenantMetrics;
+use crate::ledger::Ledger;
+use crate::metrics::{EdgeStats, TenantMetrics};
 use crate::processors::Processors;
+use crate::processors::service_graphs::{EdgeStore, EdgeTables};
 use crate::processors::span_metrics::target_info::TargetInfo;
 use crate::reading::Reading;
 use crate::time_slack::TimeSlack;
@@ -27,6 +29,7 @@ pub(crate) struct Instance {
     tenant: TenantId,
     clock: Clock,
     registry: Registry,
+    edges: EdgeStore,
     settings: ArcSwap<Settings>,
     /// Held while settings change, and during a collection.
     serial: Mutex<()>,
@@ -43,6 +46,7 @@ struct Settings {
     processors: Processors,
     span_metrics: Option<TableId>,
     target_info: Option<TableId>,
+    service_graphs: Option<EdgeTables>,
     external_labels: Vec<(String, String)>,
 }
 
@@ -58,11 +62,12 @@ impl Instance {
     ) -> Self {
         let registry = Registry::new(limits(&config), max_lanes);
         let settings = Settings::new(&tenant, config, &registry, None, 0);
-        metrics.processors(settings.processors.span_metrics.is_some());
+        note_processors(&metrics, &settings);
         Self {
             tenant,
             clock,
             registry,
+            edges: EdgeStore::default(),
             settings: ArcSwap::from_pointee(settings),
             serial: Mutex::new(()),
             metrics,
@@ -105,8 +110,10 @@ impl Instance {
             Some(&before),
             self.clock.unix_millis(),
         );
-        self.metrics
-            .processors(next.processors.span_metrics.is_some());
+        note_processors(&self.metrics, &next);
+        if next.service_graphs.is_none() {
+            self.edges.clear();
+        }
         self.settings.store(Arc::new(next));
         tracing::info!(tenant = %self.tenant, "settings changed");
     }
@@ -126,17 +133,17 @@ impl Instance {
                     problem: error.to_string(),
                 }
             })?;
+        let now_ms = (now / 1_000_000) as i64;
         if push.skip_metrics {
-            // Whatever a span is, it was not to be counted.
-            reading.ledger = crate::ledger::Ledger {
-                received: reading.ledger.received,
-                skipped: reading.ledger.received,
-                ..Default::default()
-            };
-        } else if let Some(table) = &settings.span_metrics {
-            let now_ms = (now / 1_000_000) as i64;
-            let targets = settings.target_info.as_ref();
-            reading.apply_span_metrics(&self.registry, table, targets, now_ms);
+            reading.ledger = Ledger::skipped(reading.ledger.received);
+        } else {
+            if let Some(table) = &settings.span_metrics {
+                let targets = settings.target_info.as_ref();
+                reading.apply_span_metrics(&self.registry, table, targets, now_ms);
+            }
+            if let Some(tables) = &settings.service_graphs {
+                reading.apply_service_graphs(&self.registry, tables, &self.edges, now_ms);
+            }
         }
         let ledger = reading.ledger;
         self.metrics.pushed(push.request.len(), &ledger);
@@ -147,8 +154,29 @@ impl Instance {
         })
     }
 
+    /// Ends the edges that have waited for too long.
+    pub(crate) fn expire_edges(&self) {
+        let settings = self.settings.load();
+        if let (Some(service_graphs), Some(tables)) = (
+            &settings.processors.service_graphs,
+            &settings.service_graphs,
+        ) {
+            let now_ms = self.clock.unix_millis();
+            let edges = self.edges.expire(service_graphs.rules(), now_ms);
+            let mut ledger = Ledger::default();
+            tables.apply(&edges, service_graphs, &self.registry, now_ms, &mut ledger);
+            self.metrics.settled(&ledger);
+            self.metrics.edges(EdgeStats {
+                items: self.edges.items(),
+                waiting_spans: self.edges.waiting_spans(),
+                bytes: self.edges.size(),
+            });
+        }
+    }
+
     /// Hands every series to remote write.
     pub(crate) fn collect(&self) {
+        self.expire_edges();
         let _serial = self.serial.lock();
         let settings = self.settings.load();
         let config = &settings.config.registry;
@@ -205,6 +233,13 @@ fn zero_ms(now_ms: i64, last_ms: i64) -> i64 {
     end_of_last_minute.max(last_ms + 1).min(now_ms - 1)
 }
 
+fn note_processors(metrics: &TenantMetrics, settings: &Settings) {
+    metrics.processors(
+        settings.processors.span_metrics.is_some(),
+        settings.processors.service_graphs.is_some(),
+    );
+}
+
 fn limits(config: &TenantConfig) -> Limits {
     Limits {
         max_active_series: config.registry.max_active_series,
@@ -241,9 +276,23 @@ impl Settings {
                 .map(|_| TargetInfo::schema()),
             before.and_then(|before| before.target_info.as_ref()),
         );
+        let service_graphs = processors.service_graphs.as_ref();
+        let before_edges = before.and_then(|before| before.service_graphs.as_ref());
+        let edges_table = table(
+            service_graphs.map(|processor| processor.schema()),
+            before_edges.map(|before| &before.edges),
+        );
+        let lost_table = table(
+            service_graphs.and_then(|processor| processor.lost_schema()),
+            before_edges.and_then(|before| before.lost.as_ref()),
+        );
         Self {
             span_metrics: span_table,
             target_info: target_table,
+            service_graphs: edges_table.map(|edges| EdgeTables {
+                edges,
+                lost: lost_table,
+            }),
             external_labels: external_labels(tenant, &config),
             processors,
             config,

@@ -1,9 +1,12 @@
 //! What became of every span of a push.
 //!
-//! Per processor: received = counted + each reason. `counted` comes from where
-//! a lane is updated, never from a subtraction. Source: architecture, the ledger.
+//! Per processor: received = counted + each reason + waiting. `counted` comes
+//! from where a lane is updated, never from a subtraction. Source: architecture,
+//! the ledger.
 
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
+use registry::Applied;
+use strum::VariantArray;
 
 /// Why a span did not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
@@ -17,10 +20,24 @@ pub(crate) enum DiscardReason {
     InvalidId,
     /// The client asked for no metrics.
     MetricsGenerationSkipped,
+    /// It came before the processor was switched on.
+    ProcessorOff,
     /// A filter policy of span metrics refused it.
     SpanMetricsFiltered,
+    /// A filter policy of service graphs refused it or its counterpart.
+    ServiceGraphsFiltered,
     /// A value that should be a label is not UTF-8.
     InvalidUtf8,
+    /// Spans of its kind have no place in a service graph.
+    KindNotApplicable,
+    /// Its resource has no service name.
+    NoServiceName,
+    /// Too many spans wait for their counterpart.
+    StoreFull,
+    /// Another span took its place, waiting for the same counterpart.
+    Replaced,
+    /// Its counterpart never came, and nothing tells who it was.
+    Unpaired,
 }
 
 impl EncodeLabelValue for DiscardReason {
@@ -33,14 +50,13 @@ impl EncodeLabelValue for DiscardReason {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
     pub(crate) received: u64,
-    pub(crate) late: u64,
-    pub(crate) malformed: u64,
-    pub(crate) invalid_id: u64,
-    pub(crate) skipped: u64,
+    /// Spans that no processor saw.
+    pub(crate) discarded: Discarded,
     pub(crate) span_metrics: ProcessorLedger,
+    pub(crate) service_graphs: ProcessorLedger,
     /// Spans whose weight was no probability: counted as 1.
     pub(crate) invalid_weights: u64,
-    /// Updates that a limit sent to an overflow series.
+    /// Spans that a limit sent to an overflow series.
     pub(crate) overflowed: u64,
 }
 
@@ -48,26 +64,66 @@ pub(crate) struct Ledger {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProcessorLedger {
     pub(crate) counted: u64,
-    pub(crate) filtered: u64,
-    pub(crate) invalid_utf8: u64,
+    pub(crate) discarded: Discarded,
+}
+
+/// Spans by the reason for which they were discarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Discarded([u64; DiscardReason::VARIANTS.len()]);
+
+impl Discarded {
+    #[inline]
+    pub(crate) fn add(&mut self, reason: DiscardReason, spans: u64) {
+        if let Some(count) = self.0.get_mut(reason as usize) {
+            *count += spans;
+        }
+    }
+
+    pub(crate) fn of(&self, reason: DiscardReason) -> u64 {
+        self.0.get(reason as usize).copied().unwrap_or_default()
+    }
+}
+
+impl ProcessorLedger {
+    /// Adds what the registry made of updates.
+    pub(crate) fn applied(&mut self, applied: Applied) {
+        self.counted += applied.counted;
+        self.discarded
+            .add(DiscardReason::InvalidUtf8, applied.invalid);
+    }
 }
 
 impl Ledger {
+    /// The ledger of a push whose client asked for no metrics. Whatever a span
+    /// is, it was not to be counted.
+    pub(crate) fn skipped(received: u64) -> Self {
+        let mut ledger = Self {
+            received,
+            ..Self::default()
+        };
+        ledger
+            .discarded
+            .add(DiscardReason::MetricsGenerationSkipped, received);
+        ledger
+    }
+
     /// Spans that no retry can help, for the client to know.
     pub(crate) fn rejected(&self) -> u64 {
-        self.malformed + self.invalid_id
+        let of = |reason| self.discarded.of(reason);
+        of(DiscardReason::MalformedSpan) + of(DiscardReason::InvalidId)
     }
 
     /// Why they were rejected; empty if none was.
     pub(crate) fn message(&self) -> String {
         let mut reasons = Vec::new();
-        if self.malformed > 0 {
-            reasons.push(format!("{} spans are not valid protobuf", self.malformed));
+        let malformed = self.discarded.of(DiscardReason::MalformedSpan);
+        if malformed > 0 {
+            reasons.push(format!("{malformed} spans are not valid protobuf"));
         }
-        if self.invalid_id > 0 {
+        let invalid_id = self.discarded.of(DiscardReason::InvalidId);
+        if invalid_id > 0 {
             reasons.push(format!(
-                "{} spans have a trace id longer than 16 or a span id longer than 8 bytes",
-                self.invalid_id
+                "{invalid_id} spans have a trace id longer than 16 or a span id longer than 8 bytes"
             ));
         }
         reasons.join("; ")

@@ -9,15 +9,59 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use registry::RegistryStats;
-use strum::VariantArray;
 use telemetry::MetricsRegistry;
 
-use crate::ledger::{DiscardReason, Ledger};
+use crate::ledger::{DiscardReason, Discarded, Ledger, ProcessorLedger};
 
 /// Stands for every processor: the span reached none.
 const ALL: &str = "all";
-/// The span-metrics processor, by its name in the settings.
-const SPAN_METRICS: &str = "span-metrics";
+/// Why no processor sees a span.
+const OF_ALL: &[DiscardReason] = &[
+    DiscardReason::OutsideMetricsIngestionSlack,
+    DiscardReason::MalformedSpan,
+    DiscardReason::InvalidId,
+    DiscardReason::MetricsGenerationSkipped,
+];
+
+/// A processor with a ledger of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accountable {
+    SpanMetrics,
+    ServiceGraphs,
+}
+
+impl Accountable {
+    const ALL: [Self; 2] = [Self::SpanMetrics, Self::ServiceGraphs];
+
+    /// The name in the settings.
+    fn name(self) -> &'static str {
+        match self {
+            Self::SpanMetrics => "span-metrics",
+            Self::ServiceGraphs => "service-graphs",
+        }
+    }
+
+    /// Why it does not count a span.
+    fn reasons(self) -> &'static [DiscardReason] {
+        match self {
+            Self::SpanMetrics => &[
+                DiscardReason::ProcessorOff,
+                DiscardReason::SpanMetricsFiltered,
+                DiscardReason::InvalidUtf8,
+            ],
+            Self::ServiceGraphs => &[
+                DiscardReason::ProcessorOff,
+                DiscardReason::ServiceGraphsFiltered,
+                DiscardReason::InvalidUtf8,
+                DiscardReason::KindNotApplicable,
+                DiscardReason::NoServiceName,
+                DiscardReason::StoreFull,
+                DiscardReason::Replaced,
+                DiscardReason::Unpaired,
+            ],
+        }
+    }
+}
 
 /// Metrics of the generator.
 ///
@@ -35,6 +79,9 @@ pub struct GeneratorMetrics {
     spans_overflowed: Family<ByTenant, Counter>,
     collections: Family<ByTenant, Counter>,
     active_processors: Family<ByProcessor, Gauge>,
+    edges: Family<ByTenant, Gauge>,
+    waiting_spans: Family<ByTenant, Gauge>,
+    edge_store_bytes: Family<ByTenant, Gauge>,
 }
 
 /// One tenant's share of [`GeneratorMetrics`], gone when it is dropped.
@@ -46,6 +93,7 @@ pub(crate) struct TenantMetrics {
     bytes_received: Counter,
     discarded: Vec<(DiscardReason, Counter)>,
     span_metrics: ArcSwapOption<ProcessorMetrics>,
+    service_graphs: ArcSwapOption<ProcessorMetrics>,
     invalid_weights: Counter,
     active_series: Gauge,
     series_added: Counter,
@@ -58,8 +106,17 @@ pub(crate) struct TenantMetrics {
 #[derive(Debug)]
 struct ProcessorMetrics {
     counted: Counter,
-    filtered: Counter,
-    invalid_utf8: Counter,
+    discarded: Vec<(DiscardReason, Counter)>,
+}
+
+/// What the edge store of a tenant holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EdgeStats {
+    /// Halves, internal spans and marks of filtered spans.
+    pub(crate) items: i64,
+    /// Spans that wait for their counterpart.
+    pub(crate) waiting_spans: u64,
+    pub(crate) bytes: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -140,6 +197,21 @@ impl GeneratorMetrics {
             "Processors that are on for the tenant",
             metrics.active_processors.clone(),
         );
+        registry.register(
+            "processor_service_graphs_edges",
+            "Items in the edge store: half edges, bridging spans, marks of filtered spans",
+            metrics.edges.clone(),
+        );
+        registry.register(
+            "processor_service_graphs_waiting_spans",
+            "Spans that wait for the other half of their edge",
+            metrics.waiting_spans.clone(),
+        );
+        registry.register(
+            "processor_service_graphs_store_bytes",
+            "Memory of the edge store",
+            metrics.edge_store_bytes.clone(),
+        );
         metrics
     }
 
@@ -149,15 +221,16 @@ impl GeneratorMetrics {
             tenant: tenant.to_string(),
         };
         let counter = |family: &Family<ByTenant, Counter>| family.get_or_create_owned(&tenant);
-        let of_all = DiscardReason::VARIANTS
+        let discarded = OF_ALL
             .iter()
-            .filter(|reason| reason.processor() == ALL);
-        let discarded = of_all.map(|reason| (*reason, self.discarded(&tenant, *reason)));
+            .map(|reason| (*reason, self.discarded(&tenant, ALL, *reason)))
+            .collect();
         TenantMetrics {
             spans_received: counter(&self.spans_received),
             bytes_received: counter(&self.bytes_received),
-            discarded: discarded.collect(),
+            discarded,
             span_metrics: ArcSwapOption::empty(),
+            service_graphs: ArcSwapOption::empty(),
             invalid_weights: counter(&self.invalid_weights),
             active_series: self.active_series.get_or_create_owned(&tenant),
             series_added: counter(&self.series_added),
@@ -169,9 +242,14 @@ impl GeneratorMetrics {
         }
     }
 
-    fn discarded(&self, tenant: &ByTenant, reason: DiscardReason) -> Counter {
-        let labels = by_reason(tenant, reason);
-        self.spans_discarded.get_or_create_owned(&labels)
+    fn discarded(
+        &self,
+        tenant: &ByTenant,
+        processor: &'static str,
+        reason: DiscardReason,
+    ) -> Counter {
+        self.spans_discarded
+            .get_or_create_owned(&by_reason(tenant, processor, reason))
     }
 }
 
@@ -180,53 +258,90 @@ impl TenantMetrics {
     pub(crate) fn pushed(&self, bytes: usize, ledger: &Ledger) {
         self.bytes_received.inc_by(bytes as u64);
         self.spans_received.inc_by(ledger.received);
-        if let Some(processor) = &*self.span_metrics.load() {
-            processor.counted.inc_by(ledger.span_metrics.counted);
-            processor.filtered.inc_by(ledger.span_metrics.filtered);
-            processor
-                .invalid_utf8
-                .inc_by(ledger.span_metrics.invalid_utf8);
+        add(&self.discarded, &ledger.discarded);
+        self.settled(ledger);
+    }
+
+    /// Counts what became of spans that had been received.
+    pub(crate) fn settled(&self, ledger: &Ledger) {
+        for (metrics, ledger) in [
+            (&self.span_metrics, &ledger.span_metrics),
+            (&self.service_graphs, &ledger.service_graphs),
+        ] {
+            if let Some(metrics) = &*metrics.load() {
+                metrics.add(ledger);
+            }
         }
         self.invalid_weights.inc_by(ledger.invalid_weights);
         self.spans_overflowed.inc_by(ledger.overflowed);
-        for (reason, counter) in &self.discarded {
-            let spans = match reason {
-                DiscardReason::OutsideMetricsIngestionSlack => ledger.late,
-                DiscardReason::MalformedSpan => ledger.malformed,
-                DiscardReason::InvalidId => ledger.invalid_id,
-                DiscardReason::MetricsGenerationSkipped => ledger.skipped,
-                // The processor's own, above.
-                DiscardReason::SpanMetricsFiltered | DiscardReason::InvalidUtf8 => 0,
-            };
-            counter.inc_by(spans);
+    }
+
+    /// Notes which processors are on: one that is off has no part in the ledger.
+    pub(crate) fn processors(&self, span_metrics: bool, service_graphs: bool) {
+        self.processor(Accountable::SpanMetrics, &self.span_metrics, span_metrics);
+        self.processor(
+            Accountable::ServiceGraphs,
+            &self.service_graphs,
+            service_graphs,
+        );
+        if !service_graphs {
+            for family in self.families.of_edges() {
+                family.remove(&self.tenant);
+            }
         }
     }
 
-    /// Notes whether span metrics are on: off, they have no part in the ledger.
-    pub(crate) fn processors(&self, span_metrics: bool) {
+    fn processor(
+        &self,
+        processor: Accountable,
+        metrics: &ArcSwapOption<ProcessorMetrics>,
+        is_on: bool,
+    ) {
         let (families, tenant) = (&self.families, &self.tenant);
+        let labels = by_processor(tenant, processor.name());
         families
             .active_processors
-            .get_or_create(&by_processor(tenant))
-            .set(i64::from(span_metrics));
-        if !span_metrics {
-            self.span_metrics.store(None);
-            families.spans_counted.remove(&by_processor(tenant));
-            for reason in DiscardReason::VARIANTS {
-                if reason.processor() == SPAN_METRICS {
-                    families.spans_discarded.remove(&by_reason(tenant, *reason));
-                }
-            }
+            .get_or_create(&labels)
+            .set(i64::from(is_on));
+        if !is_on {
+            metrics.store(None);
+            families.remove_processor(tenant, processor);
             return;
         }
-        let counted = families
-            .spans_counted
-            .get_or_create_owned(&by_processor(tenant));
-        self.span_metrics.store(Some(Arc::new(ProcessorMetrics {
-            counted,
-            filtered: families.discarded(tenant, DiscardReason::SpanMetricsFiltered),
-            invalid_utf8: families.discarded(tenant, DiscardReason::InvalidUtf8),
-        })));
+        if metrics.load().is_some() {
+            return;
+        }
+        let counter = |reason: &DiscardReason| {
+            let counter = families.discarded(tenant, processor.name(), *reason);
+            (*reason, counter)
+        };
+        let on = ProcessorMetrics {
+            counted: families.spans_counted.get_or_create_owned(&labels),
+            discarded: processor.reasons().iter().map(counter).collect(),
+        };
+        let before: u64 = self.discarded.iter().map(|(_, spans)| spans.get()).sum();
+        let mut missed = Discarded::default();
+        missed.add(
+            DiscardReason::ProcessorOff,
+            self.spans_received.get().saturating_sub(before),
+        );
+        add(&on.discarded, &missed);
+        metrics.store(Some(Arc::new(on)));
+    }
+
+    /// Notes what the edge store holds.
+    pub(crate) fn edges(&self, stats: EdgeStats) {
+        let [edges, waiting, bytes] = self.families.of_edges();
+        for (family, value) in [
+            (edges, stats.items),
+            (
+                waiting,
+                i64::try_from(stats.waiting_spans).unwrap_or(i64::MAX),
+            ),
+            (bytes, i64::try_from(stats.bytes).unwrap_or(i64::MAX)),
+        ] {
+            family.get_or_create(&self.tenant).set(value);
+        }
     }
 
     /// Notes the state of the registry after a collection.
@@ -258,49 +373,69 @@ impl Drop for TenantMetrics {
             family.remove(&self.tenant);
         }
         families.active_series.remove(&self.tenant);
-        let processor = by_processor(&self.tenant);
-        families.spans_counted.remove(&processor);
-        families.active_processors.remove(&processor);
-        for reason in DiscardReason::VARIANTS {
+        for family in families.of_edges() {
+            family.remove(&self.tenant);
+        }
+        for processor in Accountable::ALL {
+            families.remove_processor(&self.tenant, processor);
+            families
+                .active_processors
+                .remove(&by_processor(&self.tenant, processor.name()));
+        }
+        for reason in OF_ALL {
             families
                 .spans_discarded
-                .remove(&by_reason(&self.tenant, *reason));
+                .remove(&by_reason(&self.tenant, ALL, *reason));
         }
     }
 }
 
-fn by_processor(tenant: &ByTenant) -> ByProcessor {
+impl GeneratorMetrics {
+    fn of_edges(&self) -> [&Family<ByTenant, Gauge>; 3] {
+        [&self.edges, &self.waiting_spans, &self.edge_store_bytes]
+    }
+
+    fn remove_processor(&self, tenant: &ByTenant, processor: Accountable) {
+        self.spans_counted
+            .remove(&by_processor(tenant, processor.name()));
+        for reason in processor.reasons() {
+            self.spans_discarded
+                .remove(&by_reason(tenant, processor.name(), *reason));
+        }
+    }
+}
+
+impl ProcessorMetrics {
+    fn add(&self, ledger: &ProcessorLedger) {
+        self.counted.inc_by(ledger.counted);
+        add(&self.discarded, &ledger.discarded);
+    }
+}
+
+fn add(counters: &[(DiscardReason, Counter)], discarded: &Discarded) {
+    for (reason, counter) in counters {
+        counter.inc_by(discarded.of(*reason));
+    }
+}
+
+fn by_processor(tenant: &ByTenant, processor: &'static str) -> ByProcessor {
     ByProcessor {
         tenant: tenant.tenant.clone(),
-        processor: SPAN_METRICS,
+        processor,
     }
 }
 
-fn by_reason(tenant: &ByTenant, reason: DiscardReason) -> ByReason {
+fn by_reason(tenant: &ByTenant, processor: &'static str, reason: DiscardReason) -> ByReason {
     ByReason {
         tenant: tenant.tenant.clone(),
-        processor: reason.processor(),
+        processor,
         reason,
-    }
-}
-
-impl DiscardReason {
-    /// The processor that discards for this reason.
-    fn processor(self) -> &'static str {
-        match self {
-            Self::OutsideMetricsIngestionSlack
-            | Self::MalformedSpan
-            | Self::InvalidId
-            | Self::MetricsGenerationSkipped => ALL,
-            Self::SpanMetricsFiltered | Self::InvalidUtf8 => SPAN_METRICS,
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::ProcessorLedger;
 
     /// The names are an interface: dashboards and alerts query them.
     #[test]
@@ -308,24 +443,48 @@ mod tests {
         let mut registry = telemetry::new_metrics_registry();
         let metrics = GeneratorMetrics::register(&mut registry);
         let tenant = metrics.for_tenant(&TenantId::parse("acme").unwrap());
-        tenant.processors(true);
+        tenant.processors(true, true);
+        let counts = |counts: &[(DiscardReason, u64)]| {
+            let mut discarded = Discarded::default();
+            for (reason, spans) in counts {
+                discarded.add(*reason, *spans);
+            }
+            discarded
+        };
         tenant.pushed(
             1_000,
             &Ledger {
                 received: 21,
-                late: 1,
-                malformed: 2,
-                invalid_id: 3,
-                skipped: 4,
+                discarded: counts(&[
+                    (DiscardReason::OutsideMetricsIngestionSlack, 1),
+                    (DiscardReason::MalformedSpan, 2),
+                    (DiscardReason::InvalidId, 3),
+                    (DiscardReason::MetricsGenerationSkipped, 4),
+                ]),
                 span_metrics: ProcessorLedger {
                     counted: 5,
-                    filtered: 6,
-                    invalid_utf8: 0,
+                    discarded: counts(&[(DiscardReason::SpanMetricsFiltered, 6)]),
+                },
+                service_graphs: ProcessorLedger {
+                    counted: 1,
+                    discarded: counts(&[
+                        (DiscardReason::KindNotApplicable, 2),
+                        (DiscardReason::NoServiceName, 3),
+                        (DiscardReason::StoreFull, 4),
+                        (DiscardReason::Replaced, 5),
+                        (DiscardReason::Unpaired, 6),
+                        (DiscardReason::ServiceGraphsFiltered, 7),
+                    ]),
                 },
                 invalid_weights: 7,
                 overflowed: 8,
             },
         );
+        tenant.edges(EdgeStats {
+            items: 12,
+            waiting_spans: 11,
+            bytes: 1_300,
+        });
         tenant.collected(RegistryStats {
             active_series: 9,
             series_added: 10,
@@ -344,6 +503,17 @@ mod tests {
             "spans_discarded_total{tenant=\"acme\",processor=\"all\",reason=\"metrics_generation_skipped\"} 4",
             "spans_discarded_total{tenant=\"acme\",processor=\"span-metrics\",reason=\"span_metrics_filtered\"} 6",
             "spans_discarded_total{tenant=\"acme\",processor=\"span-metrics\",reason=\"invalid_utf8\"} 0",
+            "spans_counted_total{tenant=\"acme\",processor=\"service-graphs\"} 1",
+            "spans_discarded_total{tenant=\"acme\",processor=\"service-graphs\",reason=\"kind_not_applicable\"} 2",
+            "spans_discarded_total{tenant=\"acme\",processor=\"service-graphs\",reason=\"no_service_name\"} 3",
+            "spans_discarded_total{tenant=\"acme\",processor=\"service-graphs\",reason=\"store_full\"} 4",
+            "spans_discarded_total{tenant=\"acme\",processor=\"service-graphs\",reason=\"replaced\"} 5",
+            "spans_discarded_total{tenant=\"acme\",processor=\"service-graphs\",reason=\"unpaired\"} 6",
+            "spans_discarded_total{tenant=\"acme\",processor=\"service-graphs\",reason=\"service_graphs_filtered\"} 7",
+            "spans_discarded_total{tenant=\"acme\",processor=\"service-graphs\",reason=\"processor_off\"} 0",
+            "processor_service_graphs_edges{tenant=\"acme\"} 12",
+            "processor_service_graphs_waiting_spans{tenant=\"acme\"} 11",
+            "processor_service_graphs_store_bytes{tenant=\"acme\"} 1300",
             "invalid_weights_total{tenant=\"acme\"} 7",
             "registry_active_series{tenant=\"acme\"} 9",
             "registry_series_added_total{tenant=\"acme\"} 10",
@@ -357,10 +527,15 @@ mod tests {
                 "missing {line}\n{text}"
             );
         }
-        tenant.processors(false);
+        tenant.processors(false, false);
         let text = telemetry::encode_metrics(&registry);
         assert!(!text.contains("spans_counted_total{"), "{text}");
+        assert!(!text.contains("service_graphs_edges{"), "{text}");
         assert!(text.contains("active_processors{tenant=\"acme\",processor=\"span-metrics\"} 0"));
+        // Switched on later, it has missed what was received before.
+        tenant.processors(true, false);
+        let text = telemetry::encode_metrics(&registry);
+        assert!(text.contains("processor=\"span-metrics\",reason=\"processor_off\"} 11\n"));
         drop(tenant);
         assert!(!telemetry::encode_metrics(&registry).contains("acme"));
     }

@@ -1,9 +1,11 @@
 //! What turns spans into updates of series.
 
+pub(crate) mod service_graphs;
 pub(crate) mod span_metrics;
 
 use overrides::TenantConfig;
 
+use self::service_graphs::ServiceGraphs;
 use self::span_metrics::SpanMetrics;
 use crate::attributes::WantedKeys;
 
@@ -14,15 +16,19 @@ pub(crate) struct Processors {
     pub(crate) wanted: WantedKeys,
     /// Requests, errors and durations; `None` if switched off.
     pub(crate) span_metrics: Option<SpanMetrics>,
+    /// Edges between services; `None` if switched off.
+    pub(crate) service_graphs: Option<ServiceGraphs>,
 }
 
 impl Processors {
     pub(crate) fn new(config: &TenantConfig) -> Self {
         let mut wanted = WantedKeys::default();
         let span_metrics = SpanMetrics::new(config, &mut wanted);
+        let service_graphs = ServiceGraphs::new(config, &mut wanted);
         Self {
             wanted,
             span_metrics,
+            service_graphs,
         }
     }
 }

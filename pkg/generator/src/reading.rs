@@ -1,12 +1,15 @@
 //! One walk over the bytes of a push: what its spans add to which label sets.
 
-use model::LabelSetBuf;
 use otlp::{AnyValue, Request, ResourceSpans, Span, WireError};
 use registry::{Applied, InvalidLabels, LaneKey, Registry, TableId, Update};
 
 use crate::attributes::Values;
-use crate::ledger::Ledger;
+use crate::ids::padded;
+use crate::ledger::{DiscardReason, Ledger};
 use crate::processors::Processors;
+use crate::processors::service_graphs::{
+    self, EdgeStore, EdgeTables, HalfEdge, ResourceSide, ServiceGraphs,
+};
 use crate::processors::span_metrics::{Outcome, SpanMetrics};
 use crate::time_slack::TimeSlack;
 
@@ -26,6 +29,8 @@ pub(crate) struct Reading<'a, 'p> {
     span_sources: Vec<(&'a [u8], u32)>,
     targets: Vec<Update>,
     target_sources: Vec<ResourceSpans<'a>>,
+    halves: Vec<HalfEdge>,
+    half_sources: Vec<(&'a [u8], u32)>,
     /// The wanted values of all resources, one after the other.
     resource_values: Vec<Option<AnyValue<'a>>>,
     resources: u32,
@@ -40,6 +45,7 @@ struct Current<'a> {
     key: LaneKey,
     index: u32,
     has_target: bool,
+    side: ResourceSide,
 }
 
 impl<'a, 'p> Reading<'a, 'p> {
@@ -62,6 +68,8 @@ impl<'a, 'p> Reading<'a, 'p> {
             span_sources: Vec::with_capacity(spans),
             targets: Vec::new(),
             target_sources: Vec::new(),
+            halves: Vec::new(),
+            half_sources: Vec::new(),
             resource_values: Vec::new(),
             resources: 0,
             span_values: vec![None; processors.wanted.len()],
@@ -97,10 +105,14 @@ impl<'a, 'p> Reading<'a, 'p> {
             key: LaneKey::default(),
             index,
             has_target: true,
+            side: ResourceSide::default(),
         };
         if let Some(span_metrics) = &self.processors.span_metrics {
             current.key = span_metrics.resource_key(values, &mut self.scratch);
             current.has_target = span_metrics.target_info().is_none();
+        }
+        if let Some(service_graphs) = &self.processors.service_graphs {
+            current.side = service_graphs.resource_side(values, &mut self.scratch);
         }
         for scope_spans in resource_spans.scope_spans() {
             for span in scope_spans?.spans() {
@@ -118,20 +130,70 @@ impl<'a, 'p> Reading<'a, 'p> {
         let values = &mut self.span_values;
         let read = Span::parse_with(message, |attribute| wanted.collect(attribute, values));
         let Ok(span) = read else {
-            self.ledger.malformed += 1;
+            self.discard(DiscardReason::MalformedSpan);
             return Ok(());
         };
         if span.trace_id.len() > 16 || span.span_id.len() > 8 {
-            self.ledger.invalid_id += 1;
+            self.discard(DiscardReason::InvalidId);
             return Ok(());
         }
         if !self.slack.admits(span.end_time_unix_nano) {
-            self.ledger.late += 1;
+            self.discard(DiscardReason::OutsideMetricsIngestionSlack);
             return Ok(());
         }
-        match &self.processors.span_metrics {
+        let processors = self.processors;
+        if let Some(service_graphs) = &processors.service_graphs {
+            self.service_graphs(service_graphs, &span, current);
+        }
+        match &processors.span_metrics {
             Some(span_metrics) => self.span_metrics(span_metrics, &span, current),
             None => Ok(()),
+        }
+    }
+
+    fn discard(&mut self, reason: DiscardReason) {
+        self.ledger.discarded.add(reason, 1);
+    }
+
+    #[inline]
+    fn service_graphs(
+        &mut self,
+        service_graphs: &ServiceGraphs,
+        span: &Span<'a>,
+        current: &Current<'a>,
+    ) {
+        let keys = self.processors.wanted.len();
+        let values = Values {
+            resource: resource_values(&self.resource_values, keys, current.index),
+            span: &self.span_values,
+        };
+        let outcome = service_graphs.process(
+            span,
+            values,
+            current.side,
+            &mut self.scratch,
+            &mut self.ledger.invalid_weights,
+        );
+        let discarded = &mut self.ledger.service_graphs.discarded;
+        let source = self.half_sources.len() as u32;
+        match outcome {
+            service_graphs::Outcome::OtherKind => {
+                discarded.add(DiscardReason::KindNotApplicable, 1);
+            }
+            service_graphs::Outcome::NoService => discarded.add(DiscardReason::NoServiceName, 1),
+            service_graphs::Outcome::Half(half) => {
+                self.halves.push(HalfEdge { source, ..half });
+                self.half_sources.push((span.message, current.index));
+            }
+            service_graphs::Outcome::Linked(half) => {
+                let half = HalfEdge { source, ..half };
+                self.halves.extend(service_graphs.linked_halves(half, span));
+                self.half_sources.push((span.message, current.index));
+            }
+            service_graphs::Outcome::Bridge(half) => {
+                discarded.add(DiscardReason::KindNotApplicable, 1);
+                self.halves.push(half);
+            }
         }
     }
 
@@ -158,7 +220,10 @@ impl<'a, 'p> Reading<'a, 'p> {
             &mut self.ledger.invalid_weights,
         );
         match outcome {
-            Outcome::Filtered => self.ledger.span_metrics.filtered += 1,
+            Outcome::Filtered => {
+                let discarded = &mut self.ledger.span_metrics.discarded;
+                discarded.add(DiscardReason::SpanMetricsFiltered, 1);
+            }
             Outcome::Update(mut update) => {
                 update.trace_id = padded(span.trace_id);
                 self.spans.push(update);
@@ -187,7 +252,9 @@ impl<'a, 'p> Reading<'a, 'p> {
             return;
         };
         let applied = registry.apply(table, &self.spans, now_ms, |index, labels| {
-            self.span_labels(span_metrics, index, labels)
+            self.again(self.span_sources.get(index), |span, values| {
+                span_metrics.labels(span, values, labels)
+            })
         });
         if let (Some(table), Some(info)) = (targets, span_metrics.target_info()) {
             let sources = &self.target_sources;
@@ -200,19 +267,39 @@ impl<'a, 'p> Reading<'a, 'p> {
     }
 
     fn settle(&mut self, applied: Applied) {
-        self.ledger.span_metrics.counted += applied.counted;
-        self.ledger.span_metrics.invalid_utf8 += applied.invalid;
+        self.ledger.span_metrics.applied(applied);
         self.ledger.overflowed += applied.overflowed;
     }
 
+    /// Lets the halves of edges meet, and applies the edges.
+    pub(crate) fn apply_service_graphs(
+        &mut self,
+        registry: &Registry,
+        tables: &EdgeTables,
+        store: &EdgeStore,
+        now_ms: i64,
+    ) {
+        let Some(service_graphs) = &self.processors.service_graphs else {
+            return;
+        };
+        let rules = service_graphs.rules();
+        let edges = store.offer(&self.halves, rules, now_ms, |half, labels| {
+            let source = self.half_sources.get(half.source as usize);
+            self.again(source, |_, values| {
+                service_graphs.describe(half, values, labels)
+            })
+        });
+        let ledger = &mut self.ledger;
+        tables.apply(&edges, service_graphs, registry, now_ms, ledger);
+    }
+
     /// Reads a span again for its labels: only where a lane meets a new key.
-    fn span_labels(
+    fn again(
         &self,
-        span_metrics: &SpanMetrics,
-        index: usize,
-        labels: &mut LabelSetBuf,
+        source: Option<&(&'a [u8], u32)>,
+        labels: impl FnOnce(&Span<'a>, Values<'_, 'a>) -> Result<(), InvalidLabels>,
     ) -> Result<(), InvalidLabels> {
-        let (message, resource) = *self.span_sources.get(index).ok_or(InvalidLabels)?;
+        let (message, resource) = *source.ok_or(InvalidLabels)?;
         let wanted = &self.processors.wanted;
         let mut values = vec![None; wanted.len()];
         let span = Span::parse_with(message, |attribute| wanted.collect(attribute, &mut values))
@@ -221,7 +308,7 @@ impl<'a, 'p> Reading<'a, 'p> {
             resource: resource_values(&self.resource_values, wanted.len(), resource),
             span: &values,
         };
-        span_metrics.labels(&span, values, labels)
+        labels(&span, values)
     }
 }
 
@@ -232,32 +319,4 @@ fn resource_values<'v, 'a>(
 ) -> &'v [Option<AnyValue<'a>>] {
     let start = index as usize * keys;
     all.get(start..start + keys).unwrap_or_default()
-}
-
-/// A trace id as exemplars write it: padded with zeros on the left (D25).
-fn padded(trace_id: &[u8]) -> [u8; 16] {
-    if let Ok(trace_id) = trace_id.try_into() {
-        return trace_id;
-    }
-    let mut padded = [0; 16];
-    let from = padded.len().saturating_sub(trace_id.len());
-    if let Some(place) = padded.get_mut(from..)
-        && place.len() == trace_id.len()
-    {
-        place.copy_from_slice(trace_id);
-    }
-    padded
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn short_trace_id_is_padded_on_the_left() {
-        assert_eq!(padded(&[7, 8])[14..], [7, 8]);
-        assert_eq!(padded(&[7, 8])[..14], [0; 14]);
-        assert_eq!(padded(&[9; 16]), [9; 16]);
-        assert_eq!(padded(&[]), [0; 16]);
-    }
 }

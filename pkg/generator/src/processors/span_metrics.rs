@@ -16,6 +16,7 @@ use self::dimensions::Dimensions;
 use self::target_info::TargetInfo;
 use crate::attributes::{Values, WantedKeys};
 use crate::multiplier::{Multiplier, Weight};
+use crate::raw_key::key_of_settings;
 use crate::span_filter::SpanFilter;
 
 const NANOS_PER_SECOND: f64 = 1e9;
@@ -30,6 +31,8 @@ pub(crate) struct SpanMetrics {
     metrics: Subprocessors,
     buckets: Vec<f64>,
     hasher: KeyHasher,
+    /// What all lane keys begin with.
+    settings_key: LaneKey,
 }
 
 /// Which of the metrics are on; each is a subprocessor in Tempo's words.
@@ -63,6 +66,7 @@ impl SpanMetrics {
             return None;
         }
         let settings = &config.span_metrics;
+        let dimensions = Dimensions::new(settings, &config.registry, wanted);
         Some(Self {
             filter: SpanFilter::new(&settings.filter_policies, wanted),
             multiplier: Multiplier::new(
@@ -70,7 +74,8 @@ impl SpanMetrics {
                 settings.enable_tracestate_span_multiplier,
                 wanted,
             ),
-            dimensions: Dimensions::new(settings, &config.registry, wanted),
+            settings_key: key_of_settings(&dimensions),
+            dimensions,
             target_info: settings
                 .enable_target_info
                 .then(|| TargetInfo::new(settings, &config.registry)),
@@ -125,6 +130,7 @@ impl SpanMetrics {
     /// The part of a lane key that all spans of a resource share.
     pub(crate) fn resource_key(&self, values: Values<'_, '_>, scratch: &mut Vec<u8>) -> LaneKey {
         scratch.clear();
+        scratch.extend_from_slice(&self.settings_key.to_bytes());
         self.dimensions.write_resource_key(values, scratch);
         self.hasher.key(scratch)
     }

@@ -57,8 +57,9 @@ impl Processor {
             Self::SpanMetrics
             | Self::SpanMetricsLatency
             | Self::SpanMetricsCount
-            | Self::SpanMetricsSize => true,
-            Self::ServiceGraphs | Self::HostInfo | Self::LocalBlocks => false,
+            | Self::SpanMetricsSize
+            | Self::ServiceGraphs => true,
+            Self::HostInfo | Self::LocalBlocks => false,
         }
     }
 

@@ -5,9 +5,13 @@
 use model::LabelSetBuf;
 use otlp::{AnyValue, ResourceSpans, WireError};
 use overrides::{RegistryConfig, SpanMetricsConfig};
-use registry::{InvalidLabels, KeyHasher, MAX_METRICS, Metric, MetricKind, Schema, Update};
+use registry::{
+    InvalidLabels, KeyHasher, LaneKey, MAX_METRICS, Metric, MetricKind, Schema, Update,
+};
 
-use super::dimensions::{INTRINSIC_LABELS, LabelLimits, LabelWriter, key_text, label_name};
+use super::dimensions::INTRINSIC_LABELS;
+use crate::labels::{LabelLimits, LabelWriter, key_text, label_name};
+use crate::raw_key::key_of_settings;
 
 /// What the labels of `job` and `instance` are made of.
 const IDENTITY: [&[u8]; 3] = [
@@ -21,6 +25,7 @@ const IDENTITY: [&[u8]; 3] = [
 pub(crate) struct TargetInfo {
     excluded: Vec<Vec<u8>>,
     limits: LabelLimits,
+    settings_key: LaneKey,
 }
 
 /// The parts of a resource that target info looks at.
@@ -34,9 +39,12 @@ struct Identity<'a> {
 impl TargetInfo {
     pub(super) fn new(settings: &SpanMetricsConfig, registry: &RegistryConfig) -> Self {
         let excluded = settings.target_info_excluded_dimensions.iter();
+        let excluded: Vec<_> = excluded.map(|key| key.as_bytes().to_vec()).collect();
+        let limits = LabelLimits::new(registry);
         Self {
-            excluded: excluded.map(|key| key.as_bytes().to_vec()).collect(),
-            limits: LabelLimits::new(registry),
+            settings_key: key_of_settings(&(&excluded, limits)),
+            excluded,
+            limits,
         }
     }
 
@@ -68,10 +76,12 @@ impl TargetInfo {
             return Ok(None);
         }
         let mut resources = resource_spans.resources();
-        let key = match (resources.next(), resources.next()) {
+        let resource = match (resources.next(), resources.next()) {
             (Some(Ok(only)), None) => hasher.key(only),
             _ => hasher.key(resource_spans.as_bytes()),
         };
+        let both = [self.settings_key.to_bytes(), resource.to_bytes()];
+        let key = hasher.key(both.as_flattened());
         let mut values = [f64::NAN; MAX_METRICS];
         if let Some(value) = values.first_mut() {
             *value = 1.0;
