@@ -85,6 +85,7 @@ fn update(label_set: usize) -> Update {
         key: KeyHasher::new().key(&label_set.to_le_bytes()),
         weight: 1.0,
         spans: 1,
+        order: 0,
         values,
         trace_id: [1; 16],
         timestamp_ms: 1,

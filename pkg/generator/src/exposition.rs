@@ -242,6 +242,7 @@ mod tests {
             key: KeyHasher::new().key(b"a"),
             weight: 1.0,
             spans: 1,
+            order: 0,
             values,
             trace_id: [0xab; 16],
             timestamp_ms: 1_700_000_000_123,

@@ -12,7 +12,7 @@ use remote_write::TenantWriter;
 
 use crate::collection::Discard;
 use crate::ledger::Ledger;
-use crate::metrics::{EdgeStats, TenantMetrics};
+use crate::metrics::TenantMetrics;
 use crate::processors::Processors;
 use crate::processors::service_graphs::{EdgeStore, EdgeTables};
 use crate::processors::span_metrics::target_info::TargetInfo;
@@ -147,6 +147,7 @@ impl Instance {
         }
         let ledger = reading.ledger;
         self.metrics.pushed(push.request.len(), &ledger);
+        self.note_edges();
         Ok(PushOutcome {
             spans: ledger.received,
             rejected_spans: ledger.rejected(),
@@ -166,12 +167,14 @@ impl Instance {
             let mut ledger = Ledger::default();
             tables.apply(&edges, service_graphs, &self.registry, now_ms, &mut ledger);
             self.metrics.settled(&ledger);
-            self.metrics.edges(EdgeStats {
-                items: self.edges.items(),
-                waiting_spans: self.edges.waiting_spans(),
-                bytes: self.edges.size(),
-            });
+            self.note_edges();
+            self.metrics.edge_store_bytes(self.edges.size());
         }
+    }
+
+    fn note_edges(&self) {
+        let (items, waiting_spans) = (self.edges.items(), self.edges.waiting_spans());
+        self.metrics.edges(items, waiting_spans);
     }
 
     /// Hands every series to remote write.

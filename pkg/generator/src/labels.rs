@@ -43,6 +43,7 @@ impl<'b> LabelWriter<'b> {
     }
 
     pub(crate) fn text(&mut self, name: &str, value: &str) {
+        let name = cut(name, self.limits.name);
         self.labels.push(name, cut(value, self.limits.value));
     }
 
@@ -106,6 +107,7 @@ impl<'b> LabelWriter<'b> {
     }
 
     fn flush(&mut self, name: &str) {
+        let name = cut(name, self.limits.name);
         self.labels.push(name, cut(&self.text, self.limits.value));
     }
 }

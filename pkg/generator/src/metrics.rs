@@ -94,6 +94,7 @@ pub(crate) struct TenantMetrics {
     discarded: Vec<(DiscardReason, Counter)>,
     span_metrics: ArcSwapOption<ProcessorMetrics>,
     service_graphs: ArcSwapOption<ProcessorMetrics>,
+    edges: ArcSwapOption<EdgeMetrics>,
     invalid_weights: Counter,
     active_series: Gauge,
     series_added: Counter,
@@ -110,13 +111,11 @@ struct ProcessorMetrics {
 }
 
 /// What the edge store of a tenant holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct EdgeStats {
-    /// Halves, internal spans and marks of filtered spans.
-    pub(crate) items: i64,
-    /// Spans that wait for their counterpart.
-    pub(crate) waiting_spans: u64,
-    pub(crate) bytes: usize,
+#[derive(Debug)]
+struct EdgeMetrics {
+    items: Gauge,
+    waiting_spans: Gauge,
+    bytes: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -231,6 +230,7 @@ impl GeneratorMetrics {
             discarded,
             span_metrics: ArcSwapOption::empty(),
             service_graphs: ArcSwapOption::empty(),
+            edges: ArcSwapOption::empty(),
             invalid_weights: counter(&self.invalid_weights),
             active_series: self.active_series.get_or_create_owned(&tenant),
             series_added: counter(&self.series_added),
@@ -284,10 +284,19 @@ impl TenantMetrics {
             &self.service_graphs,
             service_graphs,
         );
+        let gauge = |family: &Family<ByTenant, Gauge>| family.get_or_create_owned(&self.tenant);
         if !service_graphs {
+            self.edges.store(None);
             for family in self.families.of_edges() {
                 family.remove(&self.tenant);
             }
+        } else if self.edges.load().is_none() {
+            let [items, waiting_spans, bytes] = self.families.of_edges().map(gauge);
+            self.edges.store(Some(Arc::new(EdgeMetrics {
+                items,
+                waiting_spans,
+                bytes,
+            })));
         }
     }
 
@@ -329,18 +338,19 @@ impl TenantMetrics {
         metrics.store(Some(Arc::new(on)));
     }
 
-    /// Notes what the edge store holds.
-    pub(crate) fn edges(&self, stats: EdgeStats) {
-        let [edges, waiting, bytes] = self.families.of_edges();
-        for (family, value) in [
-            (edges, stats.items),
-            (
-                waiting,
-                i64::try_from(stats.waiting_spans).unwrap_or(i64::MAX),
-            ),
-            (bytes, i64::try_from(stats.bytes).unwrap_or(i64::MAX)),
-        ] {
-            family.get_or_create(&self.tenant).set(value);
+    /// Notes what waits in the edge store.
+    pub(crate) fn edges(&self, items: i64, waiting_spans: u64) {
+        if let Some(edges) = &*self.edges.load() {
+            edges.items.set(items);
+            let waiting_spans = i64::try_from(waiting_spans).unwrap_or(i64::MAX);
+            edges.waiting_spans.set(waiting_spans);
+        }
+    }
+
+    /// Notes the memory of the edge store.
+    pub(crate) fn edge_store_bytes(&self, bytes: usize) {
+        if let Some(edges) = &*self.edges.load() {
+            edges.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
     }
 
@@ -480,11 +490,8 @@ mod tests {
                 overflowed: 8,
             },
         );
-        tenant.edges(EdgeStats {
-            items: 12,
-            waiting_spans: 11,
-            bytes: 1_300,
-        });
+        tenant.edges(12, 11);
+        tenant.edge_store_bytes(1_300);
         tenant.collected(RegistryStats {
             active_series: 9,
             series_added: 10,

@@ -11,7 +11,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) exemplar: Exemplar,
-    /// Which push brought it: a later one replaces an earlier one.
+    /// Which push brought it, and where in it: a later one replaces an earlier one.
     pub(crate) sequence: u64,
     /// The bucket's cell in the row.
     pub(crate) cell: u16,

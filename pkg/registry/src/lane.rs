@@ -153,8 +153,8 @@ impl LaneTable {
                             timestamp_ms: update.timestamp_ms,
                         };
                         let cell = (column.cells.start + bucket) as u16;
-                        self.exemplars
-                            .set(&mut head.exemplars, cell, exemplar, sequence);
+                        let at = sequence << 32 | u64::from(update.order);
+                        self.exemplars.set(&mut head.exemplars, cell, exemplar, at);
                     }
                 }
             }

@@ -14,6 +14,9 @@ pub struct Update {
     pub weight: f64,
     /// Spans that are counted with it, weights aside: 1, or 2 for an edge.
     pub spans: u8,
+    /// The place of its span in the push: of the updates of one push, the last
+    /// gives the exemplar.
+    pub order: u32,
     /// For each metric of the schema: what a counter grows by, what a gauge is
     /// set to, or the value that a histogram observes `weight` times. `NaN`
     /// leaves the metric as it is.

@@ -266,6 +266,7 @@ impl ServiceGraphs {
             parent_span_id,
             is_messaging,
             is_database: false,
+            is_nameless_database: false,
             is_root: false,
             is_extra: false,
             is_failed: span.status_code == 2,
@@ -332,7 +333,8 @@ impl ServiceGraphs {
         if half.role == Role::Client
             && let Some(database) = self.peers.database(values)
         {
-            half.is_database = true;
+            half.is_database = database.is_named();
+            half.is_nameless_database = !half.is_database;
             database.write_key(scratch);
         }
     }
@@ -344,7 +346,12 @@ impl ServiceGraphs {
         values: Values<'_, '_>,
         labels: &mut LabelSetBuf,
     ) -> Result<(), InvalidLabels> {
-        let mut writer = LabelWriter::new(labels, self.limits);
+        // The names are ours, or cut before.
+        let limits = LabelLimits {
+            name: 0,
+            ..self.limits
+        };
+        let mut writer = LabelWriter::new(labels, limits);
         writer.value(SERVICE, values.in_resource(self.service_name))?;
         for dimension in &self.dimensions {
             writer.value(&dimension.label, values.dimension(dimension.key))?;
@@ -366,14 +373,15 @@ impl ServiceGraphs {
             side.as_ref()
                 .map_or_else(String::new, |side| side.get(name).to_owned())
         };
+        let mut writer = LabelWriter::new(labels, self.limits);
         for dimension in &self.dimensions {
             let client = of(&edge.client, &dimension.label);
             let server = of(&edge.server, &dimension.label);
             if self.has_prefix {
-                labels.push(&dimension.client_label, &client);
-                labels.push(&dimension.server_label, &server);
+                writer.text(&dimension.client_label, &client);
+                writer.text(&dimension.server_label, &server);
             } else {
-                labels.push(
+                writer.text(
                     &dimension.label,
                     if server.is_empty() { &client } else { &server },
                 );
@@ -394,11 +402,11 @@ impl ServiceGraphs {
             }
             Connection::Database | Connection::Direct | Connection::Messaging => {}
         }
-        labels.push("client", &client);
-        labels.push("server", &server);
-        labels.push("connection_type", edge.connection.label());
+        writer.text("client", &client);
+        writer.text("server", &server);
+        writer.text("connection_type", edge.connection.label());
         if self.has_virtual_node_label {
-            labels.push("virtual_node", edge.connection.virtual_node());
+            writer.text("virtual_node", edge.connection.virtual_node());
         }
     }
 

@@ -165,6 +165,7 @@ impl SpanMetrics {
             key: self.hasher.key(scratch),
             weight,
             spans: 1,
+            order: 0,
             values: [f64::NAN; MAX_METRICS],
             trace_id: [0; 16],
             timestamp_ms: (span.end_time_unix_nano / 1_000_000) as i64,

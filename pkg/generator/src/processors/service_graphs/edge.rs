@@ -132,11 +132,16 @@ impl Edge {
         let server_seconds = match self.connection {
             // A database's time is its client's, unless it has a span of its own.
             Connection::Database if server.is_none() || !observed.database_server => client_seconds,
+            Connection::VirtualServer if observed.absent_side && last.is_nameless_database => {
+                client_seconds
+            }
             _ => seconds(server).unwrap_or(absent),
         };
         let waited = match (self.connection, client, server) {
-            (Connection::Messaging, Some(client), Some(server)) if observed.messaging_latency => {
-                seconds_between(client.boundary_ns, server.boundary_ns)
+            (Connection::Messaging, Some(client), Some(server))
+                if observed.messaging_latency && server.boundary_ns > client.boundary_ns =>
+            {
+                self::seconds(server.boundary_ns - client.boundary_ns)
             }
             _ => f64::NAN,
         };
@@ -159,6 +164,7 @@ impl Edge {
             weight: last.weight,
             spans: spans.count() as u8,
             values,
+            order: last.source,
             trace_id: last.key.trace_id,
             timestamp_ms: last.end_ms(),
         };
@@ -181,8 +187,4 @@ impl EdgeLabels {
 
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 / NANOS_PER_SECOND
-}
-
-fn seconds_between(from_ns: u64, to_ns: u64) -> f64 {
-    seconds(to_ns.saturating_sub(from_ns))
 }

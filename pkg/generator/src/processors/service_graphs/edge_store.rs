@@ -40,6 +40,8 @@ pub(crate) struct Edges {
     /// Unpaired and dropped spans, if they have metrics.
     pub(crate) lost: Vec<Update>,
     pub(crate) lost_labels: Vec<EdgeLabels>,
+    /// Edges that have expired, by the time at which they began to wait.
+    expired: Vec<(u64, Edge, HalfEdge)>,
     pub(crate) filtered: u64,
     pub(crate) invalid_utf8: u64,
     pub(crate) replaced: u64,
@@ -115,6 +117,7 @@ impl EdgeStore {
             }
             self.count(before, &shard);
         }
+        edges.complete_expired(rules);
         edges
     }
 
@@ -131,6 +134,7 @@ impl EdgeStore {
             shard.shrink();
             self.count(before, &shard);
         }
+        edges.complete_expired(rules);
         edges
     }
 
@@ -284,6 +288,16 @@ impl Edges {
                 }
             };
             let (edge, last) = Edge::single(connection, side);
+            self.expired.push((pending.since(), edge, last));
+        }
+    }
+
+    /// Counts the edges that have expired, in the order of their arrival.
+    fn complete_expired(&mut self, rules: &Rules) {
+        let mut expired = std::mem::take(&mut self.expired);
+        expired.sort_by_key(|(since, ..)| *since);
+        for (place, (_, edge, mut last)) in expired.into_iter().enumerate() {
+            last.source = place as u32;
             self.complete(edge, &last, rules);
         }
     }

@@ -44,6 +44,9 @@ pub(crate) struct HalfEdge {
     pub(crate) is_messaging: bool,
     /// A client that names a database.
     pub(crate) is_database: bool,
+    /// A client whose database has no name: not known to be one, but for the
+    /// latency of its absent side.
+    pub(crate) is_nameless_database: bool,
     /// A server without parent: nobody can complete it (D22).
     pub(crate) is_root: bool,
     /// A further half of a span that the ledger has already.

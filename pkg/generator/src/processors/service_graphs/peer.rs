@@ -46,14 +46,15 @@ impl Peers {
     /// The first attribute of the span that names its peer.
     #[inline]
     pub(super) fn peer<'a>(&self, values: Values<'_, 'a>) -> Option<AnyValue<'a>> {
-        let mut peers = self.peers.iter().filter_map(|key| values.in_span(*key));
-        peers.find(|peer| is_named(*peer))
+        let peer = self.peers.iter().find_map(|key| values.in_span(*key));
+        peer.filter(|peer| is_named(*peer))
     }
 
-    /// The database that a client calls; `None` if it does not call one.
+    /// The database that a client calls; `None` if it does not call one. An
+    /// attribute that is there and empty hides those after it.
     #[inline]
     pub(super) fn database<'a>(&self, values: Values<'_, 'a>) -> Option<Database<'a>> {
-        let found = |key| values.dimension(key).filter(|value| is_named(*value));
+        let found = |key| values.dimension(key);
         let database = self.databases.iter().copied().find_map(found)?;
         let named = |key| found(key).map(|name| Database { name, port: None });
         let by_network = || {
@@ -73,6 +74,10 @@ impl Peers {
 }
 
 impl Database<'_> {
+    pub(super) fn is_named(self) -> bool {
+        is_named(self.name)
+    }
+
     pub(super) fn write_key(self, out: &mut Vec<u8>) {
         write_raw(Some(self.name), out);
         write_raw(self.port, out);

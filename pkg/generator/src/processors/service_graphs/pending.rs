@@ -10,11 +10,15 @@ use super::half_edge::{EdgeKey, HalfEdge, Role, SharedLabels};
 const NONE: u32 = u32::MAX;
 const BLOCK: usize = 256;
 
+const PLACE_BITS: u32 = 20;
+const PLACE_MASK: u64 = (1 << PLACE_BITS) - 1;
+
 const MESSAGING: u8 = 1;
 const DATABASE: u8 = 2;
 const EXTRA: u8 = 4;
 const FAILED: u8 = 8;
 const FILTERED: u8 = 16;
+const NAMELESS: u8 = 32;
 
 /// Half an edge that waits for its other half, a span that bridges halves, or
 /// the mark of a filtered span.
@@ -25,7 +29,9 @@ pub(super) struct Pending {
     duration_ns: u64,
     boundary_ns: u64,
     weight: f64,
-    pub(super) since_ms: i64,
+    /// When it arrived: milliseconds since the Unix epoch, and the place in its
+    /// push, so that it says the order of arrival across shards.
+    since: u64,
     next: u32,
     previous: u32,
     pub(super) role: Role,
@@ -33,7 +39,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn new(half: &HalfEdge, labels: Option<SharedLabels>, since_ms: i64) -> Self {
+    pub(super) fn new(half: &HalfEdge, labels: Option<SharedLabels>, now_ms: i64) -> Self {
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         Self {
             key: half.key,
@@ -44,7 +50,7 @@ impl Pending {
                 Role::Client | Role::Server => half.boundary_ns,
             },
             weight: half.weight,
-            since_ms,
+            since: (now_ms as u64) << PLACE_BITS | u64::from(half.source) & PLACE_MASK,
             next: NONE,
             previous: NONE,
             role: half.role,
@@ -52,8 +58,17 @@ impl Pending {
                 | flag(half.is_database, DATABASE)
                 | flag(half.is_extra, EXTRA)
                 | flag(half.is_failed, FAILED)
-                | flag(half.is_filtered, FILTERED),
+                | flag(half.is_filtered, FILTERED)
+                | flag(half.is_nameless_database, NAMELESS),
         }
+    }
+
+    pub(super) fn since(&self) -> u64 {
+        self.since
+    }
+
+    pub(super) fn since_ms(&self) -> i64 {
+        (self.since >> PLACE_BITS) as i64
     }
 
     fn has(&self, flag: u8) -> bool {
@@ -87,6 +102,7 @@ impl Pending {
             parent_span_id: [0; 8],
             is_messaging: self.has(MESSAGING),
             is_database: self.has(DATABASE),
+            is_nameless_database: self.has(NAMELESS),
             is_root: false,
             is_extra: self.has(EXTRA),
             is_failed: self.has(FAILED),

@@ -219,7 +219,7 @@ impl Shard {
     /// Gives the next half that has waited for too long.
     pub(super) fn next_expired(&mut self, expired_ms: i64) -> Option<Pending> {
         let first = self.queue.first()?;
-        if self.queue.get(first)?.since_ms > expired_ms {
+        if self.queue.get(first)?.since_ms() > expired_ms {
             return None;
         }
         self.take(first)

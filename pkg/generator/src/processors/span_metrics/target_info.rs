@@ -90,6 +90,7 @@ impl TargetInfo {
             key,
             weight: 1.0,
             spans: 1,
+            order: 0,
             values,
             trace_id: [0; 16],
             timestamp_ms: 0,
