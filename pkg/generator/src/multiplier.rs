@@ -30,8 +30,8 @@ impl Multiplier {
         }
     }
 
-    /// The weight of a span: of its tracestate's threshold, or the inverse of
-    /// the probability in the attribute of the span, or else of its resource.
+    /// The weight of a span: of its tracestate, or the inverse of the
+    /// probability in the attribute of the span, or else of its resource.
     #[inline]
     pub(crate) fn weight(&self, span: &Span<'_>, values: Values<'_, '_>) -> Weight {
         if self.tracestate
@@ -76,30 +76,57 @@ fn number(value: AnyValue<'_>) -> Option<f64> {
     }
 }
 
-/// The weight of a W3C tracestate with an OpenTelemetry rejection threshold,
-/// `ot=th:c8`; `None` if there is none.
+/// The weight that the OpenTelemetry entry of a W3C tracestate tells; `None` if
+/// it tells none.
 ///
-/// Up to 14 hexadecimal digits, padded with zeros on the right, are the
-/// threshold out of 2^56 below which spans were rejected. Source:
-/// OpenTelemetry, "TraceState: Probability Sampling".
+/// The threshold `th:` goes before the older exponent `p:`, whichever comes
+/// first. Source: OpenTelemetry, "TraceState: Probability Sampling".
 fn tracestate_weight(trace_state: &[u8]) -> Option<Weight> {
-    const WHOLE: u64 = 1 << 56;
     if trace_state.is_empty() {
         return None;
     }
     let trace_state = std::str::from_utf8(trace_state).ok()?;
-    let member = trace_state
+    let entry = trace_state
         .split(',')
-        .find_map(|member| member.trim().strip_prefix("ot="))?;
-    let digits = member
-        .split(';')
-        .find_map(|field| field.strip_prefix("th:"))?;
+        .find_map(|entry| entry.trim().strip_prefix("ot="))?;
+    let field = |key| {
+        entry
+            .split(';')
+            .find_map(move |field| field.strip_prefix(key))
+    };
+    field("th:")
+        .map(of_threshold)
+        .or_else(|| field("p:").map(of_exponent))
+}
+
+/// The weight of a rejection threshold.
+///
+/// Up to 14 hexadecimal digits, padded with zeros on the right, are the
+/// threshold out of 2^56 below which spans were rejected.
+fn of_threshold(digits: &str) -> Weight {
+    const WHOLE: u64 = 1 << 56;
     let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     if digits.is_empty() || digits.len() > 14 || !is_hex {
-        return Some(Weight::Invalid);
+        return Weight::Invalid;
     }
-    let threshold = u64::from_str_radix(digits, 16).ok()? << (4 * (14 - digits.len()));
-    Some(Weight::Is(WHOLE as f64 / (WHOLE - threshold) as f64))
+    let Ok(threshold) = u64::from_str_radix(digits, 16) else {
+        return Weight::Invalid;
+    };
+    let threshold = threshold << (4 * (14 - digits.len()));
+    Weight::Is(WHOLE as f64 / (WHOLE - threshold) as f64)
+}
+
+/// The weight of an exponent: 2^p for one or two decimal digits up to 62.
+///
+/// 63 means that the span stands for none, which D4 counts as invalid.
+fn of_exponent(digits: &str) -> Weight {
+    let is_decimal = digits.bytes().all(|digit| digit.is_ascii_digit());
+    match digits.parse::<u32>() {
+        Ok(exponent @ 0..=62) if is_decimal && digits.len() <= 2 => {
+            Weight::Is((1_u64 << exponent) as f64)
+        }
+        _ => Weight::Invalid,
+    }
 }
 
 #[cfg(test)]
@@ -145,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn threshold_of_the_tracestate_is_a_weight() {
+    fn entry_of_the_tracestate_is_a_weight() {
         for (trace_state, want) in [
             ("", None),
             ("vendor=x", None),
@@ -160,6 +187,23 @@ mod tests {
             ("ot=th:", Some(Weight::Invalid)),
             ("ot=th:xyz", Some(Weight::Invalid)),
             ("ot=th:000000000000000", Some(Weight::Invalid)),
+            ("ot=p:0;r:62", Some(Weight::Is(1.0))),
+            ("vendor=x, ot=r:9;p:3", Some(Weight::Is(8.0))),
+            ("ot=p:08", Some(Weight::Is(256.0))),
+            (
+                "ot=p:62;r:62",
+                Some(Weight::Is(4_611_686_018_427_387_904.0)),
+            ),
+            ("ot=p:63", Some(Weight::Invalid)),
+            ("ot=p:64", Some(Weight::Invalid)),
+            ("ot=p:", Some(Weight::Invalid)),
+            ("ot=p:+3", Some(Weight::Invalid)),
+            ("ot=p:003", Some(Weight::Invalid)),
+            ("ot=p:3.5", Some(Weight::Invalid)),
+            ("ot=sp:3", None),
+            ("other=p:3", None),
+            ("ot=p:3;th:c", Some(Weight::Is(4.0))),
+            ("ot=p:3;th:xyz", Some(Weight::Invalid)),
         ] {
             assert_eq!(
                 tracestate_weight(trace_state.as_bytes()),

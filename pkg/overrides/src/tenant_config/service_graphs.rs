@@ -37,7 +37,8 @@ pub struct ServiceGraphsConfig {
     pub database_name_attributes: Vec<String>,
     /// Attribute with the share of spans that was kept; empty for none.
     pub span_multiplier_key: String,
-    /// Whether the sampling threshold in `tracestate` counts. Default: false.
+    /// Whether the sampling probability in `tracestate` counts: its threshold
+    /// `ot=th:`, or else the older exponent `ot=p:`. Default: false.
     pub enable_tracestate_span_multiplier: bool,
     /// Which spans count. Default: all.
     pub filter_policies: Vec<FilterPolicy>,

@@ -29,7 +29,8 @@ pub struct SpanMetricsConfig {
     pub enable_instance_label: bool,
     /// Attribute with the share of spans that was kept; empty for none.
     pub span_multiplier_key: String,
-    /// Whether the sampling threshold in `tracestate` counts. Default: false.
+    /// Whether the sampling probability in `tracestate` counts: its threshold
+    /// `ot=th:`, or else the older exponent `ot=p:`. Default: false.
     pub enable_tracestate_span_multiplier: bool,
     /// Which spans count: those that pass every policy. Default: all.
     pub filter_policies: Vec<FilterPolicy>,
