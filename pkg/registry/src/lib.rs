@@ -5,6 +5,7 @@
 //! sets get their identity and limits act. Collections and scrapes walk the
 //! tables a few slots at a time, so that pushes never wait for them.
 
+mod cardinality;
 mod collect;
 mod delta;
 mod exemplars;
@@ -21,6 +22,7 @@ mod state;
 mod table;
 mod update;
 
+pub use cardinality::{Cardinality, RecentCardinality};
 pub use collect::{CollectStats, Collection, Consumer, Family};
 pub use delta::{Delta, DeltaBatch};
 pub use fingerprint::{KeyHasher, LaneKey};
