@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use model::{Clock, Push, PushError, PushOutcome, SampleSink, TenantId};
-use overrides::TenantConfig;
+use overrides::{LimiterType, TenantConfig};
 use parking_lot::Mutex;
 use registry::{Collection, Consumer, Limits, Registry, TableId};
 use remote_write::TenantWriter;
@@ -193,7 +193,10 @@ impl Instance {
             // Idle series end whoever listens.
             _ => self.collect_into(&settings, &mut Discard),
         }
-        self.metrics.collected(self.registry.stats());
+        let limits = limits(&settings.config);
+        let labels = self.registry.label_stats();
+        self.metrics
+            .collected(self.registry.stats(), limits, &labels);
     }
 
     fn collect_into(&self, settings: &Settings, sink: &mut impl SampleSink) {
@@ -244,8 +247,15 @@ fn note_processors(metrics: &TenantMetrics, settings: &Settings) {
 }
 
 fn limits(config: &TenantConfig) -> Limits {
+    let registry = &config.registry;
+    let (max_active_series, max_active_entities) = match registry.limiter_type {
+        LimiterType::Series => (registry.max_active_series, 0),
+        LimiterType::Entity => (0, registry.max_active_entities),
+    };
     Limits {
-        max_active_series: config.registry.max_active_series,
+        max_active_series,
+        max_active_entities,
+        max_cardinality_per_label: registry.max_cardinality_per_label,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Metrics of the generator, all named `generator_*`.
 
+mod registry_metrics;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -8,9 +10,10 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use registry::RegistryStats;
+use registry::{LabelStats, Limits, RegistryStats};
 use telemetry::MetricsRegistry;
 
+use self::registry_metrics::{RegistryMetrics, TenantRegistryMetrics};
 use crate::ledger::{DiscardReason, Discarded, Ledger, ProcessorLedger};
 
 /// Stands for every processor: the span reached none.
@@ -73,11 +76,7 @@ pub struct GeneratorMetrics {
     spans_counted: Family<ByProcessor, Counter>,
     spans_discarded: Family<ByReason, Counter>,
     invalid_weights: Family<ByTenant, Counter>,
-    active_series: Family<ByTenant, Gauge>,
-    series_added: Family<ByTenant, Counter>,
-    series_removed: Family<ByTenant, Counter>,
-    spans_overflowed: Family<ByTenant, Counter>,
-    collections: Family<ByTenant, Counter>,
+    registry: RegistryMetrics,
     active_processors: Family<ByProcessor, Gauge>,
     edges: Family<ByTenant, Gauge>,
     waiting_spans: Family<ByTenant, Gauge>,
@@ -96,11 +95,7 @@ pub(crate) struct TenantMetrics {
     service_graphs: ArcSwapOption<ProcessorMetrics>,
     edges: ArcSwapOption<EdgeMetrics>,
     invalid_weights: Counter,
-    active_series: Gauge,
-    series_added: Counter,
-    series_removed: Counter,
-    spans_overflowed: Counter,
-    collections: Counter,
+    registry: TenantRegistryMetrics,
 }
 
 /// The counters of a processor, exported while it is on.
@@ -139,8 +134,11 @@ struct ByReason {
 impl GeneratorMetrics {
     /// Creates the metrics and registers each under its full name.
     pub fn register(registry: &mut MetricsRegistry) -> Self {
-        let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("generator");
+        let metrics = Self {
+            registry: RegistryMetrics::register(registry),
+            ..Self::default()
+        };
         registry.register(
             "spans_received",
             "Spans that reached the generator",
@@ -165,31 +163,6 @@ impl GeneratorMetrics {
             "invalid_weights",
             "Spans whose sampling weight was no probability, counted as one span",
             metrics.invalid_weights.clone(),
-        );
-        registry.register(
-            "registry_active_series",
-            "Series that count against the limit",
-            metrics.active_series.clone(),
-        );
-        registry.register(
-            "registry_series_added",
-            "Series that were new",
-            metrics.series_added.clone(),
-        );
-        registry.register(
-            "registry_series_removed",
-            "Series that ended with a staleness marker",
-            metrics.series_removed.clone(),
-        );
-        registry.register(
-            "registry_spans_overflowed",
-            "Spans counted in the overflow series since the limit was reached",
-            metrics.spans_overflowed.clone(),
-        );
-        registry.register(
-            "registry_collections",
-            "Collections of the tenant's series",
-            metrics.collections.clone(),
         );
         registry.register(
             "active_processors",
@@ -232,11 +205,7 @@ impl GeneratorMetrics {
             service_graphs: ArcSwapOption::empty(),
             edges: ArcSwapOption::empty(),
             invalid_weights: counter(&self.invalid_weights),
-            active_series: self.active_series.get_or_create_owned(&tenant),
-            series_added: counter(&self.series_added),
-            series_removed: counter(&self.series_removed),
-            spans_overflowed: counter(&self.spans_overflowed),
-            collections: counter(&self.collections),
+            registry: self.registry.for_tenant(&tenant),
             families: self.clone(),
             tenant,
         }
@@ -273,7 +242,7 @@ impl TenantMetrics {
             }
         }
         self.invalid_weights.inc_by(ledger.invalid_weights);
-        self.spans_overflowed.inc_by(ledger.overflowed);
+        self.registry.overflowed(ledger.overflowed);
     }
 
     /// Notes which processors are on: one that is off has no part in the ledger.
@@ -355,16 +324,8 @@ impl TenantMetrics {
     }
 
     /// Notes the state of the registry after a collection.
-    pub(crate) fn collected(&self, stats: RegistryStats) {
-        self.collections.inc();
-        self.active_series
-            .set(i64::try_from(stats.active_series).unwrap_or(i64::MAX));
-        for (counter, total) in [
-            (&self.series_added, stats.series_added),
-            (&self.series_removed, stats.series_removed),
-        ] {
-            counter.inc_by(total.saturating_sub(counter.get()));
-        }
+    pub(crate) fn collected(&self, stats: RegistryStats, limits: Limits, labels: &[LabelStats]) {
+        self.registry.collected(stats, limits, labels);
     }
 }
 
@@ -375,14 +336,9 @@ impl Drop for TenantMetrics {
             &families.spans_received,
             &families.bytes_received,
             &families.invalid_weights,
-            &families.series_added,
-            &families.series_removed,
-            &families.spans_overflowed,
-            &families.collections,
         ] {
             family.remove(&self.tenant);
         }
-        families.active_series.remove(&self.tenant);
         for family in families.of_edges() {
             family.remove(&self.tenant);
         }
@@ -445,6 +401,8 @@ fn by_reason(tenant: &ByTenant, processor: &'static str, reason: DiscardReason) 
 
 #[cfg(test)]
 mod tests {
+    use registry::Counts;
+
     use super::*;
 
     /// The names are an interface: dashboards and alerts query them.
@@ -492,12 +450,23 @@ mod tests {
         );
         tenant.edges(12, 11);
         tenant.edge_store_bytes(1_300);
-        tenant.collected(RegistryStats {
-            active_series: 9,
-            series_added: 10,
-            series_removed: 1,
+        let counts = |series, entities| Counts { series, entities };
+        let stats = RegistryStats {
+            active: counts(9, 3),
+            added: counts(10, 4),
+            demand: counts(90, 30),
             updates_overflowed: 8,
-        });
+        };
+        let limits = Limits {
+            max_active_series: 9,
+            ..Limits::default()
+        };
+        let labels = [LabelStats {
+            name: "route".to_owned(),
+            demand: 70,
+            limited: 60,
+        }];
+        tenant.collected(stats, limits, &labels);
         let text = telemetry::encode_metrics(&registry);
         let prefix = "spanmill_generator_";
         for line in [
@@ -523,6 +492,15 @@ mod tests {
             "processor_service_graphs_store_bytes{tenant=\"acme\"} 1300",
             "invalid_weights_total{tenant=\"acme\"} 7",
             "registry_active_series{tenant=\"acme\"} 9",
+            "registry_max_active_series{tenant=\"acme\"} 9",
+            "registry_active_series_demand_estimate{tenant=\"acme\"} 90",
+            "registry_active_entities{tenant=\"acme\"} 3",
+            "registry_max_active_entities{tenant=\"acme\"} 0",
+            "registry_entity_demand_estimate{tenant=\"acme\"} 30",
+            "registry_entities_added_total{tenant=\"acme\"} 4",
+            "registry_entities_removed_total{tenant=\"acme\"} 1",
+            "registry_label_cardinality_demand_estimate{tenant=\"acme\",label_name=\"route\"} 70",
+            "registry_label_values_limited_total{tenant=\"acme\",label_name=\"route\"} 60",
             "registry_series_added_total{tenant=\"acme\"} 10",
             "registry_series_removed_total{tenant=\"acme\"} 1",
             "registry_spans_overflowed_total{tenant=\"acme\"} 8",

@@ -81,9 +81,8 @@ impl Registry {
         self.merge_lanes(now_ms);
         let mut stats = CollectStats::default();
         let mut state = self.state.lock();
-        for table in &mut state.tables {
-            table.free_ended();
-        }
+        state.free_ended();
+        state.age_refused(collection);
         for index in 0..state.tables.len() {
             let slots = state.tables.get(index).map_or(0, Table::len);
             for slot in 0..slots {
@@ -95,7 +94,6 @@ impl Registry {
         }
         if stats.ended > 0 {
             state.removals += 1;
-            state.series_removed += stats.ended;
         }
         drop(state);
         self.shrink_idle_lanes();
@@ -161,6 +159,29 @@ impl Registry {
 }
 
 impl State {
+    fn free_ended(&mut self) {
+        let mut is_value_free = false;
+        for table in &mut self.tables {
+            is_value_free |= table.free_ended(&mut self.admission.labels);
+        }
+        if is_value_free {
+            self.redirections += 1;
+        }
+    }
+
+    /// Ages what limits refused, twice within the time of idle series.
+    fn age_refused(&mut self, collection: Collection<'_>) {
+        let idle_ms = collection.now_ms.saturating_sub(collection.idle_since_ms);
+        if collection.now_ms.saturating_sub(self.rotated_ms) < idle_ms / 2 {
+            return;
+        }
+        self.rotated_ms = collection.now_ms;
+        self.admission.labels.rotate();
+        self.tables
+            .iter_mut()
+            .for_each(|table| table.refused.rotate());
+    }
+
     fn collect_slot(
         &mut self,
         index: usize,
@@ -200,7 +221,7 @@ impl State {
         };
         if ends {
             writer.end(&schema, slot.collected, successor.as_deref());
-            table.end(number, &mut self.limiter);
+            table.end(number, &mut self.admission.limiter);
             stats.ended += schema.series();
             return;
         }

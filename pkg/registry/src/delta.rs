@@ -71,10 +71,10 @@ impl Registry {
         };
         for delta in &batch.entries {
             let labels = LabelSet::from_canonical(&delta.labels);
-            let number = match table.resolve(labels, &mut state.limiter, now_ms) {
+            let number = match table.resolve(labels, &mut state.admission, now_ms) {
                 Resolved::Slot(number) | Resolved::Overflow(number) => number,
             };
-            table.merge_row(number, &delta.cells, &mut state.limiter, now_ms);
+            table.merge_row(number, &delta.cells, &mut state.admission.limiter, now_ms);
             let Some(mut list) = table.slot(number).map(|slot| slot.exemplars) else {
                 continue;
             };

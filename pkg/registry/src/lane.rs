@@ -36,6 +36,8 @@ pub(crate) struct Lane {
     pub(crate) opened_ms: i64,
     /// The removals that its keys already reflect.
     pub(crate) seen_removals: u64,
+    /// The redirections that its keys already reflect.
+    pub(crate) seen_redirections: u64,
     /// Positions of a batch's keys; kept for its memory.
     pub(crate) positions: Vec<u32>,
     pub(crate) used_since_collection: bool,

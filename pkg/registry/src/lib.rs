@@ -5,17 +5,21 @@
 //! sets get their identity and limits act. Collections and scrapes walk the
 //! tables a few slots at a time, so that pushes never wait for them.
 
+mod admission;
 mod cardinality;
 mod collect;
 mod delta;
+mod demand;
 mod exemplars;
 mod fingerprint;
 mod key_table;
 mod label_arena;
+mod label_limiter;
 mod lane;
 mod lanes;
 mod limiter;
 mod merge;
+mod relabel;
 mod replace;
 mod schema;
 mod state;
@@ -26,7 +30,9 @@ pub use cardinality::{Cardinality, RecentCardinality};
 pub use collect::{CollectStats, Collection, Consumer, Family};
 pub use delta::{Delta, DeltaBatch};
 pub use fingerprint::{KeyHasher, LaneKey};
-pub use limiter::Limits;
+pub use label_limiter::{LABEL_OVERFLOW, LabelStats};
+pub use limiter::{Counts, Limits};
+pub use relabel::Relabelled;
 pub use schema::{Metric, MetricKind, Schema};
 pub use state::{Registry, RegistryStats, TableId};
 pub use update::{Applied, InvalidLabels, MAX_METRICS, Update};

@@ -7,24 +7,26 @@ use crate::table::Table;
 impl State {
     /// Adds a lane's rows to the tables, and empties it.
     pub(crate) fn merge_lane(&mut self, lane: &mut Lane, now_ms: i64) {
-        let before = self.limiter.active_series();
         for (table, rows) in self.tables.iter_mut().zip(&mut lane.tables) {
             let width = table.schema.width();
             if width == 0 {
                 continue;
             }
             for (head, cells) in rows.heads.iter().zip(rows.rows.chunks_exact(width)) {
-                let number = table.merge_row(head.slot, cells, &mut self.limiter, now_ms);
+                let number = table.merge_row(head.slot, cells, &mut self.admission.limiter, now_ms);
                 merge_exemplars(table, number, rows, head.exemplars);
             }
             rows.close_rows();
         }
-        self.series_added += self.limiter.active_series().saturating_sub(before);
         if lane.seen_removals != self.removals {
             for (table, rows) in self.tables.iter().zip(&mut lane.tables) {
                 rows.keys.retain(|slot| !table.is_ended(slot));
             }
             lane.seen_removals = self.removals;
+        }
+        if lane.seen_redirections != self.redirections {
+            lane.tables.iter_mut().for_each(|rows| rows.keys.clear());
+            lane.seen_redirections = self.redirections;
         }
     }
 }

@@ -46,7 +46,7 @@ impl State {
         };
         for slot in 0..table.len() {
             if table.counts(slot) {
-                self.limiter.release(table.schema.series());
+                self.admission.limiter.move_out(table.schema.series());
             }
         }
         table.is_counted = false;
@@ -89,9 +89,9 @@ impl State {
         }
         table.row_mut(number).fill(0.0);
         let labels = table.label_set(&slot);
-        match next.resolve(labels, &mut self.limiter, now_ms) {
+        match next.resolve(labels, &mut self.admission, now_ms) {
             Resolved::Slot(to) => {
-                next.merge_row(to, &cells, &mut self.limiter, now_ms);
+                next.merge_row(to, &cells, &mut self.admission.limiter, now_ms);
                 if let Some(to) = next.slot_mut(to)
                     && to.started_ms >= slot.started_ms
                 {
@@ -101,7 +101,7 @@ impl State {
                 }
             }
             Resolved::Overflow(to) => {
-                next.merge_row(to, &cells, &mut self.limiter, now_ms);
+                next.merge_row(to, &cells, &mut self.admission.limiter, now_ms);
             }
         }
     }

@@ -42,6 +42,7 @@ pub struct Schema {
     metrics: Vec<Column>,
     width: usize,
     series: u64,
+    limits_labels: bool,
 }
 
 /// A metric with its place in the row and the names of its series.
@@ -65,6 +66,7 @@ impl Schema {
             metrics: Vec::new(),
             width: 0,
             series: 0,
+            limits_labels: false,
         };
         for metric in metrics.into_iter().take(MAX_METRICS) {
             let (cells, series, le) = match &metric.kind {
@@ -88,6 +90,20 @@ impl Schema {
             schema.series += series;
         }
         schema
+    }
+
+    /// The same, for label sets whose labels may each have only so many values:
+    /// see [`Limits::max_cardinality_per_label`](crate::Limits).
+    #[must_use]
+    pub fn limiting_labels(self) -> Self {
+        Self {
+            limits_labels: true,
+            ..self
+        }
+    }
+
+    pub(crate) fn limits_labels(&self) -> bool {
+        self.limits_labels
     }
 
     /// Cells in a row.

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use model::{LabelSet, LabelSetBuf};
 
+use crate::admission::Admission;
+use crate::demand::Refused;
 use crate::exemplars::{Exemplars, NONE};
 use crate::fingerprint::hash_labels;
 use crate::label_arena::{LabelArena, LabelRef};
+use crate::label_limiter::LabelLimiter;
 use crate::limiter::Limiter;
+use crate::relabel::Superseding;
 use crate::schema::{MetricKind, Schema};
 
 /// Slots whose rows lie in one block of memory.
@@ -69,6 +73,9 @@ pub(crate) struct Table {
     free: Vec<u32>,
     ended: Vec<u32>,
     overflow: Option<u32>,
+    pub(crate) refused: Refused,
+    /// Labels that have come in addition, and the label sets without them.
+    pub(crate) superseding: Option<Superseding>,
 }
 
 impl Table {
@@ -86,6 +93,8 @@ impl Table {
             free: Vec::new(),
             ended: Vec::new(),
             overflow: None,
+            refused: Refused::default(),
+            superseding: None,
         }
     }
 
@@ -141,23 +150,64 @@ impl Table {
         (slot as usize / BLOCK_SLOTS, start..start + width)
     }
 
-    /// The slot of a label set, made if the limit allows it.
+    /// The slot of a label set, made if the limits allow it.
     pub(crate) fn resolve(
         &mut self,
         labels: LabelSet<'_>,
-        limiter: &mut Limiter,
+        admission: &mut Admission,
         now_ms: i64,
     ) -> Resolved {
         let hash = hash_labels(labels.as_bytes());
         if let Some(slot) = self.find(hash, labels) {
-            if !self.is_ended(slot) || limiter.admit(self.schema.series()) {
-                self.revive(slot, now_ms);
-                return Resolved::Slot(slot);
+            return self.resolve_known(hash, slot, &mut admission.limiter, now_ms);
+        }
+        self.supersede(labels);
+        if !self.schema.limits_labels() || admission.labels.is_off() {
+            return self.resolve_new(hash, labels, admission, now_ms);
+        }
+        let mut buffer = std::mem::take(&mut admission.buffer);
+        let resolved = match admission.labels.limit(labels, &mut buffer) {
+            None => self.resolve_new(hash, labels, admission, now_ms),
+            Some(limited) => {
+                let hash = hash_labels(limited.as_bytes());
+                match self.find(hash, limited) {
+                    Some(slot) => self.resolve_known(hash, slot, &mut admission.limiter, now_ms),
+                    None => self.resolve_new(hash, limited, admission, now_ms),
+                }
             }
+        };
+        admission.buffer = buffer;
+        resolved
+    }
+
+    fn resolve_known(
+        &mut self,
+        hash: u64,
+        slot: u32,
+        limiter: &mut Limiter,
+        now_ms: i64,
+    ) -> Resolved {
+        if !self.is_ended(slot) || limiter.admit(self.schema.series()) {
+            self.revive(slot, now_ms);
+            return Resolved::Slot(slot);
+        }
+        self.refused.insert(hash);
+        Resolved::Overflow(self.overflow(now_ms))
+    }
+
+    fn resolve_new(
+        &mut self,
+        hash: u64,
+        labels: LabelSet<'_>,
+        admission: &mut Admission,
+        now_ms: i64,
+    ) -> Resolved {
+        if !admission.limiter.admit(self.schema.series()) {
+            self.refused.insert(hash);
             return Resolved::Overflow(self.overflow(now_ms));
         }
-        if !limiter.admit(self.schema.series()) {
-            return Resolved::Overflow(self.overflow(now_ms));
+        if self.schema.limits_labels() {
+            admission.labels.add(labels);
         }
         Resolved::Slot(self.add(hash, labels, now_ms))
     }
@@ -182,7 +232,7 @@ impl Table {
         slot
     }
 
-    fn find(&self, hash: u64, labels: LabelSet<'_>) -> Option<u32> {
+    pub(crate) fn find(&self, hash: u64, labels: LabelSet<'_>) -> Option<u32> {
         let same = |slot: &u32| {
             self.slot(*slot)
                 .is_some_and(|slot| self.labels.get(slot.labels) == labels.as_bytes())
@@ -299,7 +349,9 @@ impl Table {
     }
 
     /// Frees the ended slots that nothing revived. No lane may know them.
-    pub(crate) fn free_ended(&mut self) {
+    /// Returns whether that frees label values which were refused to others.
+    pub(crate) fn free_ended(&mut self, label_limiter: &mut LabelLimiter) -> bool {
+        let mut is_value_free = false;
         for number in std::mem::take(&mut self.ended) {
             let Some(slot) = self.slot(number).copied() else {
                 continue;
@@ -311,10 +363,12 @@ impl Table {
             if let Ok(entry) = self.index.find_entry(hash, |found| *found == number) {
                 entry.remove();
             }
-            self.labels.remove(slot.labels);
             if self.overflow == Some(number) {
                 self.overflow = None;
+            } else if self.schema.limits_labels() {
+                is_value_free |= label_limiter.remove(self.label_set(&slot));
             }
+            self.labels.remove(slot.labels);
             if let Some(slot) = self.slot_mut(number) {
                 slot.state = SlotState::Free;
                 slot.labels = LabelRef::default();
@@ -326,6 +380,18 @@ impl Table {
         } else if self.labels.wants_compaction() {
             self.compact_labels();
         }
+        is_value_free
+    }
+
+    /// The label sets that count for the limits of label values.
+    pub(crate) fn limited_label_sets(&self) -> impl Iterator<Item = LabelSet<'_>> {
+        let slots = self.slots.iter().enumerate();
+        slots
+            .filter(|(number, slot)| {
+                slot.state != SlotState::Free && self.overflow != Some(*number as u32)
+            })
+            .filter(|_| self.schema.limits_labels())
+            .map(|(_, slot)| self.label_set(slot))
     }
 
     /// Gives the memory of a retired table without label sets back.

@@ -72,7 +72,13 @@ fn schema() -> Schema {
 }
 
 fn registry(max_active_series: u64) -> (Registry, TableId) {
-    let registry = Registry::new(Limits { max_active_series }, 4);
+    let registry = Registry::new(
+        Limits {
+            max_active_series,
+            ..Limits::default()
+        },
+        4,
+    );
     let table = registry.add_table(schema());
     (registry, table)
 }
@@ -209,7 +215,7 @@ fn invalid_label_set_costs_only_its_own_span() {
     let spans = [("a", "a", 0.1), ("x", "invalid", 0.1), ("b", "b", 0.1)];
     let applied = push(&registry, &table, 1, &spans);
     assert_eq!((applied.counted, applied.invalid), (2, 1));
-    assert_eq!(registry.stats().active_series, 14);
+    assert_eq!(registry.stats().active.series, 14);
 }
 
 /// D20: a label set is admitted with all its metrics, in the order of arrival.
@@ -225,7 +231,7 @@ fn label_sets_over_the_limit_go_whole_to_the_overflow_series() {
     ];
     let applied = push(&registry, &table, 1, &spans);
     assert_eq!((applied.counted, applied.overflowed), (5, 2));
-    assert_eq!(registry.stats().active_series, 14);
+    assert_eq!(registry.stats().active.series, 14);
     let written = collect(&registry, 100_000);
     assert_eq!(written.series.len(), 21);
     assert_eq!(written.last("calls_total{v=a}"), Some(2.0));
@@ -255,7 +261,7 @@ fn idle_series_ends_with_a_staleness_marker_and_may_begin_again() {
     assert!(ends.series["calls_total{v=a}"][0].is_stale());
     assert!(ends.series["latency_bucket{v=a,le=+Inf}"][0].is_stale());
     assert_eq!(ends.last("calls_total{v=b}"), Some(2.0));
-    assert_eq!(registry.stats().active_series, 7);
+    assert_eq!(registry.stats().active.series, 7);
     assert_eq!(collect(&registry, 71_000).series.len(), 7);
 
     push(&registry, &table, 80_000, &[("a", "a", 0.1)]);
@@ -294,9 +300,9 @@ fn push_between_the_end_of_a_series_and_its_removal_revives_it() {
     let written = collect(&registry, 71_000);
     let points = &written.series["calls_total{v=a}"];
     assert_eq!((points[0].value, points[1].value), (0.0, 1.0));
-    assert_eq!(registry.stats().active_series, 7);
+    assert_eq!(registry.stats().active.series, 7);
     let stats = registry.stats();
-    assert_eq!((stats.series_added, stats.series_removed), (14, 7));
+    assert_eq!((stats.added.series, stats.active.series), (14, 7));
 }
 
 #[test]
@@ -349,7 +355,7 @@ fn retired_table_ends_and_another_may_have_its_names() {
     let written = collect(&registry, 4);
     assert!(written.series["calls_total{v=a}"][0].is_stale());
     assert_eq!(written.last("calls_total{v=b}"), Some(1.0));
-    assert_eq!(registry.stats().active_series, 7);
+    assert_eq!(registry.stats().active.series, 7);
 }
 
 /// D2: what stays the same goes on; of what changes, the rest ends.
@@ -390,7 +396,7 @@ fn replaced_table_goes_on_counting_what_stays_the_same() {
         assert_eq!(points.len(), 1, "{series}");
         assert_eq!(points[0].value, want, "{series}");
     }
-    assert_eq!(registry.stats().active_series, 12);
+    assert_eq!(registry.stats().active.series, 12);
     assert_eq!(collect(&registry, 6).series.len(), 12);
 }
 
@@ -508,7 +514,7 @@ proptest! {
             let series = series.filter(|(id, _)| id.starts_with(metric) && !id.contains("le=1}") && !id.contains("Inf"));
             prop_assert_eq!(series.map(|(_, value)| value).sum::<f64>(), pushes.len() as f64);
         }
-        prop_assert!(registry.stats().active_series <= limit);
+        prop_assert!(registry.stats().active.series <= limit);
     }
 }
 
