@@ -11,10 +11,12 @@ use registry::{Collection, Consumer, Limits, Registry, TableId};
 use remote_write::TenantWriter;
 
 use crate::collection::Discard;
+use crate::labelling::Labelling;
 use crate::ledger::Ledger;
 use crate::metrics::TenantMetrics;
 use crate::processors::Processors;
-use crate::processors::service_graphs::{EdgeStore, EdgeTables};
+use crate::processors::service_graphs::{EdgeStore, EdgeTables, ServiceGraphs};
+use crate::processors::span_metrics::SpanMetrics;
 use crate::processors::span_metrics::target_info::TargetInfo;
 use crate::reading::Reading;
 use crate::time_slack::TimeSlack;
@@ -103,19 +105,34 @@ impl Instance {
         if let Some(writer) = &self.writer {
             writer.set_headers(&config.remote_write_headers);
         }
+        let now_ms = self.clock.unix_millis();
         let next = Settings::new(
             &self.tenant,
             Arc::clone(config),
             &self.registry,
             Some(&before),
-            self.clock.unix_millis(),
+            now_ms,
         );
+        self.relabel(&before, &next, now_ms);
         note_processors(&self.metrics, &next);
         if next.service_graphs.is_none() {
             self.edges.clear();
         }
         self.settings.store(Arc::new(next));
         tracing::info!(tenant = %self.tenant, "settings changed");
+    }
+
+    /// Ends the series whose labels cannot come again.
+    fn relabel(&self, before: &Settings, next: &Settings, now_ms: i64) {
+        for ((_, before), (table, next)) in before.labellings().into_iter().zip(next.labellings()) {
+            if let (Some(before), Some(table), Some(next)) = (before, table, next)
+                && before != next
+            {
+                let added = next.since(&before);
+                self.registry
+                    .relabel(table, added, now_ms, |labels| next.can_come(labels));
+            }
+        }
     }
 
     /// Applies a push.
@@ -310,6 +327,29 @@ impl Settings {
             processors,
             config,
         }
+    }
+}
+
+impl Settings {
+    /// The tables, and which labels their series can have.
+    fn labellings(&self) -> [(Option<&TableId>, Option<Labelling>); 3] {
+        let span_metrics = self.processors.span_metrics.as_ref();
+        let target_info = span_metrics.and_then(SpanMetrics::target_info);
+        let service_graphs = self.processors.service_graphs.as_ref();
+        [
+            (
+                self.span_metrics.as_ref(),
+                span_metrics.map(SpanMetrics::labelling),
+            ),
+            (
+                self.target_info.as_ref(),
+                target_info.map(TargetInfo::labelling),
+            ),
+            (
+                self.service_graphs.as_ref().map(|tables| &tables.edges),
+                service_graphs.map(ServiceGraphs::labelling),
+            ),
+        ]
     }
 }
 

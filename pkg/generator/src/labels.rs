@@ -23,6 +23,11 @@ impl LabelLimits {
             value: config.max_label_value_length,
         }
     }
+
+    /// A name as it is written.
+    pub(crate) fn name(self, name: &str) -> &str {
+        cut(name, self.name)
+    }
 }
 
 /// Turns values into labels: to text, cut to the limit.

@@ -10,6 +10,7 @@ mod exposition;
 mod generator;
 mod ids;
 mod instance;
+mod labelling;
 mod labels;
 mod ledger;
 mod metrics;

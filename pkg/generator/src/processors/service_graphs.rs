@@ -11,6 +11,8 @@ mod pending;
 mod shard;
 mod tables;
 
+use std::collections::BTreeSet;
+
 use model::LabelSetBuf;
 use otlp::{AnyValue, Span};
 use overrides::{Processor, TenantConfig};
@@ -26,6 +28,7 @@ use self::peer::Peers;
 pub(crate) use self::tables::EdgeTables;
 use crate::attributes::{KeyIndex, Values, WantedKeys};
 use crate::ids::padded;
+use crate::labelling::Labelling;
 use crate::labels::{LabelLimits, LabelWriter, label_name};
 use crate::multiplier::{Multiplier, Weight};
 use crate::raw_key::{key_of_settings, write_raw};
@@ -193,7 +196,30 @@ impl ServiceGraphs {
                 true,
             ),
         ];
-        Schema::new(metrics.into_iter().chain(messaging))
+        Schema::new(metrics.into_iter().chain(messaging)).limiting_labels()
+    }
+
+    /// Which labels there can be.
+    pub(crate) fn labelling(&self) -> Labelling {
+        let cut = |name: &str| self.limits.name(name).to_owned();
+        let virtual_node = self.has_virtual_node_label.then(|| cut("virtual_node"));
+        let mut possible: BTreeSet<String> = ["client", "server", "connection_type"]
+            .map(cut)
+            .into_iter()
+            .chain(virtual_node)
+            .collect();
+        for dimension in &self.dimensions {
+            if self.has_prefix {
+                possible.insert(dimension.client_label.clone());
+                possible.insert(dimension.server_label.clone());
+            } else {
+                possible.insert(dimension.label.clone());
+            }
+        }
+        Labelling {
+            possible: Some(possible),
+            ..Labelling::default()
+        }
     }
 
     /// The metrics of spans that make no edge, if they are on (D17).

@@ -15,6 +15,7 @@ use registry::{
 use self::dimensions::Dimensions;
 use self::target_info::TargetInfo;
 use crate::attributes::{Values, WantedKeys};
+use crate::labelling::Labelling;
 use crate::multiplier::{Multiplier, Weight};
 use crate::raw_key::key_of_settings;
 use crate::span_filter::SpanFilter;
@@ -120,6 +121,12 @@ impl SpanMetrics {
             .into_iter()
             .flatten(),
         )
+        .limiting_labels()
+    }
+
+    /// Which labels there can be.
+    pub(crate) fn labelling(&self) -> Labelling {
+        self.dimensions.labelling()
     }
 
     /// The target info of resources, if it is on.

@@ -16,6 +16,10 @@ const LONGEST_BRIDGE: usize = 64;
 const SPARE_LABELS: usize = 256;
 
 /// What became of a half.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once and never stored"
+)]
 #[derive(Debug)]
 pub(super) enum Offered {
     /// It completed an edge; the half is the one that came last.

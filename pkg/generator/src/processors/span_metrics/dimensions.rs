@@ -6,6 +6,7 @@ use overrides::{IntrinsicDimensions, RegistryConfig, SpanMetricsConfig};
 use registry::InvalidLabels;
 
 use crate::attributes::{KeyIndex, Values, WantedKeys};
+use crate::labelling::Labelling;
 use crate::labels::{LabelLimits, LabelWriter, label_name};
 use crate::raw_key::{write_bytes, write_raw};
 use crate::span_names;
@@ -79,6 +80,45 @@ impl Dimensions {
                 .enable_target_info
                 .then(|| Target::new(wanted, settings.enable_instance_label)),
             limits,
+        }
+    }
+
+    /// Which labels there can be.
+    pub(super) fn labelling(&self) -> Labelling {
+        let cut = |name: &str| self.limits.name(name).to_owned();
+        let on = |names: [(bool, &str); 2]| {
+            let on = names.into_iter().filter(|(is_on, _)| *is_on);
+            on.map(|(_, name)| cut(name)).collect::<Vec<_>>()
+        };
+        let intrinsic = &self.intrinsic;
+        let certain = on([
+            (intrinsic.span_kind, "span_kind"),
+            (intrinsic.status_code, "status_code"),
+        ]);
+        let named = on([
+            (intrinsic.service, "service"),
+            (intrinsic.span_name, "span_name"),
+        ]);
+        let of_target = self.target.as_ref();
+        let others = on([
+            (intrinsic.status_message, "status_message"),
+            (of_target.is_some(), "job"),
+        ]);
+        let instance = of_target.and_then(|target| target.instance);
+        let instance = instance.map(|_| cut("instance"));
+        let attributes = self.attributes.iter().map(|(label, _)| label.clone());
+        let mapped = self.mappings.iter().map(|mapping| mapping.label.clone());
+        let possible = certain.iter().cloned().chain(named).chain(others);
+        Labelling {
+            possible: Some(
+                possible
+                    .chain(instance)
+                    .chain(attributes)
+                    .chain(mapped)
+                    .collect(),
+            ),
+            certain: certain.into_iter().collect(),
+            ..Labelling::default()
         }
     }
 

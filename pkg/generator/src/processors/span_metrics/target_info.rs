@@ -10,6 +10,7 @@ use registry::{
 };
 
 use super::dimensions::INTRINSIC_LABELS;
+use crate::labelling::Labelling;
 use crate::labels::{LabelLimits, LabelWriter, key_text, label_name};
 use crate::raw_key::key_of_settings;
 
@@ -56,6 +57,22 @@ impl TargetInfo {
             kind: MetricKind::Gauge,
             sparse: false,
         }])
+    }
+
+    /// Which labels there can be.
+    pub(crate) fn labelling(&self) -> Labelling {
+        let excluded = self.excluded.iter();
+        let excluded = excluded.map(|key| self.label(key)).collect();
+        Labelling {
+            excluded,
+            ..Labelling::default()
+        }
+    }
+
+    fn label(&self, key: &[u8]) -> String {
+        let mut reserved = INTRINSIC_LABELS.to_vec();
+        reserved.extend(["job", "instance"]);
+        label_name(&key_text(key), &reserved, self.limits)
     }
 
     /// Sets the target info of a resource; `None` if it has none to show: it
@@ -107,8 +124,6 @@ impl TargetInfo {
         resource_spans: ResourceSpans<'_>,
         labels: &mut LabelSetBuf,
     ) -> Result<(), InvalidLabels> {
-        let mut reserved = INTRINSIC_LABELS.to_vec();
-        reserved.extend(["job", "instance"]);
         let mut identity = Identity::default();
         let mut attributes = 0;
         let mut writer = LabelWriter::new(labels, self.limits);
@@ -116,8 +131,7 @@ impl TargetInfo {
             identity.note(attribute.key, attribute.value);
             if self.shows(attribute.key) {
                 attributes += 1;
-                let name = label_name(&key_text(attribute.key), &reserved, self.limits);
-                writer.value(&name, Some(attribute.value))?;
+                writer.value(&self.label(attribute.key), Some(attribute.value))?;
             }
         }
         writer.job(identity.namespace, identity.name)?;
