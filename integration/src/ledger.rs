@@ -13,10 +13,12 @@ use anyhow::{Context, ensure};
 
 use crate::exposition::Exposition;
 
-/// How many spans each processor counted, by tenant and processor.
+/// How many spans each processor counted, by tenant and processor, and how many were
+/// discarded, by tenant and reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     counted: BTreeMap<(String, String), u64>,
+    discarded: BTreeMap<(String, String), u64>,
 }
 
 const DISTRIBUTOR_RECEIVED: &str = "spanmill_distributor_spans_received_total";
@@ -57,6 +59,11 @@ impl Ledger {
             .map(String::as_str)
             .filter(|processor| *processor != "all")
             .collect();
+        for sample in metrics.select(DISCARDED, &of_tenant) {
+            let reason = sample.labels.get("reason").context("no reason")?;
+            let key = (tenant.to_owned(), reason.clone());
+            *self.discarded.entry(key).or_default() += spans(sample.value)?;
+        }
         processors.sort_unstable();
         processors.dedup();
         let for_all = spans(metrics.sum(DISCARDED, &[("tenant", tenant), ("processor", "all")]))?;
@@ -83,6 +90,15 @@ impl Ledger {
     pub fn counted(&self, tenant: &str, processor: &str) -> u64 {
         self.counted
             .get(&(tenant.to_owned(), processor.to_owned()))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// How many spans of `tenant` were discarded for `reason`.
+    #[must_use]
+    pub fn discarded(&self, tenant: &str, reason: &str) -> u64 {
+        self.discarded
+            .get(&(tenant.to_owned(), reason.to_owned()))
             .copied()
             .unwrap_or_default()
     }
@@ -136,6 +152,9 @@ mod tests {
     fn reasons_of_the_processor_and_of_all_count_once_each() {
         let ledger = check(2, 10, 5).unwrap();
         assert_eq!(ledger.counted("a", "span-metrics"), 5);
+        assert_eq!(ledger.discarded("a", "late"), 2);
+        assert_eq!(ledger.discarded("a", "filtered"), 3);
+        assert_eq!(ledger.discarded("a", "duplicate"), 0);
     }
 
     #[test]

@@ -95,6 +95,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         metrics: GeneratorMetrics::register(&mut registry),
         clock,
         max_lanes,
+        deduplicate_pushes: config.metrics_generator.deduplicate_pushes,
     });
     generator.start_collections(&background.tasks, background.shutdown.clone());
     let distributor = Distributor::new(

@@ -42,6 +42,12 @@ pub struct GeneratorConfig {
     /// of its own. Default: 0, as many as there are processors.
     pub max_lanes: usize,
 
+    /// Whether a push whose bytes were applied for the same tenant within the last
+    /// two minutes is recognised: answered as before, and not applied again, so
+    /// that a client's retry counts once. Switch it off only for clients that send
+    /// the same spans with the same ids and mean it. Default: true.
+    pub deduplicate_pushes: bool,
+
     /// Membership of generators. Without effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring: Option<Value>,
@@ -118,6 +124,7 @@ impl Default for GeneratorConfig {
             metrics_ingestion_time_range_slack: Duration::from_secs(30),
             limiter_type: LimiterType::default(),
             max_lanes: 0,
+            deduplicate_pushes: true,
             ring: None,
             override_ring_key: None,
             traces_storage: None,

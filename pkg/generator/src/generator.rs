@@ -12,6 +12,7 @@ use remote_write::RemoteWrite;
 use crate::collection;
 use crate::instance::Instance;
 use crate::metrics::GeneratorMetrics;
+use crate::recognised::{Recognised, Room};
 use crate::tenants::Tenants;
 
 /// What a client is told to wait while the generator stops: as long as a
@@ -36,12 +37,16 @@ pub struct Dependencies {
     /// How many pushes of one tenant are applied at the same time: the number
     /// of threads that push is right.
     pub max_lanes: usize,
+    /// Whether a push that was applied within the last two minutes is recognised
+    /// and not applied again.
+    pub deduplicate_pushes: bool,
 }
 
 #[derive(Debug)]
 struct Inner {
     dependencies: Dependencies,
     tenants: Tenants,
+    room: Room,
     /// Whether pushes are refused. A push holds it while it is applied, so
     /// that the last collection comes after it.
     stopped: RwLock<bool>,
@@ -53,6 +58,7 @@ impl Generator {
         Self(Arc::new(Inner {
             dependencies,
             tenants: Tenants::default(),
+            room: Room::default(),
             stopped: RwLock::new(false),
         }))
     }
@@ -111,6 +117,7 @@ impl Generator {
             metrics,
             clock,
             max_lanes,
+            deduplicate_pushes,
         } = &self.0.dependencies;
         let config = overrides.for_tenant(tenant);
         let writer = remote_write
@@ -121,6 +128,7 @@ impl Generator {
             config,
             clock.clone(),
             metrics.for_tenant(tenant),
+            deduplicate_pushes.then(|| Recognised::new(self.0.room.clone())),
             writer,
             *max_lanes,
         )

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use model::{Clock, Push, PushError, PushOutcome, SampleSink, TenantId};
@@ -19,11 +20,15 @@ use crate::processors::service_graphs::{EdgeStore, EdgeTables, ServiceGraphs};
 use crate::processors::span_metrics::SpanMetrics;
 use crate::processors::span_metrics::target_info::TargetInfo;
 use crate::reading::Reading;
+use crate::recognised::{Recognised, Recognition};
 use crate::time_slack::TimeSlack;
 
 const MILLIS_PER_MINUTE: i64 = 60_000;
 /// A scrape so long ago no longer keeps exemplars for the next one.
 const SCRAPER_GONE_MS: i64 = 5 * MILLIS_PER_MINUTE;
+
+/// What the client of a copy is told to wait: far longer than a push takes.
+const RETRY_AFTER_COPY: Duration = Duration::from_secs(1);
 
 /// One tenant's state: its settings, processors and series.
 #[derive(Debug)]
@@ -36,6 +41,7 @@ pub(crate) struct Instance {
     /// Held while settings change, and during a collection.
     serial: Mutex<()>,
     metrics: TenantMetrics,
+    recognised: Option<Recognised>,
     writer: Option<TenantWriter>,
     last_sample_ms: AtomicI64,
     last_scrape_ms: AtomicI64,
@@ -59,6 +65,7 @@ impl Instance {
         config: Arc<TenantConfig>,
         clock: Clock,
         metrics: TenantMetrics,
+        recognised: Option<Recognised>,
         writer: Option<TenantWriter>,
         max_lanes: usize,
     ) -> Self {
@@ -73,6 +80,7 @@ impl Instance {
             settings: ArcSwap::from_pointee(settings),
             serial: Mutex::new(()),
             metrics,
+            recognised,
             writer,
             last_sample_ms: AtomicI64::new(0),
             last_scrape_ms: AtomicI64::new(i64::MIN),
@@ -135,12 +143,38 @@ impl Instance {
         }
     }
 
-    /// Applies a push.
+    /// Applies a push unless it was applied before; the answer is the same.
     ///
     /// # Errors
     ///
-    /// [`PushError::Malformed`]; then nothing was applied.
+    /// [`PushError::Malformed`], and [`PushError::Unavailable`] while a copy is being
+    /// applied; then nothing was applied.
     pub(crate) fn push(&self, push: &Push) -> Result<PushOutcome, PushError> {
+        let recognised = match &self.recognised {
+            // What is not to be counted cannot count twice.
+            Some(recognised) if !push.skip_metrics => recognised,
+            _ => return self.apply(push),
+        };
+        let now = self.clock.unix_nanos();
+        match recognised.recognise(&push.request, now) {
+            Recognition::New(pending) => {
+                let outcome = self.apply(push)?;
+                pending.applied(&outcome, now);
+                Ok(outcome)
+            }
+            Recognition::Applied(outcome) => {
+                let ledger = Ledger::duplicate(outcome.spans);
+                self.metrics.pushed(push.request.len(), &ledger);
+                Ok(outcome)
+            }
+            Recognition::BeingApplied => Err(PushError::Unavailable {
+                reason: "a copy of the request is being applied".to_owned(),
+                retry_after: RETRY_AFTER_COPY,
+            }),
+        }
+    }
+
+    fn apply(&self, push: &Push) -> Result<PushOutcome, PushError> {
         let settings = self.settings.load();
         let now = self.clock.unix_nanos();
         let slack = TimeSlack::around(now, settings.config.ingestion_time_range_slack);
@@ -197,6 +231,9 @@ impl Instance {
     /// Hands every series to remote write.
     pub(crate) fn collect(&self) {
         self.expire_edges();
+        if let Some(recognised) = &self.recognised {
+            recognised.forget(self.clock.unix_nanos());
+        }
         let _serial = self.serial.lock();
         let settings = self.settings.load();
         let config = &settings.config.registry;

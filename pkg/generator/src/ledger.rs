@@ -22,6 +22,8 @@ pub(crate) enum DiscardReason {
     MetricsGenerationSkipped,
     /// It came before the processor was switched on.
     ProcessorOff,
+    /// The same push was applied within the last two minutes.
+    Duplicate,
     /// A filter policy of span metrics refused it.
     SpanMetricsFiltered,
     /// A filter policy of service graphs refused it or its counterpart.
@@ -97,13 +99,20 @@ impl Ledger {
     /// The ledger of a push whose client asked for no metrics. Whatever a span
     /// is, it was not to be counted.
     pub(crate) fn skipped(received: u64) -> Self {
+        Self::discarded(received, DiscardReason::MetricsGenerationSkipped)
+    }
+
+    /// The ledger of a push that was applied before, and is not again.
+    pub(crate) fn duplicate(received: u64) -> Self {
+        Self::discarded(received, DiscardReason::Duplicate)
+    }
+
+    fn discarded(received: u64, reason: DiscardReason) -> Self {
         let mut ledger = Self {
             received,
             ..Self::default()
         };
-        ledger
-            .discarded
-            .add(DiscardReason::MetricsGenerationSkipped, received);
+        ledger.discarded.add(reason, received);
         ledger
     }
 

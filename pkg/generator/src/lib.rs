@@ -19,6 +19,7 @@ mod processors;
 mod push_service;
 mod raw_key;
 mod reading;
+mod recognised;
 mod scrape;
 mod span_filter;
 mod span_names;

@@ -24,6 +24,7 @@ const OF_ALL: &[DiscardReason] = &[
     DiscardReason::MalformedSpan,
     DiscardReason::InvalidId,
     DiscardReason::MetricsGenerationSkipped,
+    DiscardReason::Duplicate,
 ];
 
 /// A processor with a ledger of its own.
@@ -422,12 +423,13 @@ mod tests {
         tenant.pushed(
             1_000,
             &Ledger {
-                received: 21,
+                received: 33,
                 discarded: counts(&[
                     (DiscardReason::OutsideMetricsIngestionSlack, 1),
                     (DiscardReason::MalformedSpan, 2),
                     (DiscardReason::InvalidId, 3),
                     (DiscardReason::MetricsGenerationSkipped, 4),
+                    (DiscardReason::Duplicate, 12),
                 ]),
                 span_metrics: ProcessorLedger {
                     counted: 5,
@@ -470,13 +472,14 @@ mod tests {
         let text = telemetry::encode_metrics(&registry);
         let prefix = "spanmill_generator_";
         for line in [
-            "spans_received_total{tenant=\"acme\"} 21",
+            "spans_received_total{tenant=\"acme\"} 33",
             "bytes_received_total{tenant=\"acme\"} 1000",
             "spans_counted_total{tenant=\"acme\",processor=\"span-metrics\"} 5",
             "spans_discarded_total{tenant=\"acme\",processor=\"all\",reason=\"outside_metrics_ingestion_slack\"} 1",
             "spans_discarded_total{tenant=\"acme\",processor=\"all\",reason=\"malformed_span\"} 2",
             "spans_discarded_total{tenant=\"acme\",processor=\"all\",reason=\"invalid_id\"} 3",
             "spans_discarded_total{tenant=\"acme\",processor=\"all\",reason=\"metrics_generation_skipped\"} 4",
+            "spans_discarded_total{tenant=\"acme\",processor=\"all\",reason=\"duplicate\"} 12",
             "spans_discarded_total{tenant=\"acme\",processor=\"span-metrics\",reason=\"span_metrics_filtered\"} 6",
             "spans_discarded_total{tenant=\"acme\",processor=\"span-metrics\",reason=\"invalid_utf8\"} 0",
             "spans_counted_total{tenant=\"acme\",processor=\"service-graphs\"} 1",

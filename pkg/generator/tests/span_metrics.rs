@@ -49,6 +49,7 @@ impl Harness {
             metrics: GeneratorMetrics::register(&mut own),
             clock: Clock::manual(NOW),
             max_lanes: 2,
+            deduplicate_pushes: true,
         });
         Self { generator, own }
     }

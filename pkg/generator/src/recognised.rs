@@ -1,0 +1,283 @@
+//! Recognises pushes that were applied before, so that a retry counts once (D36).
+//!
+//! Each tenant remembers its own: a flood of one cannot make another's retries
+//! count twice. docs/adr/0014 has the figures.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hashbrown::HashTable;
+use model::PushOutcome;
+use parking_lot::Mutex;
+use registry::KeyHasher;
+
+use self::queue::Queue;
+
+mod queue;
+
+/// How long after a push its bytes are recognised. OpenTelemetry's SDKs and the
+/// Collector give up or send anew well before.
+const WINDOW_SECONDS: u32 = 120;
+
+/// Pushes that all tenants together remember: 8,700 a second for the whole
+/// window, some 60 MB.
+const MOST: usize = 1 << 20;
+
+/// Pushes that a tenant remembers even if others have filled the room: 8 a second
+/// for the whole window.
+const ALWAYS: usize = 1 << 10;
+
+/// Pushes that are forgotten before the lock is given free for a moment.
+const FORGET_AT_ONCE: usize = 1 << 10;
+
+/// The pushes that one tenant remembers.
+#[derive(Debug)]
+pub(crate) struct Recognised {
+    room: Room,
+    hasher: KeyHasher,
+    seen: Mutex<Seen>,
+}
+
+/// What is known of a push that arrives.
+#[derive(Debug)]
+pub(crate) enum Recognition<'a> {
+    /// It is new, and is to be applied now.
+    New(Pending<'a>),
+    /// It was applied, and was answered so.
+    Applied(PushOutcome),
+    /// A copy is being applied right now and may yet fail.
+    BeingApplied,
+}
+
+/// A push that is being applied; forgotten again if dropped.
+#[derive(Debug)]
+pub(crate) struct Pending<'a> {
+    recognised: &'a Recognised,
+    key: Option<PushKey>,
+}
+
+/// How many pushes all tenants of a process remember; clones share the count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Room(Arc<AtomicUsize>);
+
+/// A keyed hash of a push's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PushKey(u128);
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// At most as many as there are threads that push.
+    pending: Vec<PushKey>,
+    applied: Queue,
+    /// Numbers in `applied` of what can be recognised, by key.
+    index: HashTable<u32>,
+}
+
+/// 32 bytes, since there may be a million of them.
+#[derive(Debug)]
+struct Applied {
+    key: PushKey,
+    /// In seconds since the Unix epoch.
+    at: u32,
+    spans: u32,
+    /// What the answer had besides, which is rare.
+    rejected: Option<Box<(u64, String)>>,
+}
+
+impl Recognised {
+    /// Remembers nothing yet; takes its room with the other tenants.
+    pub(crate) fn new(room: Room) -> Self {
+        Self {
+            room,
+            hasher: KeyHasher::new(),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// What is known of a push. An empty one is always new.
+    pub(crate) fn recognise(&self, request: &[u8], now_unix_nanos: u64) -> Recognition<'_> {
+        if request.is_empty() {
+            return Recognition::New(self.pending(None));
+        }
+        let key = PushKey(u128::from_ne_bytes(self.hasher.key(request).to_bytes()));
+        let mut seen = self.seen.lock();
+        if seen.pending.contains(&key) {
+            return Recognition::BeingApplied;
+        }
+        if let Some(applied) = seen.find(key, seconds(now_unix_nanos)) {
+            return Recognition::Applied(applied.outcome());
+        }
+        seen.pending.push(key);
+        Recognition::New(self.pending(Some(key)))
+    }
+
+    /// Forgets what is no longer recognised, and gives memory back.
+    pub(crate) fn forget(&self, now_unix_nanos: u64) {
+        let now = seconds(now_unix_nanos);
+        loop {
+            let mut seen = self.seen.lock();
+            let forgotten = seen.forget(now, FORGET_AT_ONCE);
+            self.room.give_back(forgotten);
+            if forgotten < FORGET_AT_ONCE {
+                seen.shrink();
+                return;
+            }
+        }
+    }
+
+    fn pending(&self, key: Option<PushKey>) -> Pending<'_> {
+        Pending {
+            recognised: self,
+            key,
+        }
+    }
+}
+
+impl Pending<'_> {
+    /// Remembers that the push was applied, and what it is answered.
+    pub(crate) fn applied(mut self, outcome: &PushOutcome, now_unix_nanos: u64) {
+        if outcome.spans == 0 {
+            return;
+        }
+        let Some(key) = self.key.take() else {
+            return;
+        };
+        let Recognised { room, seen, .. } = self.recognised;
+        let mut seen = seen.lock();
+        seen.pending.retain(|pending| *pending != key);
+        let now = seconds(now_unix_nanos);
+        // Two out for one in, so that what is out of date never piles up.
+        room.give_back(seen.forget(now, 2));
+        if seen.applied.len() >= ALWAYS && room.is_full() {
+            room.give_back(seen.forget_oldest());
+        }
+        room.take();
+        seen.remember(Applied::new(key, now, outcome));
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            let mut seen = self.recognised.seen.lock();
+            seen.pending.retain(|pending| *pending != key);
+        }
+    }
+}
+
+impl Drop for Recognised {
+    fn drop(&mut self) {
+        self.room.give_back(self.seen.get_mut().applied.len());
+    }
+}
+
+impl Seen {
+    /// The push of this key, if it was applied lately.
+    fn find(&mut self, key: PushKey, now: u32) -> Option<&Applied> {
+        let applied = &self.applied;
+        let is_it = |number: &u32| applied.get(*number).is_some_and(|a| a.key == key);
+        let entry = self.index.find_entry(key.hash(), is_it).ok()?;
+        let found = applied.get(*entry.get())?;
+        if found.is_recognised(now) {
+            return Some(found);
+        }
+        // It is applied anew and gets another number.
+        entry.remove();
+        None
+    }
+
+    fn remember(&mut self, applied: Applied) {
+        let hash = applied.key.hash();
+        let number = self.applied.push(applied);
+        let hash_of = hasher(&self.applied);
+        self.index.insert_unique(hash, number, hash_of);
+    }
+
+    /// Forgets what is no longer recognised, at most so many; says how many.
+    fn forget(&mut self, now: u32, most: usize) -> usize {
+        let mut forgotten = 0;
+        while forgotten < most && self.applied.oldest().is_some_and(|a| !a.is_recognised(now)) {
+            forgotten += self.forget_oldest();
+        }
+        forgotten
+    }
+
+    fn forget_oldest(&mut self) -> usize {
+        let Some(oldest) = self.applied.oldest() else {
+            return 0;
+        };
+        let number = self.applied.first;
+        let entry = self
+            .index
+            .find_entry(oldest.key.hash(), |other| *other == number);
+        if let Ok(entry) = entry {
+            entry.remove();
+        }
+        self.applied.pop();
+        1
+    }
+
+    fn shrink(&mut self) {
+        let wanted = self.applied.len() * 2;
+        if self.index.capacity() / 4 > wanted {
+            self.index.shrink_to(wanted, hasher(&self.applied));
+        }
+    }
+}
+
+fn hasher(applied: &Queue) -> impl Fn(&u32) -> u64 {
+    |number| applied.get(*number).map_or(0, |applied| applied.key.hash())
+}
+
+impl Applied {
+    fn new(key: PushKey, at: u32, outcome: &PushOutcome) -> Self {
+        let rejected = (outcome.rejected_spans, outcome.message.clone());
+        Self {
+            key,
+            at,
+            spans: u32::try_from(outcome.spans).unwrap_or(u32::MAX),
+            rejected: (outcome.rejected_spans > 0).then(|| Box::new(rejected)),
+        }
+    }
+
+    fn is_recognised(&self, now: u32) -> bool {
+        now.saturating_sub(self.at) <= WINDOW_SECONDS
+    }
+
+    fn outcome(&self) -> PushOutcome {
+        let (rejected_spans, message) = self.rejected.as_deref().cloned().unwrap_or_default();
+        PushOutcome {
+            spans: u64::from(self.spans),
+            rejected_spans,
+            message,
+        }
+    }
+}
+
+impl PushKey {
+    /// Half of it is as good a hash as any.
+    fn hash(self) -> u64 {
+        self.0 as u64
+    }
+}
+
+impl Room {
+    fn take(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn give_back(&self, pushes: usize) {
+        self.0.fetch_sub(pushes, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= MOST
+    }
+}
+
+fn seconds(unix_nanos: u64) -> u32 {
+    u32::try_from(unix_nanos / 1_000_000_000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;
