@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::arrival::{Late, Scatter};
+
 /// Sends OpenTelemetry traces: to try spanmill, and to load it.
 ///
 /// Without options it plays a small web shop at 500 spans a second against
@@ -70,6 +72,36 @@ pub(crate) struct Args {
     /// The same seed gives the same traces, but for their times
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "What")]
     pub(crate) seed: u64,
+
+    /// Write the service graph that was generated, exactly, in JSON
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Truth",
+        conflicts_with = "tenants"
+    )]
+    pub(crate) truth: Option<PathBuf>,
+
+    /// The receiver's service_graphs.wait: two sides that come further apart do not pair
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration, help_heading = "Truth")]
+    pub(crate) wait: Duration,
+
+    /// Spread the spans of each trace over N requests
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count, help_heading = "The hard way")]
+    pub(crate) split: usize,
+
+    /// Send requests in random order, N of them at a time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count, help_heading = "The hard way")]
+    pub(crate) shuffle: usize,
+
+    /// Send this percentage of requests a second time, byte for byte
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = parse_percent, help_heading = "The hard way")]
+    pub(crate) repeat: f64,
+
+    /// Send this percentage of spans so long after the rest of their trace; may be
+    /// given several times
+    #[arg(long, value_name = "PERCENT:TIME", value_parser = parse_late, help_heading = "The hard way")]
+    pub(crate) late: Vec<Late>,
 
     /// Spans a second, or max [default: 500; max for a profile]
     #[arg(long, value_name = "N|max", value_parser = parse_rate, help_heading = "How much")]
@@ -158,6 +190,30 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=100_000) => Ok(count),
+        _ => Err("a number from 1 to 100000".to_owned()),
+    }
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("a number from 0 to 100".to_owned()),
+    }
+}
+
+fn parse_late(text: &str) -> Result<Late, String> {
+    let (percent, by) = text
+        .split_once(':')
+        .ok_or("a percentage and a time, as in 1:20s")?;
+    Ok(Late {
+        percent: parse_percent(percent)?,
+        by: humantime::parse_duration(by).map_err(|problem| problem.to_string())?,
+    })
+}
+
 impl Protocol {
     fn default_port(self) -> u16 {
         match self {
@@ -175,6 +231,14 @@ impl Args {
             (Some(Rate::Spans(rate)), _) => Some(rate),
             (Some(Rate::Max), _) | (None, Some(Profile::Reference)) => None,
             (None, None) => Some(500.0),
+        }
+    }
+
+    /// How spans are spread over requests.
+    pub(crate) fn scatter(&self) -> Scatter {
+        Scatter {
+            split: self.split,
+            late: self.late.clone(),
         }
     }
 
@@ -223,5 +287,26 @@ mod tests {
         let args = Args::parse_from(["spangen", "--profile", "reference", "--rate", "10_000"]);
         assert_eq!(args.spans_per_second(), Some(10_000.0));
         assert!(Args::try_parse_from(["spangen", "--rate", "0"]).is_err());
+    }
+
+    #[test]
+    fn late_spans_are_a_percentage_and_a_time() {
+        let args = Args::parse_from(["spangen", "--late", "2.5:1s", "--late", "1:1m", "--split=3"]);
+        let late = |percent, seconds| Late {
+            percent,
+            by: Duration::from_secs(seconds),
+        };
+        let want = Scatter {
+            split: 3,
+            late: vec![late(2.5, 1), late(1.0, 60)],
+        };
+        assert_eq!(args.scatter(), want);
+        for wrong in ["1", "1:", "101:1s", "-1:1s", "x:1s"] {
+            let arguments = ["spangen".to_owned(), format!("--late={wrong}")];
+            assert!(Args::try_parse_from(arguments).is_err(), "{wrong}");
+        }
+        for wrong in ["--split=0", "--shuffle=0", "--repeat=101"] {
+            assert!(Args::try_parse_from(["spangen", wrong]).is_err(), "{wrong}");
+        }
     }
 }

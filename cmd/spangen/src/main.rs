@@ -11,14 +11,17 @@ use http::HeaderValue;
 use tokio::net::TcpStream;
 
 use crate::args::{Args, Profile, Protocol};
+use crate::arrival::{Arrival, Scatter};
 use crate::client::{Client, Grpc, Http, Method};
 use crate::profile::Reference;
 use crate::report::Report;
 use crate::run::{Limits, Run};
 use crate::topology::{Topology, WEB_SHOP};
+use crate::truth::Truth;
 use crate::workload::{Sizes, Source, Workload};
 
 mod args;
+mod arrival;
 mod client;
 mod pace;
 mod profile;
@@ -28,6 +31,7 @@ mod semconv;
 mod template;
 mod topology;
 mod trace;
+mod truth;
 mod wire;
 mod workload;
 
@@ -103,7 +107,11 @@ async fn run(args: &Args) -> anyhow::Result<Report> {
         retry_for: args.retry_for,
         seed: args.seed,
     };
-    let run = Run::new(limits, workload(args)?, tenants, latency_log);
+    let scatter = args.scatter();
+    let arrival = Arrival::new(&scatter, args.shuffle, args.repeat, args.seed);
+    let truth = args.truth.is_some().then(Truth::default);
+    let workload = workload(args, scatter)?;
+    let run = Run::new(limits, workload, arrival, truth, tenants, latency_log);
     tokio::select! {
         () = run.drive(clients) => {}
         () = progress(&run, args.quiet) => {}
@@ -112,7 +120,14 @@ async fn run(args: &Args) -> anyhow::Result<Report> {
     if !args.quiet && std::io::stderr().is_terminal() {
         let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
-    Ok(run.abandon())
+    let report = run.abandon();
+    if let Some(path) = &args.truth {
+        let truth = run.take_truth();
+        let truth = truth.context("--truth: the run was ended before everything was sent")?;
+        std::fs::write(path, truth.json()?)
+            .with_context(|| format!("--truth {}", path.display()))?;
+    }
+    Ok(report)
 }
 
 /// Says early and plainly that nothing listens.
@@ -153,7 +168,7 @@ fn clients(args: &Args, url: &str) -> anyhow::Result<Vec<Client>> {
     Ok(clients)
 }
 
-fn workload(args: &Args) -> anyhow::Result<Workload> {
+fn workload(args: &Args, scatter: Scatter) -> anyhow::Result<Workload> {
     let source = match (args.profile, &args.topology) {
         (Some(Profile::Reference), _) => Source::Reference(Reference::new(args.series)),
         (None, Some(path)) => {
@@ -164,11 +179,22 @@ fn workload(args: &Args) -> anyhow::Result<Workload> {
         }
         (None, None) => Source::Topology(Topology::parse(WEB_SHOP)?),
     };
+    let wait = args.truth.is_some().then_some(args.wait);
+    if let (Some(_), Source::Topology(topology)) = (wait, &source)
+        && let Some(queue) = topology.shared_queue()
+    {
+        anyhow::bail!(
+            "--truth: queue {queue} has several consumers, and which of them a receiver pairs \
+             with the producer depends on who comes first"
+        );
+    }
     let mut sizes = Sizes::for_rate(args.spans_per_second());
     if let Some(batch) = args.batch {
         sizes.spans_per_request = batch.max(1);
     }
-    Ok(Workload::new(source, sizes, args.seed, args.churn))
+    Ok(Workload::new(
+        source, sizes, args.seed, args.churn, scatter, wait,
+    ))
 }
 
 /// One line that renews itself on a terminal, a plain line every 5 s elsewhere.

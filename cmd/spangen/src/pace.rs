@@ -26,13 +26,20 @@ impl Pace {
         }
     }
 
+    /// When the next request will be due, as [`Pace::reserve`] would say.
+    pub(crate) fn next(&self, elapsed: Duration) -> Duration {
+        match self.rate {
+            Some(_) => self.due.max(elapsed.saturating_sub(Self::CATCH_UP)),
+            None => Duration::ZERO,
+        }
+    }
+
     /// Reserves room for a request: when it is due, since the start of the run.
     pub(crate) fn reserve(&mut self, elapsed: Duration, spans: u64) -> Duration {
-        let Some(rate) = self.rate else {
-            return Duration::ZERO;
-        };
-        let due = self.due.max(elapsed.saturating_sub(Self::CATCH_UP));
-        self.due = due + Duration::from_secs_f64(spans as f64 / rate);
+        let due = self.next(elapsed);
+        if let Some(rate) = self.rate {
+            self.due = due + Duration::from_secs_f64(spans as f64 / rate);
+        }
         due
     }
 }

@@ -12,10 +12,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::arrival::{Arrival, Outgoing};
 use crate::client::{Answer, Client, Payload};
 use crate::pace::Pace;
 use crate::report::{Report, Tally};
 use crate::template::{Stamp, mix};
+use crate::truth::Truth;
 use crate::workload::Workload;
 
 /// What does not change during a run.
@@ -57,8 +59,10 @@ struct Shared {
 #[derive(Debug)]
 struct Plan {
     workload: Workload,
+    arrival: Arrival,
+    truth: Option<Truth>,
     pace: Pace,
-    requests: u64,
+    batches: u64,
     remaining: Option<u64>,
 }
 
@@ -66,6 +70,7 @@ struct Plan {
 struct Job {
     payload: Payload,
     due: Duration,
+    repeat: bool,
 }
 
 impl Run {
@@ -73,6 +78,8 @@ impl Run {
     pub(crate) fn new(
         limits: Limits,
         workload: Workload,
+        arrival: Arrival,
+        truth: Option<Truth>,
         tenants: Vec<HeaderValue>,
         latency_log: Option<File>,
     ) -> Self {
@@ -83,8 +90,10 @@ impl Run {
             tenants,
             plan: Mutex::new(Plan {
                 workload,
+                arrival,
+                truth,
                 pace: Pace::new(limits.rate),
-                requests: 0,
+                batches: 0,
                 remaining: limits.spans,
             }),
             tally: Mutex::default(),
@@ -127,6 +136,13 @@ impl Run {
         tally.report(self.0.started.elapsed())
     }
 
+    /// The truth about what was generated; `None` if it is not wanted, or if not all
+    /// of it was sent.
+    pub(crate) fn take_truth(&self) -> Option<Truth> {
+        let stopped = *self.0.stop.borrow();
+        self.0.plan.lock().truth.take().filter(|_| !stopped)
+    }
+
     async fn work(self, client: Client) {
         let mut stop = self.0.stop.subscribe();
         while let Some(mut job) = self.next_job() {
@@ -141,8 +157,13 @@ impl Run {
             if *stop.borrow() {
                 return;
             }
-            job.payload.stamp.now = self.0.clock.unix_nanos();
+            if job.payload.stamp.now == 0 {
+                job.payload.stamp.now = self.0.clock.unix_nanos();
+            }
             self.deliver(&client, &job.payload, since).await;
+            if job.repeat && !*stop.borrow() {
+                self.deliver(&client, &job.payload, None).await;
+            }
         }
     }
 
@@ -150,39 +171,21 @@ impl Run {
     fn next_job(&self) -> Option<Job> {
         let shared = &self.0;
         let elapsed = shared.started.elapsed();
-        let ended = |at: Duration| shared.limits.duration.is_some_and(|end| at >= end);
-        if *shared.stop.borrow() || ended(elapsed) {
+        if *shared.stop.borrow() {
             return None;
         }
         let mut plan = shared.plan.lock();
-        let mut template = plan.workload.template(plan.requests)?;
-        if let Some(remaining) = plan.remaining {
-            if remaining == 0 {
-                return None;
-            }
-            if template.spans() > remaining {
-                template = plan.workload.exactly(remaining);
-            }
-        }
-        let due = plan.pace.reserve(elapsed, template.spans());
-        if ended(due) {
-            return None;
-        }
-        let number = plan.requests;
-        plan.requests += 1;
-        plan.remaining = plan.remaining.map(|spans| spans - template.spans());
-        let turn = number % shared.tenants.len().max(1) as u64;
+        let outgoing = plan.next(&shared.limits, elapsed, &shared.clock)?;
+        let due = plan.pace.reserve(elapsed, outgoing.template.spans());
+        let turn = outgoing.batch % shared.tenants.len().max(1) as u64;
         Some(Job {
             payload: Payload {
-                stamp: Stamp {
-                    seed: mix(shared.limits.seed ^ number << 20),
-                    now: 0,
-                    churn: plan.workload.churn(due.max(elapsed)),
-                },
-                template,
+                template: outgoing.template,
+                stamp: outgoing.stamp,
                 tenant: shared.tenants.get(turn as usize).cloned(),
             },
-            due,
+            due: due.max(outgoing.not_before),
+            repeat: outgoing.repeat,
         })
     }
 
@@ -237,6 +240,54 @@ impl Run {
             () = sleep(delay) => false,
             _ = stop.wait_for(|stop| *stop) => true,
         }
+    }
+}
+
+impl Plan {
+    /// The next request: a late one that is due, one on time, or after these a late one
+    /// that is not due yet.
+    fn next(&mut self, limits: &Limits, elapsed: Duration, clock: &Clock) -> Option<Outgoing> {
+        if let Some(late) = self.arrival.due(elapsed) {
+            return Some(late);
+        }
+        if self.arrival.is_empty() {
+            while !self.arrival.is_full() && self.add_batch(limits, elapsed, clock) {}
+            self.arrival.shuffle();
+        }
+        self.arrival.next()
+    }
+
+    /// Makes the requests of the next batch; `false` at the end.
+    fn add_batch(&mut self, limits: &Limits, elapsed: Duration, clock: &Clock) -> bool {
+        let due = self.pace.next(elapsed);
+        if limits.duration.is_some_and(|end| elapsed.max(due) >= end) || self.remaining == Some(0) {
+            return false;
+        }
+        let Some(mut batch) = self.workload.batch(self.batches) else {
+            return false;
+        };
+        if let Some(remaining) = self.remaining {
+            if batch.spans() > remaining {
+                batch = self.workload.exactly(remaining);
+            }
+            self.remaining = Some(remaining - batch.spans());
+        }
+        let stamp = Stamp {
+            seed: mix(limits.seed ^ self.batches << 20),
+            // A request on its own gets its time when it is sent.
+            now: if batch.parts.len() > 1 {
+                clock.unix_nanos()
+            } else {
+                0
+            },
+            churn: self.workload.churn(due.max(elapsed)),
+        };
+        let repeated = self.arrival.add(self.batches, &batch.parts, stamp, elapsed);
+        if let Some(truth) = &mut self.truth {
+            truth.add(&batch.graph, &stamp, repeated);
+        }
+        self.batches += 1;
+        true
     }
 }
 

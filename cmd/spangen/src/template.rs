@@ -51,13 +51,24 @@ impl Churn {
 }
 
 impl Template {
-    /// Encodes traces as one request, grouped by resource and scope.
-    pub(crate) fn encode(traces: &[Trace], resources: &[Resource]) -> Self {
+    /// Encodes traces, or some spans of them by their numbers, as one request, grouped
+    /// by resource and scope.
+    ///
+    /// With the same stamp, templates of the same traces have the same ids and times.
+    pub(crate) fn encode(
+        traces: &[Trace],
+        resources: &[Resource],
+        is_in: impl Fn(u32) -> bool,
+    ) -> Self {
         let mut groups: BTreeMap<usize, BTreeMap<&str, Message>> = BTreeMap::new();
-        let mut spans = 0_u32;
+        let (mut spans, mut encoded) = (0_u32, 0);
         for (number, trace) in (0_u32..).zip(traces) {
             let end = trace.iter().map(|span| span.end).max().unwrap_or(0);
             for (index, span) in (spans..).zip(trace) {
+                if !is_in(index) {
+                    continue;
+                }
+                encoded += 1;
                 let message = encode_span(span, number, index, spans, end);
                 groups
                     .entry(span.resource)
@@ -85,7 +96,7 @@ impl Template {
         Self {
             bytes,
             marks,
-            spans: u64::from(spans),
+            spans: encoded,
         }
     }
 
@@ -115,6 +126,12 @@ impl Template {
 }
 
 impl Stamp {
+    /// How long before [`Stamp::now`] something was that is so long before the end
+    /// of a trace, in nanoseconds.
+    pub(crate) fn ago(&self, trace: u32, before: u64) -> u64 {
+        stretched(before, mix(self.seed ^ u64::from(trace) << 32))
+    }
+
     fn fill(&self, fill: Fill, out: &mut impl BufMut) {
         match fill {
             Fill::TraceId(trace) => {
@@ -124,8 +141,7 @@ impl Stamp {
             }
             Fill::SpanId(span) => out.put_u64(mix(self.seed.wrapping_add(u64::from(span) << 8))),
             Fill::Time { trace, before } => {
-                let before = stretched(before, mix(self.seed ^ u64::from(trace) << 32));
-                out.put_u64_le(self.now.saturating_sub(before));
+                out.put_u64_le(self.now.saturating_sub(self.ago(trace, before)));
             }
             Fill::Generation(label_set) => {
                 let mut digits = [b'0'; crate::trace::GENERATION_DIGITS];

@@ -115,6 +115,12 @@ impl Topology {
         &self.resources
     }
 
+    /// The name of a queue with several consumers, if there is one.
+    pub(crate) fn shared_queue(&self) -> Option<&str> {
+        let shared = self.queues.iter().find(|queue| queue.consumers.len() > 1);
+        shared.map(|queue| queue.name.as_str())
+    }
+
     /// One request from outside and everything it causes.
     pub(crate) fn trace(&self, random: &mut StdRng) -> Trace {
         let total = self.entries.last().map_or(0.0, |(sum, _)| *sum);

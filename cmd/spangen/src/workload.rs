@@ -6,10 +6,12 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use crate::arrival::{Part, Scatter};
 use crate::profile::{Reference, TRACES_PER_REQUEST};
-use crate::template::{Churn, Template};
+use crate::template::{Churn, Template, mix};
 use crate::topology::Topology;
 use crate::trace::{Resource, Trace};
+use crate::truth::Graph;
 
 /// Where traces come from.
 #[derive(Debug)]
@@ -25,8 +27,30 @@ pub(crate) enum Source {
 pub(crate) struct Workload {
     source: Source,
     random: StdRng,
-    templates: Vec<Arc<Template>>,
+    scatter: Scatter,
+    /// Apart from `random`: the same seed gives the same traces, however they arrive.
+    scatter_random: StdRng,
+    /// How late a span may come for its edge, if edges are wanted.
+    wait: Option<Duration>,
+    batches: Vec<Arc<Batch>>,
     churn_percent: f64,
+}
+
+/// Some traces, and the requests that they are sent in.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// The requests: one, unless traces are split.
+    pub(crate) parts: Vec<Part>,
+    /// The edges; empty if they are not wanted.
+    pub(crate) graph: Graph,
+    spans: u64,
+}
+
+impl Batch {
+    /// How many spans its requests hold together.
+    pub(crate) fn spans(&self) -> u64 {
+        self.spans
+    }
 }
 
 /// How big the pool of templates is.
@@ -54,12 +78,22 @@ impl Sizes {
 }
 
 impl Workload {
-    /// Makes the templates.
-    pub(crate) fn new(source: Source, sizes: Sizes, seed: u64, churn_percent: f64) -> Self {
+    /// Makes the templates. With `wait`, the edges of each batch as well.
+    pub(crate) fn new(
+        source: Source,
+        sizes: Sizes,
+        seed: u64,
+        churn_percent: f64,
+        scatter: Scatter,
+        wait: Option<Duration>,
+    ) -> Self {
         let mut workload = Self {
             source,
             random: StdRng::seed_from_u64(seed),
-            templates: Vec::new(),
+            scatter,
+            scatter_random: StdRng::seed_from_u64(mix(seed)),
+            wait,
+            batches: Vec::new(),
             churn_percent,
         };
         match &workload.source {
@@ -83,14 +117,14 @@ impl Workload {
         workload
     }
 
-    /// The template of the `number`th request.
-    pub(crate) fn template(&self, number: u64) -> Option<Arc<Template>> {
-        let index = number % self.templates.len().max(1) as u64;
-        self.templates.get(index as usize).cloned()
+    /// The `number`th batch.
+    pub(crate) fn batch(&self, number: u64) -> Option<Arc<Batch>> {
+        let index = number % self.batches.len().max(1) as u64;
+        self.batches.get(index as usize).cloned()
     }
 
-    /// A request of exactly so many spans, for the end of a run.
-    pub(crate) fn exactly(&mut self, spans: u64) -> Arc<Template> {
+    /// A batch of exactly so many spans, for the end of a run.
+    pub(crate) fn exactly(&mut self, spans: u64) -> Arc<Batch> {
         let mut traces = self.traces(spans);
         let sum = |traces: &[Trace]| traces.iter().map(|trace| trace.len() as u64).sum::<u64>();
         let excess = sum(&traces).saturating_sub(spans);
@@ -98,7 +132,7 @@ impl Workload {
             // Parents come before children, so none is cut off.
             last.truncate(last.len().saturating_sub(excess as usize));
         }
-        Arc::new(Template::encode(&traces, self.resources()))
+        Arc::new(self.encode(&traces))
     }
 
     /// How far the replacement of series is.
@@ -110,10 +144,45 @@ impl Workload {
     }
 
     fn add(&mut self, traces: &[Trace]) -> u64 {
-        let template = Template::encode(traces, self.resources());
-        let spans = template.spans();
-        self.templates.push(Arc::new(template));
+        let batch = self.encode(traces);
+        let spans = batch.spans;
+        self.batches.push(Arc::new(batch));
         spans
+    }
+
+    fn encode(&mut self, traces: &[Trace]) -> Batch {
+        let spans = traces.iter().map(Vec::len).sum();
+        let places: Vec<usize> = if self.scatter.is_whole() {
+            vec![0; spans]
+        } else {
+            let place = |_| self.scatter.place(&mut self.scatter_random);
+            (0..spans).map(place).collect()
+        };
+        let resources = self.resources();
+        let parts = (0..self.scatter.places()).filter_map(|place| {
+            let is_in = |span: u32| places.get(span as usize) == Some(&place);
+            let template = Template::encode(traces, resources, is_in);
+            (template.spans() > 0).then(|| Part {
+                template: Arc::new(template),
+                late: self.scatter.late(place),
+            })
+        });
+        let parts = parts.collect();
+        let mut graph = Graph::default();
+        if let Some(wait) = self.wait {
+            let delays: Vec<_> = places.iter().map(|p| self.scatter.delay(*p)).collect();
+            let mut delays = delays.as_slice();
+            for trace in traces {
+                let (of_trace, rest) = delays.split_at(trace.len().min(delays.len()));
+                graph.add(trace, resources, of_trace, wait);
+                delays = rest;
+            }
+        }
+        Batch {
+            parts,
+            graph,
+            spans: spans as u64,
+        }
     }
 
     fn traces(&mut self, spans: u64) -> Vec<Trace> {
@@ -155,12 +224,13 @@ mod tests {
             spans_per_request: 50,
             pool: 100,
         };
-        let mut workload = Workload::new(Source::Topology(topology), sizes, 1, 0.0);
-        assert!(workload.template(0).unwrap().spans() >= 50);
+        let source = Source::Topology(topology);
+        let mut workload = Workload::new(source, sizes, 1, 0.0, Scatter::default(), None);
+        assert!(workload.batch(0).unwrap().spans() >= 50);
         for spans in [1, 7, 50, 333] {
-            let template = workload.exactly(spans);
-            assert_eq!(template.spans(), spans);
-            let request = decoded(&template, 1, Churn::default());
+            let batch = workload.exactly(spans);
+            assert_eq!((batch.spans(), batch.parts.len()), (spans, 1));
+            let request = decoded(&batch.parts[0].template, 1, Churn::default());
             let ids: Vec<_> = request.spans().map(|(_, span)| &span.span_id).collect();
             assert_eq!(ids.len() as u64, spans);
             for (_, span) in request.spans() {

@@ -15,7 +15,7 @@ fn requests(profile: &mut Reference) -> Vec<Template> {
             let traces: Vec<_> = (0..TRACES_PER_REQUEST)
                 .map(|_| profile.trace(&mut random))
                 .collect();
-            Template::encode(&traces, profile.resources())
+            Template::encode(&traces, profile.resources(), |_| true)
         })
         .collect()
 }

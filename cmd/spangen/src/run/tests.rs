@@ -9,6 +9,7 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 
 use super::*;
+use crate::arrival::{Late, Scatter};
 use crate::client::{Grpc, Method};
 use crate::report::Spans;
 use crate::topology::{Topology, WEB_SHOP};
@@ -86,6 +87,16 @@ async fn serve(status: fn(u64) -> &'static str) -> (String, Scripted, JoinSet<()
 }
 
 fn run(spans: u64, tenants: &[&'static str]) -> Run {
+    hard_run(spans, tenants, Scatter::default(), 0.0, None)
+}
+
+fn hard_run(
+    spans: u64,
+    tenants: &[&'static str],
+    scatter: Scatter,
+    repeat: f64,
+    truth: Option<Truth>,
+) -> Run {
     let limits = Limits {
         rate: None,
         duration: None,
@@ -100,9 +111,11 @@ fn run(spans: u64, tenants: &[&'static str]) -> Run {
         pool: 500,
     };
     let topology = Topology::parse(WEB_SHOP).unwrap();
-    let workload = Workload::new(Source::Topology(topology), sizes, 1, 0.0);
+    let arrival = Arrival::new(&scatter, 1, repeat, 1);
+    let wait = truth.is_some().then_some(Duration::from_secs(10));
+    let workload = Workload::new(Source::Topology(topology), sizes, 1, 0.0, scatter, wait);
     let tenants = tenants.iter().map(|name| HeaderValue::from_static(name));
-    Run::new(limits, workload, tenants.collect(), None)
+    Run::new(limits, workload, arrival, truth, tenants.collect(), None)
 }
 
 #[tokio::test]
@@ -123,6 +136,32 @@ async fn exactly_the_spans_asked_for_are_accepted() {
     let tenants = server.tenants.lock().clone();
     let of_a = tenants.iter().filter(|tenant| *tenant == "a").count() as u64;
     assert_eq!(of_a, report.requests.div_ceil(2));
+}
+
+#[tokio::test]
+async fn split_late_and_repeated_requests_are_all_sent_and_in_the_truth() {
+    let (url, server, _tasks) = serve(|_| "0").await;
+    let scatter = Scatter {
+        split: 2,
+        late: vec![Late {
+            percent: 5.0,
+            by: Duration::from_millis(20),
+        }],
+    };
+    let run = hard_run(1_234, &[], scatter, 100.0, Some(Truth::default()));
+    let client = Client::Grpc(Grpc::new(&url, Method::Export, false).unwrap());
+    run.drive(vec![client]).await;
+    let report = run.abandon();
+    assert_eq!((report.spans.sent, report.spans.accepted), (2_468, 2_468));
+    // 13 batches of two requests on time and a late one, but for the short last: all twice.
+    assert_eq!(
+        (report.requests, server.calls.load(Ordering::SeqCst)),
+        (76, 76)
+    );
+    let json = run.take_truth().unwrap().json().unwrap();
+    let truth: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(truth["spans"]["generated"], 1_234);
+    assert_eq!(truth["spans"]["repeated"], 1_234);
 }
 
 #[tokio::test]
@@ -195,6 +234,10 @@ async fn a_stopped_run_sends_nothing_more() {
     run.drive(vec![client]).await;
     assert_eq!(server.calls.load(Ordering::SeqCst), 0);
     assert_eq!(run.abandon().spans.sent, 0);
+
+    let run = hard_run(500, &[], Scatter::default(), 0.0, Some(Truth::default()));
+    run.stop();
+    assert!(run.take_truth().is_none());
 }
 
 #[test]

@@ -156,7 +156,7 @@ fn every_sending_has_ids_and_times_of_its_own() {
         vec![span(0, None, 0, 1_000_000), span(1, Some(0), 100, 900)],
         vec![span(1, None, 0, 1_000_000)],
     ];
-    let template = Template::encode(&traces, &[resource("a"), resource("b")]);
+    let template = Template::encode(&traces, &[resource("a"), resource("b")], |_| true);
     let first = decoded(&template, 1, Churn::default());
     let second = decoded(&template, 2, Churn::default());
 
@@ -193,7 +193,7 @@ fn every_sending_has_ids_and_times_of_its_own() {
 
 #[test]
 fn a_stamp_gives_the_same_bytes_again() {
-    let template = Template::encode(&[vec![span(0, None, 0, 5)]], &[resource("a")]);
+    let template = Template::encode(&[vec![span(0, None, 0, 5)]], &[resource("a")], |_| true);
     let churn = Churn::default();
     assert_eq!(decoded(&template, 3, churn), decoded(&template, 3, churn));
     assert_ne!(decoded(&template, 3, churn), decoded(&template, 4, churn));
@@ -203,7 +203,7 @@ fn a_stamp_gives_the_same_bytes_again() {
 fn names_are_replaced_one_label_set_after_the_other() {
     let mut churned = span(0, None, 0, 5);
     churned.churn = Some(1);
-    let template = Template::encode(&[vec![churned]], &[resource("a")]);
+    let template = Template::encode(&[vec![churned]], &[resource("a")], |_| true);
     let name = |turns: f64| {
         let churn = Churn {
             turns,
@@ -223,10 +223,35 @@ fn names_are_replaced_one_label_set_after_the_other() {
 fn failure_is_a_status_with_its_message() {
     let mut failed = span(0, None, 0, 5);
     failed.failure = Some("timed out");
-    let template = Template::encode(&[vec![failed]], &[resource("a")]);
+    let template = Template::encode(&[vec![failed]], &[resource("a")], |_| true);
     let request = decoded(&template, 1, Churn::default());
     let (_, span) = request.spans().next().unwrap();
     let status = span.status.clone().unwrap();
     assert_eq!((status.code, status.message.as_str()), (2, "timed out"));
     assert_eq!(otlp::text(span.attributes.iter(), "n"), "0");
+}
+
+#[test]
+fn parts_of_the_same_traces_make_up_the_whole() {
+    let traces = [
+        vec![span(0, None, 0, 1_000_000), span(1, Some(0), 100, 900)],
+        vec![span(1, None, 0, 1_000_000)],
+    ];
+    let resources = [resource("a"), resource("b")];
+    let spans = |is_in: fn(u32) -> bool| {
+        let template = Template::encode(&traces, &resources, is_in);
+        let request = decoded(&template, 1, Churn::default());
+        let spans = request
+            .spans()
+            .map(|(service, span)| (service, span.clone()));
+        let spans: Vec<_> = spans.collect();
+        assert_eq!(template.spans(), spans.len() as u64);
+        spans
+    };
+    let whole = spans(|_| true);
+    let parts = [spans(|number| number == 1), spans(|number| number != 1)].concat();
+    assert_eq!((whole.len(), parts.len()), (3, 3));
+    for span in whole {
+        assert!(parts.contains(&span), "{span:?}");
+    }
 }
