@@ -19,9 +19,11 @@ pub mod python;
 pub mod remote_write_sink;
 pub mod spanmill;
 pub mod traces;
+pub mod truth;
 
 pub use exposition::{Exposition, Sample};
 pub use patience::eventually;
 pub use prometheus::Prometheus;
 pub use remote_write_sink::RemoteWriteSink;
 pub use spanmill::Spanmill;
+pub use truth::Truth;

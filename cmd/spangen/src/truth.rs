@@ -66,6 +66,8 @@ pub(crate) struct Half {
     pub(crate) service: String,
     /// Which side it is.
     pub(crate) side: Side,
+    /// `messaging_system` or nothing.
+    pub(crate) connection_type: &'static str,
 }
 
 /// The requests along an edge, with durations in nanoseconds.

@@ -124,13 +124,13 @@ impl Reader<'_> {
     }
 
     fn pair(&mut self, client: &Span, server: &Span) {
-        let is_message = client.kind == Kind::Producer || server.kind == Kind::Consumer;
+        let is_message = is_message(client) || is_message(server);
         let on_its_way = (self.before(client.end), self.before(server.start));
         self.edge(Edge {
             key: EdgeKey {
                 client: self.service(client),
                 server: self.service(server),
-                connection_type: if is_message { "messaging_system" } else { "" },
+                connection_type: connection_type(is_message),
                 absent: None,
             },
             trace: self.number,
@@ -188,7 +188,12 @@ impl Reader<'_> {
     fn unpaired(&mut self, span: &Span, side: Side) {
         self.graph.spans.unpaired += 1;
         let service = self.service(span);
-        self.graph.unpaired.push(Half { service, side });
+        let connection_type = connection_type(is_message(span));
+        self.graph.unpaired.push(Half {
+            service,
+            side,
+            connection_type,
+        });
     }
 
     /// The name of the database that a client span calls, if it does.
@@ -224,6 +229,14 @@ fn is_client(span: &Span) -> bool {
 
 fn is_server(span: &Span) -> bool {
     matches!(span.kind, Kind::Server | Kind::Consumer)
+}
+
+fn is_message(span: &Span) -> bool {
+    matches!(span.kind, Kind::Producer | Kind::Consumer)
+}
+
+fn connection_type(is_message: bool) -> &'static str {
+    if is_message { "messaging_system" } else { "" }
 }
 
 /// The value of the first of these attributes that is there and not empty.

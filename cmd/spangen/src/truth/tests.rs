@@ -154,7 +154,7 @@ fn sides_that_come_too_far_apart_are_virtual_edges_or_unpaired() {
         );
         assert_eq!(
             unpaired,
-            json!([{"service": "cart", "side": "server", "spans": 1}])
+            json!([{"service": "cart", "side": "server", "connection_type": "", "spans": 1}])
         );
         assert_eq!(
             (&spans["in_edges"], &spans["unpaired"]),
@@ -169,8 +169,8 @@ fn sides_that_come_too_far_apart_are_virtual_edges_or_unpaired() {
     assert_eq!(
         unpaired,
         json!([
-            {"service": "mailer", "side": "server", "spans": 1},
-            {"service": "shop", "side": "client", "spans": 1},
+            {"service": "mailer", "side": "server", "connection_type": "messaging_system", "spans": 1},
+            {"service": "shop", "side": "client", "connection_type": "messaging_system", "spans": 1},
         ])
     );
 }
