@@ -18,6 +18,7 @@ use crate::metrics::TenantMetrics;
 use crate::processors::Processors;
 use crate::processors::service_graphs::{EdgeStore, EdgeTables, ServiceGraphs};
 use crate::processors::span_metrics::SpanMetrics;
+use crate::processors::span_metrics::name_demand::{CountingSink, NameDemand};
 use crate::processors::span_metrics::target_info::TargetInfo;
 use crate::reading::Reading;
 use crate::recognised::{Recognised, Recognition};
@@ -266,6 +267,7 @@ impl Instance {
             (true, false) => &[Consumer::RemoteWrite],
             (false, _) => &[Consumer::Scrape],
         };
+        let mut sink = CountingSink::new(settings.names(), sink);
         self.registry.collect(
             Collection {
                 now_ms,
@@ -273,8 +275,11 @@ impl Instance {
                 idle_since_ms: now_ms.saturating_sub(stale),
                 consumers,
             },
-            sink,
+            &mut sink,
         );
+        if let Some(stats) = sink.finish(now_ms, stale) {
+            self.metrics.names(stats);
+        }
         self.last_sample_ms.store(now_ms, Ordering::Relaxed);
     }
 
@@ -298,6 +303,9 @@ fn note_processors(metrics: &TenantMetrics, settings: &Settings) {
         settings.processors.span_metrics.is_some(),
         settings.processors.service_graphs.is_some(),
     );
+    if settings.names().is_none() {
+        metrics.names_off();
+    }
 }
 
 fn limits(config: &TenantConfig) -> Limits {
@@ -314,6 +322,10 @@ fn limits(config: &TenantConfig) -> Limits {
 }
 
 impl Settings {
+    fn names(&self) -> Option<&NameDemand> {
+        self.processors.span_metrics.as_ref()?.names()
+    }
+
     /// Compiles settings, and keeps the tables whose series stay as they are.
     fn new(
         tenant: &TenantId,

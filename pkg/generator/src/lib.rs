@@ -22,6 +22,7 @@ mod reading;
 mod recognised;
 mod scrape;
 mod span_filter;
+mod span_name_template;
 mod span_names;
 mod tenants;
 mod time_slack;

@@ -15,6 +15,7 @@ use telemetry::MetricsRegistry;
 
 use self::registry_metrics::{RegistryMetrics, TenantRegistryMetrics};
 use crate::ledger::{DiscardReason, Discarded, Ledger, ProcessorLedger};
+use crate::processors::span_metrics::name_demand::NameStats;
 
 /// Stands for every processor: the span reached none.
 const ALL: &str = "all";
@@ -82,6 +83,8 @@ pub struct GeneratorMetrics {
     edges: Family<ByTenant, Gauge>,
     waiting_spans: Family<ByTenant, Gauge>,
     edge_store_bytes: Family<ByTenant, Gauge>,
+    spans_sanitized: Family<ByTenant, Counter>,
+    post_sanitization_demand: Family<ByTenant, Gauge>,
 }
 
 /// One tenant's share of [`GeneratorMetrics`], gone when it is dropped.
@@ -184,6 +187,17 @@ impl GeneratorMetrics {
             "processor_service_graphs_store_bytes",
             "Memory of the edge store",
             metrics.edge_store_bytes.clone(),
+        );
+        registry.register(
+            "registry_spans_sanitized",
+            "Spans with a name that varies whose label set was looked up: the first of each \
+combination of values, and those over the limit; dry run included",
+            metrics.spans_sanitized.clone(),
+        );
+        registry.register(
+            "registry_post_sanitization_demand_estimate",
+            "Label sets of span metrics, active and refused, once names are sanitized; within 3.3 %",
+            metrics.post_sanitization_demand.clone(),
         );
         metrics
     }
@@ -324,6 +338,25 @@ impl TenantMetrics {
         }
     }
 
+    /// Notes what replacing parts of names saves.
+    pub(crate) fn names(&self, stats: NameStats) {
+        let families = &self.families;
+        families
+            .spans_sanitized
+            .get_or_create(&self.tenant)
+            .inc_by(stats.replaced);
+        families
+            .post_sanitization_demand
+            .get_or_create(&self.tenant)
+            .set(i64::try_from(stats.label_sets).unwrap_or(i64::MAX));
+    }
+
+    /// Notes that names stay as they are, and nobody asks what else could be.
+    pub(crate) fn names_off(&self) {
+        self.families.spans_sanitized.remove(&self.tenant);
+        self.families.post_sanitization_demand.remove(&self.tenant);
+    }
+
     /// Notes the state of the registry after a collection.
     pub(crate) fn collected(&self, stats: RegistryStats, limits: Limits, labels: &[LabelStats]) {
         self.registry.collected(stats, limits, labels);
@@ -332,6 +365,7 @@ impl TenantMetrics {
 
 impl Drop for TenantMetrics {
     fn drop(&mut self) {
+        self.names_off();
         let families = &self.families;
         for family in [
             &families.spans_received,
@@ -452,6 +486,10 @@ mod tests {
         );
         tenant.edges(12, 11);
         tenant.edge_store_bytes(1_300);
+        tenant.names(NameStats {
+            replaced: 14,
+            label_sets: 15,
+        });
         let counts = |series, entities| Counts { series, entities };
         let stats = RegistryStats {
             active: counts(9, 3),
@@ -494,6 +532,8 @@ mod tests {
             "processor_service_graphs_waiting_spans{tenant=\"acme\"} 11",
             "processor_service_graphs_store_bytes{tenant=\"acme\"} 1300",
             "invalid_weights_total{tenant=\"acme\"} 7",
+            "registry_spans_sanitized_total{tenant=\"acme\"} 14",
+            "registry_post_sanitization_demand_estimate{tenant=\"acme\"} 15",
             "registry_active_series{tenant=\"acme\"} 9",
             "registry_max_active_series{tenant=\"acme\"} 9",
             "registry_active_series_demand_estimate{tenant=\"acme\"} 90",
@@ -516,9 +556,12 @@ mod tests {
             );
         }
         tenant.processors(false, false);
+        tenant.names_off();
         let text = telemetry::encode_metrics(&registry);
         assert!(!text.contains("spans_counted_total{"), "{text}");
         assert!(!text.contains("service_graphs_edges{"), "{text}");
+        assert!(!text.contains("sanitized_total{"), "{text}");
+        assert!(!text.contains("sanitization_demand_estimate{"), "{text}");
         assert!(text.contains("active_processors{tenant=\"acme\",processor=\"span-metrics\"} 0"));
         // Switched on later, it has missed what was received before.
         tenant.processors(true, false);

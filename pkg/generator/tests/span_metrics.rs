@@ -14,7 +14,7 @@ use lifecycle::TaskGroup;
 use model::{Clock, Push, PushError, PushOutcome, PushSpans, TenantId};
 use overrides::{
     DimensionMapping, FilterPolicy, MatchType, Overrides, PolicyAttribute, PolicyMatch,
-    PolicyValue, Processor, Processors, TenantConfig,
+    PolicyValue, Processor, Processors, SpanNameSanitization, TenantConfig,
 };
 use prost::Message;
 use proto::otlp::collector::ExportTraceServiceRequest;
@@ -369,6 +369,63 @@ async fn status_and_its_message_are_labels_when_asked_for() {
         harness.calls().await,
         BTreeMap::from([(want.to_owned(), 1.0)])
     );
+}
+
+/// Spans whose names vary, and one whose name does not, after a collection.
+async fn varying_names(names: SpanNameSanitization, max_active_series: u64) -> Harness {
+    let mut config = span_metrics();
+    config.registry.span_name_sanitization = names;
+    config.registry.max_active_series = max_active_series;
+    let harness = Harness::new(config);
+    let mut spans: Vec<_> = (0..10)
+        .map(|user| span(&format!("GET /users/{user}"), &[]))
+        .collect();
+    spans.push(span("GET /users/7", &[]));
+    spans.push(span("GET /health", &[]));
+    harness.push(SHOP, spans).await;
+    harness.generator.stop();
+    harness
+}
+
+#[tokio::test]
+async fn names_that_vary_share_a_series_when_sanitized() {
+    let harness = varying_names(SpanNameSanitization::Enabled, 0).await;
+    let want = BTreeMap::from([
+        (labels("", "GET /users/<_>", ""), 11.0),
+        (labels("", "GET /health", ""), 1.0),
+    ]);
+    assert_eq!(harness.calls().await, want);
+    assert!(harness.own("registry_spans_sanitized_total{tenant=\"single-tenant\"} 10"));
+    assert!(harness.own("registry_post_sanitization_demand_estimate{tenant=\"single-tenant\"} 2"));
+}
+
+#[tokio::test]
+async fn dry_run_keeps_names_and_tells_what_sanitizing_would_save() {
+    let harness = varying_names(SpanNameSanitization::DryRun, 0).await;
+    let calls = harness.calls().await;
+    assert_eq!(calls.len(), 11);
+    assert_eq!(calls[&labels("", "GET /users/7", "")], 2.0);
+    assert!(harness.own("registry_spans_sanitized_total{tenant=\"single-tenant\"} 10"));
+    assert!(harness.own("registry_post_sanitization_demand_estimate{tenant=\"single-tenant\"} 2"));
+}
+
+#[tokio::test]
+async fn dry_run_counts_what_the_limit_refuses_as_well() {
+    // A label set is a counter, a histogram of 17 series, and a counter.
+    let harness = varying_names(SpanNameSanitization::DryRun, 19).await;
+    let calls = harness.calls().await;
+    assert_eq!(calls.len(), 2);
+    assert_eq!(calls["{metric_overflow=\"true\"}"], 11.0);
+    assert!(harness.own("registry_post_sanitization_demand_estimate{tenant=\"single-tenant\"} 2"));
+}
+
+#[tokio::test]
+async fn names_stay_unless_asked_and_nothing_counts_them() {
+    let harness = varying_names(SpanNameSanitization::Off, 0).await;
+    assert_eq!(harness.calls().await.len(), 11);
+    let own = telemetry::encode_metrics(&harness.own);
+    assert!(!own.contains("sanitized_total{"), "{own}");
+    assert!(!own.contains("sanitization_demand_estimate{"), "{own}");
 }
 
 #[tokio::test]

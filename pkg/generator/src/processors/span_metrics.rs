@@ -3,16 +3,18 @@
 //! Source: tempo-2.10, sections 1.1 and 1.6, span-metrics rules.
 
 pub(crate) mod dimensions;
+pub(crate) mod name_demand;
 pub(crate) mod target_info;
 
 use model::LabelSetBuf;
 use otlp::{ResourceSpans, Span, WireError};
-use overrides::{Processor, TenantConfig};
+use overrides::{Processor, SpanNameSanitization, TenantConfig};
 use registry::{
     InvalidLabels, KeyHasher, LaneKey, MAX_METRICS, Metric, MetricKind, Schema, Update,
 };
 
 use self::dimensions::Dimensions;
+use self::name_demand::NameDemand;
 use self::target_info::TargetInfo;
 use crate::attributes::{Values, WantedKeys};
 use crate::labelling::Labelling;
@@ -28,6 +30,7 @@ pub(crate) struct SpanMetrics {
     filter: SpanFilter,
     multiplier: Multiplier,
     dimensions: Dimensions,
+    names: Option<NameDemand>,
     target_info: Option<TargetInfo>,
     metrics: Subprocessors,
     buckets: Vec<f64>,
@@ -77,6 +80,11 @@ impl SpanMetrics {
             ),
             settings_key: key_of_settings(&dimensions),
             dimensions,
+            names: match config.registry.span_name_sanitization {
+                SpanNameSanitization::Off => None,
+                SpanNameSanitization::DryRun => Some(NameDemand::new(false)),
+                SpanNameSanitization::Enabled => Some(NameDemand::new(true)),
+            },
             target_info: settings
                 .enable_target_info
                 .then(|| TargetInfo::new(settings, &config.registry)),
@@ -132,6 +140,11 @@ impl SpanMetrics {
     /// The target info of resources, if it is on.
     pub(crate) fn target_info(&self) -> Option<&TargetInfo> {
         self.target_info.as_ref()
+    }
+
+    /// What replacing parts of names saves, if that is wanted or tried.
+    pub(crate) fn names(&self) -> Option<&NameDemand> {
+        self.names.as_ref()
     }
 
     /// The part of a lane key that all spans of a resource share.
@@ -197,7 +210,11 @@ impl SpanMetrics {
         values: Values<'_, '_>,
         labels: &mut LabelSetBuf,
     ) -> Result<(), InvalidLabels> {
-        self.dimensions.write_labels(span, values, labels)
+        self.dimensions.write_labels(span, values, labels)?;
+        if let Some(names) = &self.names {
+            names.asked_for(span.name, labels.finish());
+        }
+        Ok(())
     }
 
     /// What a resource adds to the target info; `None` if it has none to show.

@@ -154,6 +154,23 @@ fn both_names_of_a_key_are_one_key() {
 }
 
 #[test]
+fn sanitization_is_switched_off_by_the_word_and_by_empty_text() {
+    let enabled = layer("metrics_generator: {span_name_sanitization: enabled}");
+    let of = |layers: &[Layer]| resolved(layers).registry.span_name_sanitization;
+    assert_eq!(of(&[]), SpanNameSanitization::Off);
+    assert_eq!(
+        of(std::slice::from_ref(&enabled)),
+        SpanNameSanitization::Enabled
+    );
+    for off in ["off", "'off'", "\"\"", "null"] {
+        let off = layer(&format!(
+            "metrics_generator: {{span_name_sanitization: {off}}}"
+        ));
+        assert_eq!(of(&[enabled.clone(), off]), SpanNameSanitization::Off);
+    }
+}
+
+#[test]
 fn every_key_of_a_tenant_is_read() {
     let config = resolved(&[layer(
         "ingestion:

@@ -50,7 +50,10 @@ pub struct RegistryConfig {
     /// Values that one label may have before further ones are replaced; 0 means
     /// no limit. Default: 0.
     pub max_cardinality_per_label: u64,
-    /// Whether varying parts of span names are replaced. Default: off.
+    /// Whether varying parts of span names are replaced by `<_>`: numbers,
+    /// UUIDs, hashes, tokens, addresses, literals. Try `dry_run` first if names
+    /// carry identifiers: metrics of our own show what it would save. Default:
+    /// off.
     pub span_name_sanitization: SpanNameSanitization,
 }
 
@@ -107,12 +110,12 @@ pub enum HistogramMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpanNameSanitization {
-    /// Names stay as they are.
+    /// Names stay as they are. `""`, as in Tempo, means this as well.
     #[default]
-    #[serde(rename = "")]
+    #[serde(alias = "")]
     Off,
     /// Names stay as they are; what replacing would save is counted.
     DryRun,
-    /// They are replaced.
+    /// They are replaced in the label `span_name`.
     Enabled,
 }

@@ -2,13 +2,14 @@
 
 use model::LabelSetBuf;
 use otlp::{AnyValue, Span};
-use overrides::{IntrinsicDimensions, RegistryConfig, SpanMetricsConfig};
+use overrides::{IntrinsicDimensions, RegistryConfig, SpanMetricsConfig, SpanNameSanitization};
 use registry::InvalidLabels;
 
 use crate::attributes::{KeyIndex, Values, WantedKeys};
 use crate::labelling::Labelling;
 use crate::labels::{LabelLimits, LabelWriter, label_name};
 use crate::raw_key::{write_bytes, write_raw};
+use crate::span_name_template::template;
 use crate::span_names;
 
 /// Labels that a dimension may not take: its own gets `__` in front.
@@ -24,6 +25,7 @@ pub(super) const INTRINSIC_LABELS: [&str; 5] = [
 #[derive(Clone, Debug)]
 pub(super) struct Dimensions {
     intrinsic: IntrinsicDimensions,
+    names: SpanNameSanitization,
     service_name: KeyIndex,
     attributes: Vec<(String, KeyIndex)>,
     mappings: Vec<Mapping>,
@@ -57,6 +59,7 @@ impl Dimensions {
         let label = |name: &str| label_name(name, &INTRINSIC_LABELS, limits);
         Self {
             intrinsic: settings.intrinsic_dimensions.clone(),
+            names: registry.span_name_sanitization,
             service_name: wanted.want("service.name"),
             attributes: settings
                 .dimensions
@@ -184,7 +187,13 @@ impl Dimensions {
             writer.value("service", values.in_resource(self.service_name))?;
         }
         if self.intrinsic.span_name {
-            writer.value("span_name", Some(AnyValue::String(span.name)))?;
+            let name = std::str::from_utf8(span.name).map_err(|_| InvalidLabels)?;
+            match self.names {
+                SpanNameSanitization::Off | SpanNameSanitization::DryRun => {
+                    writer.text("span_name", name);
+                }
+                SpanNameSanitization::Enabled => writer.text("span_name", &template(name)),
+            }
         }
         if self.intrinsic.span_kind {
             writer.text("span_kind", &span_names::kind(span.kind));
