@@ -285,6 +285,7 @@ impl Instance {
 
     /// Notes a scrape, and returns its time.
     pub(crate) fn scraped(&self) -> i64 {
+        self.expire_edges();
         let now_ms = self.clock.unix_millis();
         self.last_scrape_ms.store(now_ms, Ordering::Relaxed);
         now_ms

@@ -5,7 +5,7 @@
 //! allocated for a span. Source: architecture, point 6.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use model::LabelSetBuf;
 use parking_lot::Mutex;
@@ -55,6 +55,8 @@ pub(crate) struct EdgeStore {
     shards: OnceLock<Box<[Mutex<Shard>]>>,
     items: AtomicI64,
     waiting_spans: AtomicU64,
+    /// Whether halves have come since the last time that some expired.
+    is_used: AtomicBool,
 }
 
 impl EdgeStore {
@@ -91,6 +93,7 @@ impl EdgeStore {
         }
         edges.updates.reserve(halves.len());
         edges.labels.reserve(halves.len());
+        self.is_used.store(true, Ordering::Relaxed);
         let shards = self.shards();
         let order = Order::of(halves);
         let mut buffer = LabelSetBuf::new();
@@ -124,7 +127,8 @@ impl EdgeStore {
     /// Ends what has waited for too long, as edges to virtual nodes or unpaired.
     pub(crate) fn expire(&self, rules: &Rules, now_ms: i64) -> Edges {
         let mut edges = Edges::default();
-        if self.items() == 0 {
+        let is_used = self.is_used.swap(false, Ordering::Relaxed);
+        if self.items() == 0 && !is_used {
             return edges;
         }
         for shard in self.shards() {

@@ -8,7 +8,7 @@ use super::half_edge::{EdgeKey, HalfEdge, Role, SharedLabels};
 
 /// Ends a list.
 const NONE: u32 = u32::MAX;
-const BLOCK: usize = 256;
+const BLOCK: usize = 64;
 
 const PLACE_BITS: u32 = 20;
 const PLACE_MASK: u64 = (1 << PLACE_BITS) - 1;
@@ -212,12 +212,19 @@ impl Queue {
         }
         self.len -= 1;
         if self.len == 0 {
-            // Nothing waits: the memory may go, but for a little.
+            // A block is kept for the next ones, which may come soon.
             self.blocks.truncate(1);
             self.blocks.iter_mut().for_each(Vec::clear);
             self.places = 0;
             self.first_free = None;
         }
         Some(pending)
+    }
+
+    /// Gives the memory back if nothing waits.
+    pub(super) fn shrink(&mut self) {
+        if self.len == 0 {
+            *self = Self::default();
+        }
     }
 }

@@ -231,13 +231,14 @@ impl Shard {
 
     /// Gives the memory of what is no longer there back.
     pub(super) fn shrink(&mut self) {
-        if self.labels.len() > SPARE_LABELS {
+        self.queue.shrink();
+        if self.queue.len() == 0 || self.labels.len() > SPARE_LABELS {
             self.forget_unused_labels();
         }
         let queue = &self.queue;
         let hasher = |at: &u32| queue.get(*at).map_or(0, |known| hash(known.key));
         for index in [&mut self.halves, &mut self.internal] {
-            if index.capacity() > 4 * index.len() + 64 {
+            if index.capacity() > 4 * index.len() {
                 index.shrink_to(2 * index.len(), hasher);
             }
         }
