@@ -14,11 +14,12 @@ use tempfile::NamedTempFile;
 
 const CALLS: &str = "traces_spanmetrics_calls_total";
 
-/// What is compared until there is host info.
-const COMPARED: [&str; 3] = [
+/// What is compared.
+const COMPARED: [&str; 4] = [
     "traces_spanmetrics_",
     "traces_target_info",
     "traces_service_graph_",
+    "traces_host_info",
 ];
 
 /// Cases that differ in the tenant's overrides alone: tenants of one process.
@@ -35,6 +36,7 @@ const OVERRIDES: &[&str] = &[
     "filter-status-strict",
     "filter-types-bool",
     "filter-types-int",
+    "hostinfo",
     "instance-label-only",
     "intrinsic-no-service",
     "intrinsic-no-spanname",
@@ -75,7 +77,6 @@ const PROCESS: &[&[&str]] = &[
 
 /// Cases that are not run, and why.
 const SKIPPED: &[(&str, &str)] = &[
-    ("hostinfo", "has host info alone, which comes later"),
     ("limit-native", "native histograms come later"),
     ("multiplier-native", "native histograms come later"),
     ("native-edge", "native histograms come later"),

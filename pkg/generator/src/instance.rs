@@ -16,6 +16,7 @@ use crate::labelling::Labelling;
 use crate::ledger::Ledger;
 use crate::metrics::TenantMetrics;
 use crate::processors::Processors;
+use crate::processors::host_info::HostInfo;
 use crate::processors::service_graphs::{EdgeStore, EdgeTables, ServiceGraphs};
 use crate::processors::span_metrics::SpanMetrics;
 use crate::processors::span_metrics::name_demand::{CountingSink, NameDemand};
@@ -56,6 +57,7 @@ struct Settings {
     span_metrics: Option<TableId>,
     target_info: Option<TableId>,
     service_graphs: Option<EdgeTables>,
+    host_info: Option<TableId>,
     external_labels: Vec<(String, String)>,
 }
 
@@ -196,6 +198,9 @@ impl Instance {
             if let Some(tables) = &settings.service_graphs {
                 reading.apply_service_graphs(&self.registry, tables, &self.edges, now_ms);
             }
+            if let Some(table) = &settings.host_info {
+                reading.apply_host_info(&self.registry, table, now_ms);
+            }
         }
         let ledger = reading.ledger;
         self.metrics.pushed(push.request.len(), &ledger);
@@ -303,6 +308,7 @@ fn note_processors(metrics: &TenantMetrics, settings: &Settings) {
     metrics.processors(
         settings.processors.span_metrics.is_some(),
         settings.processors.service_graphs.is_some(),
+        settings.processors.host_info.is_some(),
     );
     if settings.names().is_none() {
         metrics.names_off();
@@ -366,6 +372,10 @@ impl Settings {
             service_graphs.and_then(|processor| processor.lost_schema()),
             before_edges.and_then(|before| before.lost.as_ref()),
         );
+        let host_table = table(
+            processors.host_info.as_ref().map(HostInfo::schema),
+            before.and_then(|before| before.host_info.as_ref()),
+        );
         Self {
             span_metrics: span_table,
             target_info: target_table,
@@ -373,6 +383,7 @@ impl Settings {
                 edges,
                 lost: lost_table,
             }),
+            host_info: host_table,
             external_labels: external_labels(tenant, &config),
             processors,
             config,

@@ -34,6 +34,8 @@ pub(crate) enum DiscardReason {
     KindNotApplicable,
     /// Its resource has no service name.
     NoServiceName,
+    /// Its resource names no host.
+    NoHost,
     /// Too many spans wait for their counterpart.
     StoreFull,
     /// Another span took its place, waiting for the same counterpart.
@@ -56,6 +58,8 @@ pub(crate) struct Ledger {
     pub(crate) discarded: Discarded,
     pub(crate) span_metrics: ProcessorLedger,
     pub(crate) service_graphs: ProcessorLedger,
+    /// Spans by whether their resource's host was noted.
+    pub(crate) host_info: ProcessorLedger,
     /// Spans whose weight was no probability: counted as 1.
     pub(crate) invalid_weights: u64,
     /// Spans that a limit sent to an overflow series.

@@ -33,16 +33,18 @@ const OF_ALL: &[DiscardReason] = &[
 enum Accountable {
     SpanMetrics,
     ServiceGraphs,
+    HostInfo,
 }
 
 impl Accountable {
-    const ALL: [Self; 2] = [Self::SpanMetrics, Self::ServiceGraphs];
+    const ALL: [Self; 3] = [Self::SpanMetrics, Self::ServiceGraphs, Self::HostInfo];
 
     /// The name in the settings.
     fn name(self) -> &'static str {
         match self {
             Self::SpanMetrics => "span-metrics",
             Self::ServiceGraphs => "service-graphs",
+            Self::HostInfo => "host-info",
         }
     }
 
@@ -63,6 +65,11 @@ impl Accountable {
                 DiscardReason::StoreFull,
                 DiscardReason::Replaced,
                 DiscardReason::Unpaired,
+            ],
+            Self::HostInfo => &[
+                DiscardReason::ProcessorOff,
+                DiscardReason::InvalidUtf8,
+                DiscardReason::NoHost,
             ],
         }
     }
@@ -97,6 +104,7 @@ pub(crate) struct TenantMetrics {
     discarded: Vec<(DiscardReason, Counter)>,
     span_metrics: ArcSwapOption<ProcessorMetrics>,
     service_graphs: ArcSwapOption<ProcessorMetrics>,
+    host_info: ArcSwapOption<ProcessorMetrics>,
     edges: ArcSwapOption<EdgeMetrics>,
     invalid_weights: Counter,
     registry: TenantRegistryMetrics,
@@ -218,6 +226,7 @@ combination of values, and those over the limit; dry run included",
             discarded,
             span_metrics: ArcSwapOption::empty(),
             service_graphs: ArcSwapOption::empty(),
+            host_info: ArcSwapOption::empty(),
             edges: ArcSwapOption::empty(),
             invalid_weights: counter(&self.invalid_weights),
             registry: self.registry.for_tenant(&tenant),
@@ -251,6 +260,7 @@ impl TenantMetrics {
         for (metrics, ledger) in [
             (&self.span_metrics, &ledger.span_metrics),
             (&self.service_graphs, &ledger.service_graphs),
+            (&self.host_info, &ledger.host_info),
         ] {
             if let Some(metrics) = &*metrics.load() {
                 metrics.add(ledger);
@@ -261,13 +271,14 @@ impl TenantMetrics {
     }
 
     /// Notes which processors are on: one that is off has no part in the ledger.
-    pub(crate) fn processors(&self, span_metrics: bool, service_graphs: bool) {
+    pub(crate) fn processors(&self, span_metrics: bool, service_graphs: bool, host_info: bool) {
         self.processor(Accountable::SpanMetrics, &self.span_metrics, span_metrics);
         self.processor(
             Accountable::ServiceGraphs,
             &self.service_graphs,
             service_graphs,
         );
+        self.processor(Accountable::HostInfo, &self.host_info, host_info);
         let gauge = |family: &Family<ByTenant, Gauge>| family.get_or_create_owned(&self.tenant);
         if !service_graphs {
             self.edges.store(None);
@@ -446,7 +457,7 @@ mod tests {
         let mut registry = telemetry::new_metrics_registry();
         let metrics = GeneratorMetrics::register(&mut registry);
         let tenant = metrics.for_tenant(&TenantId::parse("acme").unwrap());
-        tenant.processors(true, true);
+        tenant.processors(true, true, true);
         let counts = |counts: &[(DiscardReason, u64)]| {
             let mut discarded = Discarded::default();
             for (reason, spans) in counts {
@@ -479,6 +490,10 @@ mod tests {
                         (DiscardReason::Unpaired, 6),
                         (DiscardReason::ServiceGraphsFiltered, 7),
                     ]),
+                },
+                host_info: ProcessorLedger {
+                    counted: 4,
+                    discarded: counts(&[(DiscardReason::NoHost, 5)]),
                 },
                 invalid_weights: 7,
                 overflowed: 8,
@@ -528,6 +543,9 @@ mod tests {
             "spans_discarded_total{tenant=\"acme\",processor=\"service-graphs\",reason=\"unpaired\"} 6",
             "spans_discarded_total{tenant=\"acme\",processor=\"service-graphs\",reason=\"service_graphs_filtered\"} 7",
             "spans_discarded_total{tenant=\"acme\",processor=\"service-graphs\",reason=\"processor_off\"} 0",
+            "spans_counted_total{tenant=\"acme\",processor=\"host-info\"} 4",
+            "spans_discarded_total{tenant=\"acme\",processor=\"host-info\",reason=\"no_host\"} 5",
+            "spans_discarded_total{tenant=\"acme\",processor=\"host-info\",reason=\"invalid_utf8\"} 0",
             "processor_service_graphs_edges{tenant=\"acme\"} 12",
             "processor_service_graphs_waiting_spans{tenant=\"acme\"} 11",
             "processor_service_graphs_store_bytes{tenant=\"acme\"} 1300",
@@ -555,7 +573,7 @@ mod tests {
                 "missing {line}\n{text}"
             );
         }
-        tenant.processors(false, false);
+        tenant.processors(false, false, false);
         tenant.names_off();
         let text = telemetry::encode_metrics(&registry);
         assert!(!text.contains("spans_counted_total{"), "{text}");
@@ -564,7 +582,7 @@ mod tests {
         assert!(!text.contains("sanitization_demand_estimate{"), "{text}");
         assert!(text.contains("active_processors{tenant=\"acme\",processor=\"span-metrics\"} 0"));
         // Switched on later, it has missed what was received before.
-        tenant.processors(true, false);
+        tenant.processors(true, false, false);
         let text = telemetry::encode_metrics(&registry);
         assert!(text.contains("processor=\"span-metrics\",reason=\"processor_off\"} 11\n"));
         drop(tenant);

@@ -1,10 +1,12 @@
 //! What turns spans into updates of series.
 
+pub(crate) mod host_info;
 pub(crate) mod service_graphs;
 pub(crate) mod span_metrics;
 
 use overrides::TenantConfig;
 
+use self::host_info::HostInfo;
 use self::service_graphs::ServiceGraphs;
 use self::span_metrics::SpanMetrics;
 use crate::attributes::WantedKeys;
@@ -18,6 +20,8 @@ pub(crate) struct Processors {
     pub(crate) span_metrics: Option<SpanMetrics>,
     /// Edges between services; `None` if switched off.
     pub(crate) service_graphs: Option<ServiceGraphs>,
+    /// Hosts that send spans; `None` if switched off.
+    pub(crate) host_info: Option<HostInfo>,
 }
 
 impl Processors {
@@ -25,10 +29,12 @@ impl Processors {
         let mut wanted = WantedKeys::default();
         let span_metrics = SpanMetrics::new(config, &mut wanted);
         let service_graphs = ServiceGraphs::new(config, &mut wanted);
+        let host_info = HostInfo::new(config, &mut wanted);
         Self {
             wanted,
             span_metrics,
             service_graphs,
+            host_info,
         }
     }
 }

@@ -31,6 +31,13 @@ pub(crate) struct Reading<'a, 'p> {
     target_sources: Vec<ResourceSpans<'a>>,
     halves: Vec<HalfEdge>,
     half_sources: Vec<(&'a [u8], u32)>,
+    hosts: Vec<Update>,
+    /// The resource of each host.
+    host_sources: Vec<u32>,
+    /// Spans of those resources.
+    host_spans: u64,
+    /// Spans that processors saw.
+    admitted: u64,
     /// The wanted values of all resources, one after the other.
     resource_values: Vec<Option<AnyValue<'a>>>,
     resources: u32,
@@ -70,6 +77,10 @@ impl<'a, 'p> Reading<'a, 'p> {
             target_sources: Vec::new(),
             halves: Vec::new(),
             half_sources: Vec::new(),
+            hosts: Vec::new(),
+            host_sources: Vec::new(),
+            host_spans: 0,
+            admitted: 0,
             resource_values: Vec::new(),
             resources: 0,
             span_values: vec![None; processors.wanted.len()],
@@ -114,12 +125,32 @@ impl<'a, 'p> Reading<'a, 'p> {
         if let Some(service_graphs) = &self.processors.service_graphs {
             current.side = service_graphs.resource_side(values, &mut self.scratch);
         }
+        let host = match &self.processors.host_info {
+            Some(host_info) => host_info.update(values, &mut self.scratch),
+            None => Ok(None),
+        };
+        let before = self.admitted;
         for scope_spans in resource_spans.scope_spans() {
             for span in scope_spans?.spans() {
                 self.span(span?, &mut current)?;
             }
         }
+        self.host(host, index, self.admitted - before);
         Ok(())
+    }
+
+    /// Notes the host of a resource with so many spans.
+    fn host(&mut self, host: Result<Option<Update>, InvalidLabels>, resource: u32, spans: u64) {
+        let discarded = &mut self.ledger.host_info.discarded;
+        match host {
+            Ok(Some(update)) => {
+                self.hosts.push(update);
+                self.host_sources.push(resource);
+                self.host_spans += spans;
+            }
+            Ok(None) => discarded.add(DiscardReason::NoHost, spans),
+            Err(InvalidLabels) => discarded.add(DiscardReason::InvalidUtf8, spans),
+        }
     }
 
     #[inline]
@@ -141,6 +172,7 @@ impl<'a, 'p> Reading<'a, 'p> {
             self.discard(DiscardReason::OutsideMetricsIngestionSlack);
             return Ok(());
         }
+        self.admitted += 1;
         let processors = self.processors;
         if let Some(service_graphs) = &processors.service_graphs {
             self.service_graphs(service_graphs, &span, current);
@@ -291,6 +323,23 @@ impl<'a, 'p> Reading<'a, 'p> {
         });
         let ledger = &mut self.ledger;
         tables.apply(&edges, service_graphs, registry, now_ms, ledger);
+    }
+
+    /// Applies the hosts that were read.
+    pub(crate) fn apply_host_info(&mut self, registry: &Registry, table: &TableId, now_ms: i64) {
+        let Some(host_info) = &self.processors.host_info else {
+            return;
+        };
+        let keys = self.processors.wanted.len();
+        registry.apply(table, &self.hosts, now_ms, |index, labels| {
+            let resource = *self.host_sources.get(index).ok_or(InvalidLabels)?;
+            let values = Values {
+                resource: resource_values(&self.resource_values, keys, resource),
+                span: &[],
+            };
+            host_info.labels(values, labels)
+        });
+        self.ledger.host_info.counted += self.host_spans;
     }
 
     /// Reads a span again for its labels: only where a lane meets a new key.

@@ -242,6 +242,48 @@ async fn target_info_describes_each_resource_once() {
 }
 
 #[tokio::test]
+async fn each_host_has_a_series_and_its_spans_are_counted() {
+    let mut config = span_metrics();
+    config.processors = Processors::from_iter([Processor::HostInfo]);
+    let harness = Harness::new(config);
+    let mut late = span("late", &[]);
+    late.end_time_unix_nano = NOW - 31_000 * MILLISECOND;
+    let node = [
+        ("service.name", "shop"),
+        ("k8s.node.name", "node-1"),
+        ("host.id", "h-1"),
+    ];
+    harness.push(&node, vec![span("a", &[]), late]).await;
+    harness.push(&node, vec![span("b", &[])]).await;
+    harness.push(&[("host.id", "h-2")], vec![]).await;
+    harness.push(SHOP, vec![span("c", &[])]).await;
+    let mut bytes = request(&[("host.id", "h-3")], vec![span("d", &[])]).encode_to_vec();
+    let at = bytes
+        .windows(3)
+        .position(|window| window == b"h-3")
+        .unwrap();
+    bytes[at] = 0xff;
+    harness.push_bytes(bytes).await.unwrap();
+    let host = |id: &str, source: &str| {
+        format!("traces_host_info{{grafana_host_id=\"{id}\",host_source=\"{source}\"}}")
+    };
+    let want = BTreeMap::from([
+        (host("node-1", "k8s.node.name"), 1.0),
+        (host("h-2", "host.id"), 1.0),
+    ]);
+    assert_eq!(harness.scrape().await, want);
+    for line in [
+        "spans_received_total{tenant=\"single-tenant\"} 5",
+        "spans_counted_total{tenant=\"single-tenant\",processor=\"host-info\"} 2",
+        "spans_discarded_total{tenant=\"single-tenant\",processor=\"host-info\",reason=\"no_host\"} 1",
+        "spans_discarded_total{tenant=\"single-tenant\",processor=\"host-info\",reason=\"invalid_utf8\"} 1",
+        "spans_discarded_total{tenant=\"single-tenant\",processor=\"all\",reason=\"outside_metrics_ingestion_slack\"} 1",
+    ] {
+        assert!(harness.own(line), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn filtered_and_late_spans_are_in_the_ledger() {
     let mut config = span_metrics();
     let side = |key: &str, value: &str, match_type| {

@@ -58,8 +58,9 @@ impl Processor {
             | Self::SpanMetricsLatency
             | Self::SpanMetricsCount
             | Self::SpanMetricsSize
-            | Self::ServiceGraphs => true,
-            Self::HostInfo | Self::LocalBlocks => false,
+            | Self::ServiceGraphs
+            | Self::HostInfo => true,
+            Self::LocalBlocks => false,
         }
     }
 
