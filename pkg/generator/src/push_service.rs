@@ -11,8 +11,8 @@ use http::{HeaderMap, Request, Response};
 use model::{Push, PushError, PushSpans};
 use otlp::Request as OtlpRequest;
 use server::Tenancy;
-use server::grpc::{BytesCodec, SizeLimitLayer};
-use tonic::server::{Grpc, NamedService, UnaryService};
+use server::grpc::{SizeLimitLayer, unary};
+use tonic::server::NamedService;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
@@ -62,49 +62,32 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let service = self.clone();
         Box::pin(async move {
-            let unary = Unary {
-                headers: request.headers().clone(),
-                service,
-            };
-            let mut grpc = Grpc::new(BytesCodec).max_decoding_message_size(usize::MAX);
-            Ok(grpc.unary(unary, request).await)
+            let (parts, body) = request.into_parts();
+            Ok(unary(body, |message| service.push(parts.headers, message)).await)
         })
     }
 }
 
-struct Unary {
-    headers: HeaderMap,
-    service: PushService,
-}
-
-impl UnaryService<Bytes> for Unary {
-    type Response = Bytes;
-    type Future = Answer<Result<tonic::Response<Bytes>, Status>>;
-
-    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let service = self.service.clone();
-        let tenant = service.tenancy.tenant(&self.headers);
-        let no_metrics = self.headers.contains_key(NO_METRICS);
-        Box::pin(async move {
-            let tenant = tenant.map_err(|error| error.grpc_status())?;
-            let request = request.into_inner();
-            let skip_metrics = no_metrics || skips_metrics(&request)?;
-            let push = Push {
-                tenant,
-                request,
-                skip_metrics,
-            };
-            let outcome = service.generator.push(push).await.map_err(status)?;
-            if outcome.rejected_spans > 0 {
-                tracing::debug!(
-                    spans = outcome.rejected_spans,
-                    reason = outcome.message,
-                    "refused spans"
-                );
-            }
-            // PushResponse has no fields.
-            Ok(tonic::Response::new(Bytes::new()))
-        })
+impl PushService {
+    async fn push(self, headers: HeaderMap, request: Bytes) -> Result<Bytes, Status> {
+        let tenant = self.tenancy.tenant(&headers);
+        let tenant = tenant.map_err(|error| error.grpc_status())?;
+        let skip_metrics = headers.contains_key(NO_METRICS) || skips_metrics(&request)?;
+        let push = Push {
+            tenant,
+            request,
+            skip_metrics,
+        };
+        let outcome = self.generator.push(push).await.map_err(status)?;
+        if outcome.rejected_spans > 0 {
+            tracing::debug!(
+                spans = outcome.rejected_spans,
+                reason = outcome.message,
+                "refused spans"
+            );
+        }
+        // PushResponse has no fields.
+        Ok(Bytes::new())
     }
 }
 

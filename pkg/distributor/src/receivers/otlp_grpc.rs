@@ -12,13 +12,13 @@ use bytes::Bytes;
 use http::{Request, Response};
 use model::{PushSpans, TenantId};
 use prost::Message;
-use server::grpc::{BytesCodec, SizeLimitLayer};
+use server::grpc::{SizeLimitLayer, unary};
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::{Code, Status};
 use tonic_health::ServingStatus;
-use tower::{Service, service_fn};
+use tower::Service;
 
 use super::{response, result_label, skip_metrics};
 use crate::Distributor;
@@ -114,13 +114,8 @@ impl<P: PushSpans> Distributor<P> {
         };
         let skip_metrics = skip_metrics(request.headers());
         let result = OnceLock::new();
-        let export = service_fn(|request: tonic::Request<Bytes>| {
-            self.export(tenant.clone(), request.into_inner(), skip_metrics, &result)
-        });
-        // SizeLimitLayer has the limit and the right code; this one would
-        // answer OUT_OF_RANGE, which clients retry.
-        let mut grpc = tonic::server::Grpc::new(BytesCodec).max_decoding_message_size(usize::MAX);
-        let response = grpc.unary(export, request).await;
+        let export = |message| self.export(tenant, message, skip_metrics, &result);
+        let response = unary(request.into_body(), export).await;
         let result = result.get().copied();
         (result.unwrap_or_else(|| unreadable(&response)), response)
     }
@@ -131,14 +126,11 @@ impl<P: PushSpans> Distributor<P> {
         request: Bytes,
         skip_metrics: bool,
         result: &OnceLock<PushResult>,
-    ) -> Result<tonic::Response<Bytes>, Status> {
+    ) -> Result<Bytes, Status> {
         let pushed = self.push(tenant.clone(), request, skip_metrics).await;
         result.get_or_init(|| result_label(&pushed));
         match pushed {
-            Ok(outcome) => {
-                let response = response(outcome).encode_to_vec();
-                Ok(tonic::Response::new(Bytes::from(response)))
-            }
+            Ok(outcome) => Ok(response(outcome).encode_to_vec().into()),
             Err(error) => {
                 let cause = telemetry::error_chain(&error);
                 tracing::debug!(%tenant, error = %cause, "push refused");

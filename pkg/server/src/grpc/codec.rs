@@ -6,10 +6,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 /// Hands messages over as encoded bytes.
 ///
-/// A received message is the buffer it was received into, not a copy. Sizes are
-/// [`SizeLimitLayer`](super::SizeLimitLayer)'s business: give the service
-/// `max_decoding_message_size(usize::MAX)`, because tonic's own limit is 4 MiB and
-/// answers with a code that clients retry.
+/// For tonic's clients; servers have [`unary`](super::unary).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BytesCodec;
 

@@ -1,5 +1,5 @@
 use std::convert::Infallible;
-use std::future::{Ready as ReadyFuture, ready as ready_now};
+use std::future::ready as ready_now;
 
 use axum::Router;
 use axum::body::Body as AxumBody;
@@ -10,12 +10,11 @@ use http_body_util::{BodyExt, StreamBody};
 use lifecycle::{Shutdown, TaskGroup};
 use tonic::body::Body as GrpcBody;
 use tonic::codec::CompressionEncoding;
-use tonic::server::{Grpc, UnaryService};
 use tonic::transport::Channel;
 use tonic::{Code, Response as Answer};
 
 use super::*;
-use crate::grpc::BytesCodec;
+use crate::grpc::{BytesCodec, unary};
 use crate::inflate::tests::{gzip, zstd_of_unknown_size};
 use crate::{Listener, ServeOptions};
 
@@ -24,17 +23,6 @@ const LIMIT: usize = 1 << 20;
 /// Answers each message with its length and its first byte.
 #[derive(Clone)]
 struct Echo;
-
-impl UnaryService<Bytes> for Echo {
-    type Response = Bytes;
-    type Future = ReadyFuture<Result<Answer<Bytes>, Status>>;
-
-    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let message = request.into_inner();
-        let first = message.first().copied().unwrap_or(0);
-        ready_now(Ok(Answer::new(format!("{} {first}", message.len()).into())))
-    }
-}
 
 impl Service<Request<AxumBody>> for Echo {
     type Response = Response<GrpcBody>;
@@ -48,8 +36,11 @@ impl Service<Request<AxumBody>> for Echo {
 
     fn call(&mut self, request: Request<AxumBody>) -> Self::Future {
         Box::pin(async {
-            let mut grpc = Grpc::new(BytesCodec).max_decoding_message_size(usize::MAX);
-            Ok(grpc.unary(Echo, request).await)
+            let echo = |message: Bytes| {
+                let first = message.first().copied().unwrap_or(0);
+                ready_now(Ok(format!("{} {first}", message.len()).into()))
+            };
+            Ok(unary(request.into_body(), echo).await)
         })
     }
 }
