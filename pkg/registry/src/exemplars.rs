@@ -17,6 +17,7 @@ pub(crate) struct Entry {
     pub(crate) cell: u16,
     /// Consumers that have had it, one bit each.
     pub(crate) taken: u8,
+    /// The next of the row, or the next that is free.
     next: u32,
 }
 
@@ -25,12 +26,14 @@ pub(crate) struct Entry {
 const BLOCK: usize = 512;
 
 /// The exemplars of many rows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Exemplars {
     blocks: Vec<Vec<Entry>>,
     /// Entries in use or free; they fill the blocks in order.
     len: usize,
-    free: Vec<u32>,
+    /// How many of them are free, and the first of those.
+    free: usize,
+    first_free: u32,
 }
 
 impl Exemplars {
@@ -70,10 +73,11 @@ impl Exemplars {
     }
 
     fn add(&mut self, entry: Entry) -> u32 {
-        if let Some(at) = self.free.pop() {
-            if let Some(place) = self.get_mut(at) {
-                *place = entry;
-            }
+        let at = self.first_free;
+        if let Some(place) = self.get_mut(at) {
+            let next = std::mem::replace(place, entry).next;
+            self.first_free = next;
+            self.free -= 1;
             return at;
         }
         let block = self.len / BLOCK;
@@ -115,18 +119,23 @@ impl Exemplars {
     pub(crate) fn release_taken(&mut self, head: &mut u32, consumers: u8) {
         let mut kept = NONE;
         let mut at = *head;
+        let mut first_free = self.first_free;
+        let mut freed = 0;
         while let Some(entry) = self.get_mut(at) {
-            let next = entry.next;
-            if entry.taken & consumers == consumers {
-                self.free.push(at);
+            let list = if entry.taken & consumers == consumers {
+                freed += 1;
+                &mut first_free
             } else {
-                entry.next = kept;
-                kept = at;
-            }
+                &mut kept
+            };
+            let next = std::mem::replace(&mut entry.next, *list);
+            *list = at;
             at = next;
         }
         *head = kept;
-        if self.free.len() == self.len {
+        self.first_free = first_free;
+        self.free += freed;
+        if self.free == self.len {
             self.clear();
         }
     }
@@ -135,12 +144,24 @@ impl Exemplars {
     pub(crate) fn clear(&mut self) {
         self.blocks.iter_mut().for_each(Vec::clear);
         self.len = 0;
-        self.free.clear();
+        self.free = 0;
+        self.first_free = NONE;
     }
 
     /// Gives the memory back, and forgets all.
     pub(crate) fn shrink(&mut self) {
         *self = Self::default();
+    }
+}
+
+impl Default for Exemplars {
+    fn default() -> Self {
+        Self {
+            blocks: Vec::new(),
+            len: 0,
+            free: 0,
+            first_free: NONE,
+        }
     }
 }
 

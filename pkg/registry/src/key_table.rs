@@ -1,28 +1,28 @@
 //! An open-addressing table from lane keys to slots.
 //!
-//! One probe touches one cache line of 32-byte entries, and looking a batch up
-//! in a tight loop lets the processor overlap the misses of different keys.
+//! One probe touches one cache line of 24-byte entries, or two, and looking a
+//! batch up in a tight loop lets the processor overlap the misses of different
+//! keys.
 
 use crate::fingerprint::LaneKey;
 
 /// Where a lane's key leads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
-    key: u128,
+    /// In halves, which need no padding.
+    key: [u64; 2],
     /// The registry's slot; [`EMPTY`] if the entry is unused.
     pub(crate) slot: u32,
-    /// The lane's row for it, if `epoch` is the lane's.
+    /// The lane's row for it, if that row has this slot: merges take rows away
+    /// without a look at the keys.
     pub(crate) row: u32,
-    /// The merge before which `row` is valid.
-    pub(crate) epoch: u32,
 }
 
 const EMPTY: u32 = u32::MAX;
 const VACANT: Entry = Entry {
-    key: 0,
+    key: [0; 2],
     slot: EMPTY,
     row: 0,
-    epoch: 0,
 };
 /// Stands for "not in the table".
 pub(crate) const MISSING: u32 = u32::MAX;
@@ -44,9 +44,10 @@ impl KeyTable {
     #[inline]
     pub(crate) fn find(&self, key: LaneKey) -> u32 {
         let mask = self.entries.len().wrapping_sub(1);
-        let mut position = key.0 as usize & mask;
+        let key = halves(key);
+        let mut position = key[0] as usize & mask;
         while let Some(entry) = self.entries.get(position) {
-            if entry.key == key.0 && entry.slot != EMPTY {
+            if entry.key == key && entry.slot != EMPTY {
                 return position as u32;
             }
             if entry.slot == EMPTY {
@@ -63,16 +64,15 @@ impl KeyTable {
     }
 
     /// Adds a key that is not in the table, and returns its position.
-    pub(crate) fn insert(&mut self, key: LaneKey, slot: u32, epoch: u32) -> u32 {
+    pub(crate) fn insert(&mut self, key: LaneKey, slot: u32) -> u32 {
         // At most 7/8 full, so that a probe ends soon and always.
         if (self.len + 1) * 8 > self.entries.len() * 7 {
             self.resize((self.entries.len() * 2).max(FIRST_CAPACITY));
         }
         let entry = Entry {
-            key: key.0,
+            key: halves(key),
             slot,
             row: 0,
-            epoch,
         };
         self.len += 1;
         self.place(entry)
@@ -80,7 +80,7 @@ impl KeyTable {
 
     fn place(&mut self, entry: Entry) -> u32 {
         let mask = self.entries.len().wrapping_sub(1);
-        let mut position = entry.key as usize & mask;
+        let mut position = entry.key[0] as usize & mask;
         while let Some(place) = self.entries.get_mut(position) {
             if place.slot == EMPTY {
                 *place = entry;
@@ -125,6 +125,10 @@ impl KeyTable {
     }
 }
 
+fn halves(key: LaneKey) -> [u64; 2] {
+    [key.0 as u64, (key.0 >> 64) as u64]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,7 +140,7 @@ mod tests {
         // Keys that all want the same place.
         let key = |n: u32| LaneKey(u128::from(n) << 64);
         for n in 0..1_000 {
-            table.insert(key(n), n, 0);
+            table.insert(key(n), n);
         }
         for n in 0..1_000 {
             let position = table.find(key(n));

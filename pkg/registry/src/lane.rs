@@ -7,12 +7,20 @@ use crate::key_table::{KeyTable, MISSING};
 use crate::schema::{MetricKind, Schema};
 use crate::update::Update;
 
+/// A lane with this many rows merges: 1.2 MB of span metrics with exemplars.
+///
+/// A row that merges early costs some 200 instructions; one that waits costs its
+/// memory in every lane.
+pub(crate) const MERGE_ROWS: usize = KEPT_ROWS / 8 * 7;
+/// Rows for which a lane keeps memory; the last batch before a merge fits in.
+const KEPT_ROWS: usize = 4096;
+/// Rows for which a lane has memory at first.
+const FIRST_ROWS: usize = 64;
+
 /// A lane's part for one table.
 #[derive(Debug, Default)]
 pub(crate) struct LaneTable {
     pub(crate) keys: KeyTable,
-    /// Moved by every merge, which makes the rows in `keys` invalid at once.
-    pub(crate) epoch: u32,
     /// Rows of the schema's width, one after the other.
     pub(crate) rows: Vec<f64>,
     /// For each row, its slot and its exemplars.
@@ -68,29 +76,40 @@ impl LaneTable {
     /// The row of a key's position, opened if the lane has none yet.
     #[inline]
     pub(crate) fn row_at(&mut self, position: u32, width: usize) -> Option<u32> {
-        let epoch = self.epoch;
-        let next = self.heads.len() as u32;
         let entry = self.keys.entry_mut(position)?;
-        if entry.epoch == epoch {
+        let slot = entry.slot;
+        let head = self.heads.get(entry.row as usize);
+        if head.is_some_and(|head| head.slot == slot) {
             return Some(entry.row);
         }
-        entry.epoch = epoch;
-        entry.row = next;
-        let slot = entry.slot;
-        self.open_row(slot, width);
-        Some(next)
+        entry.row = self.heads.len() as u32;
+        Some(self.open_row(slot, width))
     }
 
     /// Opens a row for a slot.
     #[inline]
     pub(crate) fn open_row(&mut self, slot: u32, width: usize) -> u32 {
         let row = self.heads.len() as u32;
+        if self.heads.len() == self.heads.capacity() {
+            self.grow(width);
+        }
         self.heads.push(RowHead {
             slot,
             exemplars: NONE,
         });
         self.rows.resize(self.rows.len() + width, 0.0);
         row
+    }
+
+    /// Makes room in few large steps: memory that is not written yet is not
+    /// resident, but every size that a vector has outgrown stays so for a while.
+    #[cold]
+    fn grow(&mut self, width: usize) {
+        let rows = self.heads.len();
+        let wanted = if rows < KEPT_ROWS { rows * 8 } else { rows * 2 };
+        let more = wanted.max(FIRST_ROWS) - rows;
+        self.heads.reserve_exact(more);
+        self.rows.reserve_exact(more * width);
     }
 
     /// Remembers where a key leads, and opens its row.
@@ -101,9 +120,7 @@ impl LaneTable {
         }
         let position = self.keys.find(update.key);
         if position == MISSING {
-            // An epoch in which no row of this lane is valid any more.
-            let closed = self.epoch.wrapping_sub(1);
-            self.keys.insert(update.key, slot, closed)
+            self.keys.insert(update.key, slot)
         } else {
             position
         }
@@ -163,13 +180,14 @@ impl LaneTable {
         }
     }
 
-    /// Forgets the rows and keeps the keys.
-    pub(crate) fn close_rows(&mut self) {
+    /// Forgets the rows of a width and keeps the keys.
+    pub(crate) fn close_rows(&mut self, width: usize) {
         self.rows.clear();
+        self.rows.shrink_to(KEPT_ROWS * width);
         self.heads.clear();
+        self.heads.shrink_to(KEPT_ROWS);
         self.exemplars.clear();
         self.overflow_row = None;
-        self.epoch = self.epoch.wrapping_add(1);
     }
 
     /// Gives all memory back.

@@ -16,7 +16,7 @@ impl State {
                 let number = table.merge_row(head.slot, cells, &mut self.admission.limiter, now_ms);
                 merge_exemplars(table, number, rows, head.exemplars);
             }
-            rows.close_rows();
+            rows.close_rows(width);
         }
         if lane.seen_removals != self.removals {
             for (table, rows) in self.tables.iter().zip(&mut lane.tables) {

@@ -9,15 +9,13 @@ use parking_lot::Mutex;
 use crate::admission::Admission;
 use crate::key_table::MISSING;
 use crate::label_limiter::LabelStats;
-use crate::lane::{Lane, LaneTable};
+use crate::lane::{Lane, LaneTable, MERGE_ROWS};
 use crate::lanes::Lanes;
 use crate::limiter::{Counts, Limits};
 use crate::schema::Schema;
 use crate::table::{Resolved, Table};
 use crate::update::{Applied, InvalidLabels, Update};
 
-/// A lane with this many rows merges: 9 MB of span metrics.
-const MERGE_ROWS: usize = 64 * 1024;
 /// A lane whose first row is this old merges, in milliseconds.
 const MERGE_AFTER_MS: i64 = 1_000;
 /// Keys that a lane may remember beyond twice the table's slots. The keys are a

@@ -13,7 +13,7 @@ use crate::label_arena::{LabelArena, LabelRef};
 use crate::label_limiter::LabelLimiter;
 use crate::limiter::Limiter;
 use crate::relabel::Superseding;
-use crate::schema::{MetricKind, Schema};
+use crate::schema::{Metric, MetricKind, Schema};
 
 /// Slots whose rows lie in one block of memory.
 const BLOCK_SLOTS: usize = 64;
@@ -65,6 +65,8 @@ pub(crate) struct Table {
     pub(crate) successor: Option<usize>,
     /// Whether its series count against the limit.
     pub(crate) is_counted: bool,
+    /// Whether a merge has anything to set, and not only to add.
+    has_gauges: bool,
     index: HashTable<u32>,
     slots: Vec<Slot>,
     rows: Vec<Vec<f64>>,
@@ -80,11 +82,14 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(schema: Arc<Schema>) -> Self {
+        let is_gauge = |metric: &Metric| metric.kind == MetricKind::Gauge;
+        let has_gauges = schema.metrics().any(is_gauge);
         Self {
             schema,
             retired: false,
             successor: None,
             is_counted: true,
+            has_gauges,
             index: HashTable::new(),
             slots: Vec::new(),
             rows: Vec::new(),
@@ -313,7 +318,9 @@ impl Table {
         for (total, delta) in self.row_mut(number).iter_mut().zip(cells) {
             *total += delta;
         }
-        self.set_gauges(number, cells);
+        if self.has_gauges {
+            self.set_gauges(number, cells);
+        }
         if let Some(slot) = self.slot_mut(number) {
             slot.state = SlotState::Active;
             slot.updated_ms = now_ms;
