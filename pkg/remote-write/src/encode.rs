@@ -1,9 +1,12 @@
 //! Series to compressed requests.
 
+mod snappy;
 pub(crate) mod v1;
 
 use bytes::Bytes;
 use model::{Exemplar, Point};
+
+use self::snappy::Compressor;
 
 /// Bytes of a request, before compression, after which it is closed although
 /// more samples would fit.
@@ -27,111 +30,102 @@ pub(crate) struct Batch {
 }
 
 /// Fills requests one after the other and compresses them.
-#[derive(Debug)]
 pub(crate) struct Batcher {
     max_samples: u64,
     scratch: Scratch,
     samples: u64,
     exemplars: u64,
     highest_timestamp_ms: i64,
-    finished: Vec<Batch>,
 }
 
 /// Memory that a batcher needs while it works, to be used again by the next.
-pub(crate) struct Scratch {
-    raw: Vec<u8>,
-    compressed: Vec<u8>,
-    compressor: snap::raw::Encoder,
-}
+#[derive(Default)]
+pub(crate) struct Scratch(Compressor);
 
 impl Batcher {
     /// A batcher whose requests have at most so many samples, but for the
     /// points of one series, which stay together.
     pub(crate) fn new(max_samples: u64, mut scratch: Scratch) -> Self {
-        scratch.raw.clear();
+        scratch.0.clear();
         Self {
             max_samples,
             scratch,
             samples: 0,
             exemplars: 0,
             highest_timestamp_ms: i64::MIN,
-            finished: Vec::new(),
         }
     }
 
-    /// Adds a series by the function that writes it.
+    /// Adds a series by the function that writes it. Returns the request before,
+    /// if it is full.
     pub(crate) fn add(
         &mut self,
         points: &[Point],
         exemplar: Option<Exemplar>,
         write: impl FnOnce(&mut Vec<u8>),
-    ) {
+    ) -> Option<Batch> {
         let samples = points.len() as u64;
-        let full = self.samples + samples > self.max_samples
-            || self.scratch.raw.len() >= MAX_REQUEST_BYTES;
-        if full && self.samples > 0 {
-            self.close();
+        let full =
+            self.samples + samples > self.max_samples || self.scratch.0.len() >= MAX_REQUEST_BYTES;
+        let batch = if full { self.close() } else { None };
+        if let Err(error) = self.scratch.0.write(write) {
+            self.lose(&error);
+            return batch;
         }
-        write(&mut self.scratch.raw);
         self.samples += samples;
         self.exemplars += u64::from(exemplar.is_some());
         for point in points {
             self.highest_timestamp_ms = self.highest_timestamp_ms.max(point.timestamp_ms);
         }
+        batch
     }
 
-    /// Closes the last request and returns all, and the memory.
-    pub(crate) fn finish(mut self) -> (Vec<Batch>, Scratch) {
-        if self.samples > 0 {
-            self.close();
+    /// Closes the last request and returns it, if it has samples, and the
+    /// memory.
+    pub(crate) fn finish(mut self) -> (Option<Batch>, Scratch) {
+        (self.close(), self.scratch)
+    }
+
+    fn close(&mut self) -> Option<Batch> {
+        if self.samples == 0 {
+            return None;
         }
-        (self.finished, self.scratch)
-    }
-
-    fn close(&mut self) {
-        match self.scratch.compress() {
-            Ok(body) => self.finished.push(Batch {
+        let batch = match self.scratch.0.finish() {
+            Ok(body) => Some(Batch {
                 body,
                 samples: self.samples,
                 exemplars: self.exemplars,
                 highest_timestamp_ms: self.highest_timestamp_ms,
             }),
-            // Only for more than 4 GiB, which MAX_REQUEST_BYTES rules out.
-            Err(error) => tracing::error!(
-                samples = self.samples,
-                %error,
-                "cannot compress remote-write request, its samples are lost"
-            ),
-        }
+            Err(error) => {
+                self.lose(&error);
+                None
+            }
+        };
         self.samples = 0;
         self.exemplars = 0;
         self.highest_timestamp_ms = i64::MIN;
+        batch
+    }
+
+    /// Gives up what was written since the last request.
+    fn lose(&mut self, error: &snap::Error) {
+        tracing::error!(
+            samples = self.samples,
+            %error,
+            "cannot compress remote-write request, its samples are lost"
+        );
+        self.scratch.0.clear();
+        self.samples = 0;
+        self.exemplars = 0;
     }
 }
 
-impl Default for Scratch {
-    fn default() -> Self {
-        Self {
-            raw: Vec::new(),
-            compressed: Vec::new(),
-            compressor: snap::raw::Encoder::new(),
-        }
-    }
-}
-
-impl Scratch {
-    /// Compresses what was written, into memory of just its size, and forgets
-    /// it.
-    fn compress(&mut self) -> Result<Bytes, snap::Error> {
-        let room = snap::raw::max_compress_len(self.raw.len());
-        if self.compressed.len() < room {
-            self.compressed.resize(room, 0);
-        }
-        let length = self.compressor.compress(&self.raw, &mut self.compressed)?;
-        self.raw.clear();
-        // What waits is counted by its length: no spare room may hang on it.
-        let body = self.compressed.get(..length).unwrap_or_default();
-        Ok(Bytes::copy_from_slice(body))
+impl std::fmt::Debug for Batcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batcher")
+            .field("samples", &self.samples)
+            .finish_non_exhaustive()
     }
 }
 

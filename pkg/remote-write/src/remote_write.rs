@@ -160,8 +160,10 @@ impl RemoteWrite {
         }
     }
 
-    pub(crate) fn push(&self, tenant: &TenantId, endpoint: usize, batches: &[Batch]) {
-        self.0.buffer.push(tenant, endpoint, batches);
+    pub(crate) fn push(&self, tenant: &TenantId, endpoint: usize, batch: &Batch) {
+        self.0
+            .buffer
+            .push(tenant, endpoint, std::slice::from_ref(batch));
     }
 
     pub(crate) fn set_headers(&self, tenant: &TenantId, headers: &BTreeMap<String, Secret>) {

@@ -7,8 +7,8 @@ use model::{Exemplar, LabelSet, Point, SampleSink, Series, TenantId};
 use settings::Secret;
 
 use crate::RemoteWrite;
-use crate::encode::Batcher;
 use crate::encode::v1::{SharedLabels, merge, write_labelled_series};
+use crate::encode::{Batch, Batcher};
 use crate::relabel::{EditedLabels, Relabeller};
 
 /// Writes one tenant's samples.
@@ -27,9 +27,11 @@ struct OpenTenant {
 /// The samples of one collection on their way into the buffer.
 ///
 /// Encodes and compresses as samples come, on the caller's thread; waits for
-/// nothing. Dropped without [`Append::commit`], it leaves nothing behind.
+/// nothing. Each request is sent as soon as it is full, so that a collection
+/// is never held as a whole; the last one by [`Append::commit`], without which
+/// its samples are lost.
 #[derive(Debug)]
-#[must_use = "nothing is sent until this is committed"]
+#[must_use = "the last request is sent when this is committed"]
 pub struct Append {
     open: Arc<OpenTenant>,
     external_labels: Vec<(String, String)>,
@@ -98,18 +100,24 @@ impl Drop for OpenTenant {
 }
 
 impl Append {
-    /// Puts the samples into the buffer, from where they are sent at once.
+    /// Puts what is left of the samples into the buffer, from where they are
+    /// sent at once.
     pub fn commit(self) {
-        let OpenTenant {
-            remote_write,
-            tenant,
-        } = &*self.open;
+        let remote_write = &self.open.remote_write;
         for (encoding, batcher) in remote_write.encodings().iter().zip(self.batchers) {
-            let (batches, scratch) = batcher.finish();
+            let (batch, scratch) = batcher.finish();
             remote_write.keep_scratch(scratch);
-            for endpoint in &encoding.endpoints {
-                remote_write.push(tenant, *endpoint, &batches);
+            if let Some(batch) = batch {
+                self.open.push(encoding, &batch);
             }
+        }
+    }
+}
+
+impl OpenTenant {
+    fn push(&self, encoding: &Encoding, batch: &Batch) {
+        for endpoint in &encoding.endpoints {
+            self.remote_write.push(&self.tenant, *endpoint, batch);
         }
     }
 }
@@ -140,9 +148,12 @@ impl SampleSink for Append {
         let encodings = self.open.remote_write.encodings();
         for (encoding, batcher) in encodings.iter().zip(&mut self.batchers) {
             if encoding.relabeller.is_empty() {
-                batcher.add(points, exemplar, |raw| {
+                let full = batcher.add(points, exemplar, |raw| {
                     self.shared.write_series(raw, series, points, labelled);
                 });
+                if let Some(batch) = full {
+                    self.open.push(encoding, &batch);
+                }
                 continue;
             }
             let own = LabelSet::from_canonical(&self.label_set);
@@ -153,9 +164,12 @@ impl SampleSink for Append {
                 self.edited.set("le".to_owned(), le.to_owned());
             }
             if encoding.relabeller.apply(&mut self.edited) {
-                batcher.add(points, exemplar, |raw| {
+                let full = batcher.add(points, exemplar, |raw| {
                     write_labelled_series(raw, self.edited.iter(), points, labelled);
                 });
+                if let Some(batch) = full {
+                    self.open.push(encoding, &batch);
+                }
             }
         }
     }

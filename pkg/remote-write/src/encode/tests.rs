@@ -201,14 +201,16 @@ fn batches_close_at_the_sample_limit_and_keep_a_series_together() {
         timestamp_ms,
         value: 1.0,
     };
-    batcher.add(&[point(1), point(9)], None, |raw| raw.push(1));
-    batcher.add(&[point(2), point(3)], None, |raw| raw.push(2));
-    batcher.add(&[point(4)], None, |raw| raw.push(3));
-    batcher.add(&[point(5)], None, |raw| raw.push(4));
-    let batches: Vec<_> = batcher
-        .finish()
-        .0
+    let batches = [
+        batcher.add(&[point(1), point(9)], None, |raw| raw.push(1)),
+        batcher.add(&[point(2), point(3)], None, |raw| raw.push(2)),
+        batcher.add(&[point(4)], None, |raw| raw.push(3)),
+        batcher.add(&[point(5)], None, |raw| raw.push(4)),
+        batcher.finish().0,
+    ];
+    let batches: Vec<_> = batches
         .into_iter()
+        .flatten()
         .map(|batch| {
             let raw = snap::raw::Decoder::new()
                 .decompress_vec(&batch.body)
@@ -225,20 +227,14 @@ fn batches_close_at_the_sample_limit_and_keep_a_series_together() {
 #[test]
 fn batches_close_at_the_byte_limit() {
     let mut batcher = Batcher::new(1000, Scratch::default());
-    for _ in 0..3 {
+    let mut add = || {
         let point = Point {
             timestamp_ms: 1,
             value: 1.0,
         };
-        batcher.add(&[point], None, |raw| {
-            raw.resize(raw.len() + MAX_REQUEST_BYTES / 2, 0);
-        });
-    }
-    let samples: Vec<_> = batcher
-        .finish()
-        .0
-        .iter()
-        .map(|batch| batch.samples)
-        .collect();
-    assert_eq!(samples, [2, 1]);
+        let half = |raw: &mut Vec<u8>| raw.resize(raw.len() + MAX_REQUEST_BYTES / 2, 0);
+        batcher.add(&[point], None, half).map(|batch| batch.samples)
+    };
+    assert_eq!([add(), add(), add()], [None, None, Some(2)]);
+    assert_eq!(batcher.finish().0.map(|batch| batch.samples), Some(1));
 }
