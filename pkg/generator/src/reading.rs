@@ -13,8 +13,9 @@ use crate::processors::service_graphs::{
 use crate::processors::span_metrics::{Outcome, SpanMetrics};
 use crate::time_slack::TimeSlack;
 
-/// Bytes of a usual span, by which buffers are sized at first.
-const USUAL_SPAN_BYTES: usize = 512;
+/// Bytes of a small span, by which buffers are sized at first: room that is not
+/// used costs nothing, growing costs a copy.
+const SMALL_SPAN_BYTES: usize = 384;
 
 /// The updates of a push, with what their labels are made of.
 ///
@@ -66,7 +67,7 @@ impl<'a, 'p> Reading<'a, 'p> {
         processors: &'p Processors,
         slack: TimeSlack,
     ) -> Result<Self, WireError> {
-        let spans = request.len() / USUAL_SPAN_BYTES + 1;
+        let spans = request.len() / SMALL_SPAN_BYTES + 1;
         let mut reading = Self {
             processors,
             slack,
