@@ -45,6 +45,8 @@ struct Templating<'n> {
     last: Last<'n>,
     /// Whether what is read is the query of a URL.
     in_query: bool,
+    /// Whether it was before the last blank, which may yet be replaced.
+    was_in_query: bool,
     has_at_sign: bool,
     /// Whether `"` quotes names, as in SQL.
     quotes_names: bool,
@@ -79,6 +81,7 @@ impl<'n> Templating<'n> {
             word_end: usize::MAX,
             last: Last::None,
             in_query: false,
+            was_in_query: false,
             has_at_sign: name.contains('@'),
             quotes_names: SQL.iter().any(|known| known.eq_ignore_ascii_case(verb)),
             unclosed: Vec::new(),
@@ -126,7 +129,9 @@ impl<'n> Templating<'n> {
         let Some(one) = rest.chars().next() else {
             return;
         };
-        self.in_query &= !one.is_whitespace();
+        if one.is_whitespace() {
+            self.was_in_query = std::mem::take(&mut self.in_query);
+        }
         self.out.push(one);
         self.at += one.len_utf8();
         // `VALUES (1), (2)` is `VALUES (<_>)`, however many there are.
@@ -156,6 +161,7 @@ impl<'n> Templating<'n> {
         });
         let before = before.unwrap_or(&self.out);
         if before.ends_with(PLACEHOLDER) {
+            self.in_query |= self.was_in_query && self.out.ends_with(' ');
             self.out.truncate(before.len());
         } else {
             self.out.push_str(PLACEHOLDER);
