@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
+use spanmill_integration::Exposition;
 use spanmill_integration::http::{client, text_of};
 use spanmill_integration::ports::Port;
 use tempfile::TempDir;
@@ -21,6 +22,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) binary: &'a Path,
     /// `metrics_generator.max_lanes`, if it is set.
     pub(crate) lanes: Option<usize>,
+    /// What turns spans into series, as in the setting.
+    pub(crate) processors: &'a [&'a str],
     /// Time between two collections.
     pub(crate) collection_interval: Duration,
     /// Where it writes its series.
@@ -34,7 +37,8 @@ pub(crate) struct Subject {
     pid: u32,
     otlp: Port,
     api: Port,
-    _others: [Port; 3],
+    otlp_http: Port,
+    _others: [Port; 2],
     directory: TempDir,
 }
 
@@ -49,8 +53,9 @@ impl Subject {
         let binary = binary.with_context(|| format!("{}", setup.binary.display()))?;
         let directory = TempDir::new()?;
         let (otlp, api) = (Port::reserve()?, Port::reserve()?);
-        let others = [Port::reserve()?, Port::reserve()?, Port::reserve()?];
-        let config = config(setup, &otlp, &api, &others, directory.path());
+        let otlp_http = Port::reserve()?;
+        let others = [Port::reserve()?, Port::reserve()?];
+        let config = config(setup, [&otlp, &otlp_http, &api], &others, directory.path());
         let file = directory.path().join("spanmill.yaml");
         std::fs::write(&file, serde_json::to_string_pretty(&config)?)?;
         let log = File::create(directory.path().join("log"))?;
@@ -76,6 +81,7 @@ impl Subject {
             pid,
             otlp,
             api,
+            otlp_http,
             _others: others,
             directory,
         };
@@ -104,23 +110,21 @@ impl Subject {
         format!("http://{}", self.otlp.address())
     }
 
+    /// Where OTLP/HTTP goes.
+    pub(crate) fn otlp_http(&self) -> String {
+        format!("http://{}/v1/traces", self.otlp_http.address())
+    }
+
     /// What it has used.
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         usage(self.pid).with_context(|| self.last_lines())
     }
 
-    /// The active series that it counts itself.
-    pub(crate) async fn active_series(&self) -> anyhow::Result<u64> {
-        let metrics = text_of(client().get(format!("http://{}/metrics", self.api.address())));
-        let metrics = metrics.await?;
-        let lines = metrics.lines();
-        let values = lines
-            .filter(|line| line.starts_with(ACTIVE_SERIES))
-            .filter_map(|line| {
-                let (_, value) = line.rsplit_once(' ')?;
-                value.parse::<f64>().ok()
-            });
-        Ok(values.sum::<f64>() as u64)
+    /// The sum of one of its own metrics.
+    pub(crate) async fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let page = format!("http://{}/metrics", self.api.address());
+        let metrics = Exposition::parse(&text_of(client().get(page)).await?)?;
+        Ok(metrics.sum(name, &[]))
     }
 
     fn last_lines(&self) -> String {
@@ -131,13 +135,10 @@ impl Subject {
     }
 }
 
-const ACTIVE_SERIES: &str = "spanmill_generator_registry_active_series{";
-
 fn config(
     setup: &Setup<'_>,
-    otlp: &Port,
-    api: &Port,
-    [http, grpc, admin]: &[Port; 3],
+    [otlp, http, api]: [&Port; 3],
+    [grpc, admin]: &[Port; 2],
     directory: &Path,
 ) -> serde_json::Value {
     /// Bytes a second, never reached.
@@ -162,8 +163,9 @@ fn config(
         "overrides": { "defaults": {
             "ingestion": { "rate_limit_bytes": NO_LIMIT, "burst_size_bytes": NO_LIMIT },
             "metrics_generator": {
-                "processors": ["span-metrics"],
+                "processors": setup.processors,
                 "collection_interval": interval,
+                "processor": { "service_graphs": { "wait": "1m" } },
             },
         } },
     });

@@ -41,7 +41,7 @@ struct Args {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "cpu,memory,p99,steady"
+        default_value = "cpu,edges,memory,p99,steady"
     )]
     only: Vec<Section>,
 
@@ -82,6 +82,8 @@ struct Args {
 enum Section {
     /// CPU seconds for a million spans, and spans a second.
     Cpu,
+    /// Bytes of a span that waits for its counterpart.
+    Edges,
     /// Resident bytes of an active series.
     Memory,
     /// Latency of a push while series are collected.

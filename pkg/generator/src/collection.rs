@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lifecycle::Shutdown;
 use model::{Clock, Exemplar, LabelSet, Point, SampleSink, Series, TenantId};
+use overrides::Overrides;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::instance::Instance;
@@ -28,14 +29,16 @@ impl SampleSink for Discard {
     fn series(&mut self, _: Series<'_>, _: &[Point], _: Option<Exemplar>) {}
 }
 
-/// Collects every tenant at its interval, until shutdown.
-pub(crate) fn run(tenants: &Tenants, clock: &Clock, shutdown: &Shutdown) {
+/// Collects every tenant at its interval, until shutdown. Changed settings are
+/// in force then even if no span comes.
+pub(crate) fn run(tenants: &Tenants, overrides: &Overrides, clock: &Clock, shutdown: &Shutdown) {
     let mut schedule = Schedule::default();
     loop {
         let now_ms = clock.unix_millis();
         schedule.admit(tenants, now_ms);
         schedule.expire_edges(now_ms);
         while let Some(instance) = schedule.next_due(clock.unix_millis()) {
+            instance.update(overrides);
             instance.collect();
             if shutdown.is_triggered() {
                 return;

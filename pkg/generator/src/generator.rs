@@ -67,8 +67,15 @@ impl Generator {
     pub fn start_collections(&self, tasks: &TaskGroup, shutdown: Shutdown) {
         let generator = self.clone();
         tasks.spawn_thread("collections", move || {
-            let inner = &generator.0;
-            collection::run(&inner.tenants, &inner.dependencies.clock, &shutdown);
+            let Inner {
+                tenants,
+                dependencies,
+                ..
+            } = &*generator.0;
+            let Dependencies {
+                overrides, clock, ..
+            } = dependencies;
+            collection::run(tenants, overrides, clock, &shutdown);
         });
     }
 
@@ -101,12 +108,11 @@ impl Generator {
                 retry_after: RETRY_WHILE_STOPPING,
             });
         }
-        let config = self.0.dependencies.overrides.for_tenant(&push.tenant);
         let instance = self
             .0
             .tenants
             .get_or_start(&push.tenant, || self.start(&push.tenant));
-        instance.update(&config);
+        instance.update(&self.0.dependencies.overrides);
         instance.push(push)
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use model::{Clock, Push, PushError, PushOutcome, SampleSink, TenantId};
-use overrides::{LimiterType, TenantConfig};
+use overrides::{LimiterType, Overrides, TenantConfig};
 use parking_lot::Mutex;
 use registry::{Collection, Consumer, Limits, Registry, TableId};
 use remote_write::TenantWriter;
@@ -103,27 +103,24 @@ impl Instance {
     }
 
     /// Takes changed settings into force for the spans that follow.
-    pub(crate) fn update(&self, config: &Arc<TenantConfig>) {
-        if Arc::ptr_eq(&self.settings.load().config, config) {
+    pub(crate) fn update(&self, overrides: &Overrides) {
+        let config = overrides.for_tenant(&self.tenant);
+        if Arc::ptr_eq(&self.settings.load().config, &config) {
             return;
         }
         let _serial = self.serial.lock();
+        // Asked again, so that none who waited for the lock goes back to older ones.
+        let config = overrides.for_tenant(&self.tenant);
         let before = self.settings.load_full();
-        if Arc::ptr_eq(&before.config, config) {
+        if Arc::ptr_eq(&before.config, &config) {
             return;
         }
-        self.registry.set_limits(limits(config));
+        self.registry.set_limits(limits(&config));
         if let Some(writer) = &self.writer {
             writer.set_headers(&config.remote_write_headers);
         }
         let now_ms = self.clock.unix_millis();
-        let next = Settings::new(
-            &self.tenant,
-            Arc::clone(config),
-            &self.registry,
-            Some(&before),
-            now_ms,
-        );
+        let next = Settings::new(&self.tenant, config, &self.registry, Some(&before), now_ms);
         self.relabel(&before, &next, now_ms);
         note_processors(&self.metrics, &next);
         if next.service_graphs.is_none() {

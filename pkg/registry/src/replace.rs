@@ -72,11 +72,13 @@ impl State {
         }
         let mut cells = vec![0.0; next.schema.width()];
         let mut collected = 0;
+        let mut goes_on = false;
         for (bit, column) in Schema::bits().zip(next.schema.columns()) {
             let old = Schema::bits().zip(table.schema.columns());
             let Some((old_bit, old)) = { old }.find(|(_, old)| old.goes_on_as(column)) else {
                 continue;
             };
+            goes_on = true;
             if let (Some(to), Some(from)) = (
                 cells.get_mut(column.cells.clone()),
                 table.row(number).get(old.cells.clone()),
@@ -88,6 +90,10 @@ impl State {
             }
         }
         table.row_mut(number).fill(0.0);
+        // A gauge under another name has no value before it is set.
+        if !goes_on {
+            return;
+        }
         let labels = table.label_set(&slot);
         match next.resolve(labels, &mut self.admission, now_ms) {
             Resolved::Slot(to) => {

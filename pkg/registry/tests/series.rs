@@ -400,6 +400,29 @@ fn replaced_table_goes_on_counting_what_stays_the_same() {
     assert_eq!(collect(&registry, 6).series.len(), 12);
 }
 
+/// Source: differences, D2.
+#[test]
+fn replaced_gauge_has_no_value_under_its_new_name_before_it_is_set() {
+    let gauge = |name: &str| {
+        Schema::new([Metric {
+            name: name.to_owned(),
+            help: "help",
+            kind: MetricKind::Gauge,
+            sparse: false,
+        }])
+    };
+    let registry = Registry::new(Limits::default(), 1);
+    let table = registry.add_table(gauge("hosts"));
+    let mut set = update("a", 0.0);
+    set.values[0] = 1.0;
+    registry.apply(&table, &[set], 1, |_, _| Ok(()));
+    collect(&registry, 2);
+    registry.replace_table(&table, gauge("machines"), 3);
+    let written = collect(&registry, 4);
+    assert!(written.series["hosts{}"][0].is_stale());
+    assert_eq!(written.series.len(), 1, "{:?}", written.series);
+}
+
 #[test]
 fn sparse_metric_appears_with_its_first_value() {
     let registry = Registry::new(Limits::default(), 1);
