@@ -4,32 +4,56 @@
 //! the walks over whole registries say how many series they walk.
 
 #![allow(missing_docs, reason = "the macros make items that cannot have any")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a benchmark fails by panicking"
+)]
 
 use std::hint::black_box;
 
+use generator::{Dependencies, Generator, GeneratorMetrics};
 use gungraun::prelude::*;
-use model::{Clock, Exemplar, LabelSet, LabelSetBuf, Point, SampleSink, Series};
+use model::{Clock, Exemplar, LabelSet, LabelSetBuf, Point, Push, PushSpans, SampleSink, Series};
 use otlp::Span;
+use overrides::{Overrides, Processor, Processors, TenantConfig};
 use prost::Message;
+use proto::otlp::collector::ExportTraceServiceRequest;
 use proto::otlp::common::{AnyValue, KeyValue, any_value::Value};
+use proto::otlp::resource::Resource;
+use proto::otlp::trace::{ResourceSpans, ScopeSpans};
 use registry::{
     Collection, Consumer, KeyHasher, LaneKey, Limits, MAX_METRICS, Metric, MetricKind, Registry,
     Schema, TableId, Update,
 };
 use remote_write::{Append, EndpointConfig, RemoteWrite, RemoteWriteConfig, RemoteWriteMetrics};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BATCH: usize = 314;
 /// Series of one label set: calls, size, and a histogram of 14 buckets.
 const SERIES: usize = 19;
 
-fn spans() -> Vec<Vec<u8>> {
-    let attribute = |index: usize| KeyValue {
-        key: format!("attribute.number.{index}"),
+fn attribute(index: usize) -> KeyValue {
+    text_attribute(
+        &format!("attribute.number.{index}"),
+        &format!("value of attribute {index}"),
+    )
+}
+
+fn text_attribute(key: &str, value: &str) -> KeyValue {
+    KeyValue {
+        key: key.to_owned(),
         value: Some(AnyValue {
-            value: Some(Value::StringValue(format!("value of attribute {index}"))),
+            value: Some(Value::StringValue(value.to_owned())),
         }),
         ..KeyValue::default()
-    };
+    }
+}
+
+fn spans() -> Vec<Vec<u8>> {
     let span = |index: usize| proto::otlp::trace::Span {
         trace_id: vec![index as u8 + 1; 16],
         span_id: vec![index as u8 + 1; 8],
@@ -196,6 +220,102 @@ fn collect(filled: Filled) -> Filled {
     filled
 }
 
+/// A generator that has had pushes, and the next one of the same label sets.
+struct Pushing {
+    generator: Generator,
+    next: Push,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// One request: 157 pairs of a client and the server that it calls, of 60 services
+/// with 11 attributes each.
+fn request(first_trace: usize) -> ExportTraceServiceRequest {
+    const SERVICES: usize = 60;
+    let service = |number: usize| {
+        let mut attributes = vec![text_attribute(
+            "service.name",
+            &format!("service-{number:02}"),
+        )];
+        attributes.extend((0..10).map(attribute));
+        ResourceSpans {
+            resource: Some(Resource {
+                attributes,
+                ..Resource::default()
+            }),
+            scope_spans: vec![ScopeSpans::default()],
+            ..ResourceSpans::default()
+        }
+    };
+    let mut resource_spans: Vec<_> = (0..SERVICES).map(service).collect();
+    for (pair, mut server) in spans()
+        .iter()
+        .take(BATCH / 2)
+        .map(|span| proto::otlp::trace::Span::decode(span.as_slice()).expect("a span"))
+        .enumerate()
+    {
+        server.trace_id = ((first_trace + pair) as u128).to_be_bytes().to_vec();
+        server.parent_span_id = vec![9; 8];
+        let client = proto::otlp::trace::Span {
+            span_id: vec![9; 8],
+            parent_span_id: vec![8; 8],
+            kind: 3,
+            ..server.clone()
+        };
+        for (service, span) in [(pair, client), (pair * 7 + 1, server)] {
+            let spans = &mut resource_spans[service % SERVICES];
+            spans.scope_spans[0].spans.push(span);
+        }
+    }
+    ExportTraceServiceRequest { resource_spans }
+}
+
+fn pushing(processors: &[Processor]) -> Pushing {
+    let config = TenantConfig {
+        processors: Processors::from_iter(processors.iter().copied()),
+        ..TenantConfig::default()
+    };
+    let push = |first_trace| Push {
+        tenant: model::TenantId::single(),
+        request: request(first_trace).encode_to_vec().into(),
+        skip_metrics: false,
+    };
+    let generator = Generator::new(Dependencies {
+        overrides: Overrides::fixed(config),
+        remote_write: None,
+        metrics: GeneratorMetrics::register(&mut telemetry::new_metrics_registry()),
+        clock: Clock::manual(1_700_000_000_000_000_000),
+        max_lanes: 1,
+        deduplicate_pushes: true,
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    for number in 1..20 {
+        let applied = runtime.block_on(generator.push(push(number * 1_000)));
+        applied.expect("a push");
+    }
+    Pushing {
+        generator,
+        next: push(20_000),
+        runtime,
+    }
+}
+
+// All that a push costs from its bytes to its answer.
+#[library_benchmark]
+#[bench::span_metrics(pushing(&[Processor::SpanMetrics]))]
+#[bench::with_service_graphs(pushing(&[Processor::SpanMetrics, Processor::ServiceGraphs]))]
+fn push(pushing: Pushing) -> (Generator, tokio::runtime::Runtime) {
+    let Pushing {
+        generator,
+        next,
+        runtime,
+    } = pushing;
+    let outcome = runtime.block_on(generator.push(next));
+    black_box(outcome.expect("a push"));
+    (generator, runtime)
+}
+
 struct Encoding {
     filled: Filled,
     append: Append,
@@ -252,7 +372,8 @@ library_benchmark_group!(
         lane_update,
         merge,
         collect,
-        collect_and_encode
+        collect_and_encode,
+        push
     ]
 );
 main!(library_benchmark_groups = ingest);

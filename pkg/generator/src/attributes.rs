@@ -2,14 +2,36 @@
 
 use otlp::{AnyValue, KeyValue, WireError};
 
+/// No key, in lists of them.
+const NONE: u32 = u32::MAX;
+/// Lengths of keys that are told apart; all longer ones are one.
+const LENGTHS: usize = 64;
+
 /// The keys that the processors of a tenant want, each once.
 ///
-/// Most attributes of a span are wanted by nobody: they cost a comparison of
-/// their key's length with a mask.
-#[derive(Clone, Debug, Default)]
+/// Most attributes of a span are wanted by nobody: they cost a look at whether any
+/// wanted key is as long as theirs.
+#[derive(Clone, Debug)]
 pub(crate) struct WantedKeys {
-    keys: Vec<Vec<u8>>,
-    lengths: u64,
+    keys: Vec<WantedKey>,
+    /// The last key of each length.
+    by_length: [u32; LENGTHS],
+}
+
+#[derive(Clone, Debug)]
+struct WantedKey {
+    key: Box<[u8]>,
+    /// Another key as long as this.
+    other: u32,
+}
+
+impl Default for WantedKeys {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            by_length: [NONE; LENGTHS],
+        }
+    }
 }
 
 /// The place of a wanted key in the values of a resource or span.
@@ -20,12 +42,31 @@ impl WantedKeys {
     /// The place of a key, which is wanted from now on.
     pub(crate) fn want(&mut self, key: &str) -> KeyIndex {
         let key = key.as_bytes();
-        if let Some(index) = self.keys.iter().position(|known| known == key) {
+        if let Some(index) = self.find(key) {
             return KeyIndex(index);
         }
-        self.lengths |= length_bit(key.len());
-        self.keys.push(key.to_vec());
-        KeyIndex(self.keys.len() - 1)
+        let index = self.keys.len();
+        let mut other = NONE;
+        if let Some(last) = self.by_length.get_mut(key.len().min(LENGTHS - 1)) {
+            other = std::mem::replace(last, index as u32);
+        }
+        self.keys.push(WantedKey {
+            key: key.into(),
+            other,
+        });
+        KeyIndex(index)
+    }
+
+    #[inline]
+    fn find(&self, key: &[u8]) -> Option<usize> {
+        let mut index = *self.by_length.get(key.len().min(LENGTHS - 1))?;
+        while let Some(wanted) = self.keys.get(index as usize) {
+            if *wanted.key == *key {
+                return Some(index as usize);
+            }
+            index = wanted.other;
+        }
+        None
     }
 
     /// How many keys are wanted.
@@ -45,10 +86,7 @@ impl WantedKeys {
             Some((key, _)) => key,
             None => KeyValue::parse(attribute)?.key,
         };
-        if self.lengths & length_bit(key.len()) == 0 {
-            return Ok(());
-        }
-        let Some(index) = self.keys.iter().position(|wanted| wanted == key) else {
+        let Some(index) = self.find(key) else {
             return Ok(());
         };
         if let Some(value @ None) = values.get_mut(index) {
@@ -56,10 +94,6 @@ impl WantedKeys {
         }
         Ok(())
     }
-}
-
-fn length_bit(length: usize) -> u64 {
-    1 << length.min(63)
 }
 
 /// The wanted values of a resource and of one of its spans.

@@ -74,6 +74,12 @@ impl LaneKey {
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_ne_bytes()
     }
+
+    /// A hash for tables by this key: it is one already.
+    #[inline]
+    pub fn low_bits(self) -> u64 {
+        self.0 as u64
+    }
 }
 
 /// The hash by which the registry finds a canonical label set.

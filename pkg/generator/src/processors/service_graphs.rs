@@ -9,6 +9,7 @@ mod half_edge;
 mod peer;
 mod pending;
 mod shard;
+mod sides;
 mod tables;
 
 use std::collections::BTreeSet;

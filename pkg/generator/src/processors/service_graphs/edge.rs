@@ -42,13 +42,6 @@ impl Connection {
     }
 }
 
-/// One side of an edge: its half, and the labels it gives.
-#[derive(Clone, Debug)]
-pub(super) struct EdgeSide {
-    pub(super) half: HalfEdge,
-    pub(super) labels: SharedLabels,
-}
-
 /// Where the labels of an edge come from.
 #[derive(Clone, Debug)]
 pub(crate) struct EdgeLabels {
@@ -58,11 +51,13 @@ pub(crate) struct EdgeLabels {
 }
 
 /// A complete edge.
-#[derive(Clone, Debug)]
-pub(super) struct Edge {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Edge<'h> {
     pub(super) connection: Connection,
-    pub(super) client: Option<EdgeSide>,
-    pub(super) server: Option<EdgeSide>,
+    client: Option<&'h HalfEdge>,
+    server: Option<&'h HalfEdge>,
+    /// The half that came last: it gives the weight and the time.
+    last: &'h HalfEdge,
 }
 
 /// Which values of edges are observed.
@@ -76,72 +71,88 @@ pub(super) struct Observed {
     pub(super) database_server: bool,
 }
 
-impl Edge {
-    /// Of two halves that have met, the `later` one having arrived last.
-    pub(super) fn paired(stored: EdgeSide, later: EdgeSide) -> (Self, HalfEdge) {
-        let last = later.half;
+impl<'h> Edge<'h> {
+    /// Of two halves that have met, the `last` one having arrived last.
+    pub(super) fn paired(stored: &'h HalfEdge, last: &'h HalfEdge) -> Self {
         let (client, server) = match last.role {
-            Role::Client => (later, stored),
-            Role::Server | Role::Internal => (stored, later),
+            Role::Client => (last, stored),
+            Role::Server | Role::Internal => (stored, last),
         };
-        let connection = if client.half.is_database {
+        let connection = if client.is_database {
             Connection::Database
-        } else if server.half.is_messaging {
+        } else if server.is_messaging {
             Connection::Messaging
         } else {
             Connection::Direct
         };
-        let edge = Self {
+        Self {
             connection,
             client: Some(client),
             server: Some(server),
-        };
-        (edge, last)
+            last,
+        }
     }
 
     /// Of a single half: an edge to a database or to a virtual node.
-    pub(super) fn single(connection: Connection, side: EdgeSide) -> (Self, HalfEdge) {
-        let last = side.half;
-        let (client, server) = match last.role {
-            Role::Client => (Some(side), None),
-            Role::Server | Role::Internal => (None, Some(side)),
+    pub(super) fn single(connection: Connection, half: &'h HalfEdge) -> Self {
+        let (client, server) = match half.role {
+            Role::Client => (Some(half), None),
+            Role::Server | Role::Internal => (None, Some(half)),
         };
-        let edge = Self {
+        Self {
             connection,
             client,
             server,
-        };
-        (edge, last)
+            last: half,
+        }
     }
 
-    /// What it adds to which label set. The half that came last gives the
-    /// weight and the time.
+    /// Its labels: those of the half that came last, and those of the other, if
+    /// there is one.
+    pub(super) fn labels(&self, last: SharedLabels, other: Option<SharedLabels>) -> EdgeLabels {
+        let (client, server) = match self.last.role {
+            Role::Client => (Some(last), other),
+            Role::Server | Role::Internal => (other, Some(last)),
+        };
+        EdgeLabels {
+            connection: self.connection,
+            client,
+            server,
+        }
+    }
+
+    /// What it adds to the label set with these labels.
     pub(super) fn update(
-        self,
-        last: &HalfEdge,
+        &self,
+        labels: &EdgeLabels,
         settings_key: LaneKey,
         observed: Observed,
-    ) -> (Update, EdgeLabels) {
-        let halves = [&self.client, &self.server].map(|side| side.as_ref().map(|side| side.half));
-        let is_failed = halves.iter().flatten().any(|half| half.is_failed);
-        let spans = halves.iter().flatten().filter(|half| !half.is_extra);
-        let seconds = |half: Option<HalfEdge>| half.map(|half| seconds(half.duration_ns));
+    ) -> Update {
+        let Self {
+            connection,
+            client,
+            server,
+            last,
+        } = *self;
+        let halves = [client, server].into_iter().flatten();
+        let is_failed = halves.clone().any(|half| half.is_failed);
+        let spans = halves.filter(|half| !half.is_extra).count() as u8;
+        let taken = |half: Option<&HalfEdge>| half.map(|half| seconds(half.duration_ns));
         let absent = if observed.absent_side { 0.0 } else { f64::NAN };
-        let [client, server] = halves;
-        let client_seconds = seconds(client).unwrap_or(absent);
-        let server_seconds = match self.connection {
+        let client_seconds = taken(client).unwrap_or(absent);
+        let server_seconds = match connection {
             // A database's time is its client's, unless it has a span of its own.
             Connection::Database if server.is_none() || !observed.database_server => client_seconds,
             Connection::VirtualServer if observed.absent_side && last.is_nameless_database => {
                 client_seconds
             }
-            _ => seconds(server).unwrap_or(absent),
+            _ => taken(server).unwrap_or(absent),
         };
-        let waited = match (self.connection, client, server) {
+        let waited = match (connection, client, server) {
             (Connection::Messaging, Some(client), Some(server))
                 if observed.messaging_latency && server.boundary_ns > client.boundary_ns =>
             {
-                self::seconds(server.boundary_ns - client.boundary_ns)
+                seconds(server.boundary_ns - client.boundary_ns)
             }
             _ => f64::NAN,
         };
@@ -154,21 +165,15 @@ impl Edge {
         {
             *place = value;
         }
-        let labels = EdgeLabels {
-            connection: self.connection,
-            client: self.client.map(|side| side.labels),
-            server: self.server.map(|side| side.labels),
-        };
-        let update = Update {
+        Update {
             key: labels.key(settings_key),
             weight: last.weight,
-            spans: spans.count() as u8,
+            spans,
             values,
             order: last.source,
             trace_id: last.key.trace_id,
             timestamp_ms: last.end_ms(),
-        };
-        (update, labels)
+        }
     }
 }
 

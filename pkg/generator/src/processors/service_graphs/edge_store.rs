@@ -11,10 +11,11 @@ use model::LabelSetBuf;
 use parking_lot::Mutex;
 use registry::{InvalidLabels, KeyHasher, LaneKey, MAX_METRICS, Update};
 
-use super::edge::{Connection, Edge, EdgeLabels, EdgeSide, Observed};
-use super::half_edge::{HalfEdge, Role, SharedLabels};
+use super::edge::{Connection, Edge, EdgeLabels, Observed};
+use super::half_edge::{HalfEdge, Role, SharedLabels, TraceHash};
 use super::pending::Pending;
 use super::shard::{Bounds, Offered, Shard};
+use super::sides::Sides;
 
 /// Parts of a store: twice the threads of a large machine's generator.
 const SHARDS: usize = 32;
@@ -40,8 +41,8 @@ pub(crate) struct Edges {
     /// Unpaired and dropped spans, if they have metrics.
     pub(crate) lost: Vec<Update>,
     pub(crate) lost_labels: Vec<EdgeLabels>,
-    /// Edges that have expired, by the time at which they began to wait.
-    expired: Vec<(u64, Edge, HalfEdge)>,
+    /// Halves that have expired and are edges nevertheless.
+    expired: Vec<(Pending, Connection)>,
     pub(crate) filtered: u64,
     pub(crate) invalid_utf8: u64,
     pub(crate) replaced: u64,
@@ -53,6 +54,7 @@ pub(crate) struct Edges {
 #[derive(Debug, Default)]
 pub(crate) struct EdgeStore {
     shards: OnceLock<Box<[Mutex<Shard>]>>,
+    sides: Sides,
     items: AtomicI64,
     waiting_spans: AtomicU64,
     /// Whether halves have come since the last time that some expired.
@@ -73,9 +75,8 @@ impl EdgeStore {
     /// Bytes of memory.
     pub(crate) fn size(&self) -> usize {
         let shards = self.shards.get().into_iter().flatten();
-        shards
-            .map(|shard| size_of::<Mutex<Shard>>() + shard.lock().size())
-            .sum()
+        let shards = shards.map(|shard| size_of::<Mutex<Shard>>() + shard.lock().size());
+        self.sides.size() + shards.sum::<usize>()
     }
 
     /// Takes the halves of a push in, and gives the edges that they complete.
@@ -85,7 +86,7 @@ impl EdgeStore {
         halves: &[HalfEdge],
         rules: &Rules,
         now_ms: i64,
-        mut describe: impl FnMut(&HalfEdge, &mut LabelSetBuf) -> Result<(), InvalidLabels>,
+        describe: impl FnMut(&HalfEdge, &mut LabelSetBuf) -> Result<(), InvalidLabels>,
     ) -> Edges {
         let mut edges = Edges::default();
         if halves.is_empty() {
@@ -96,7 +97,7 @@ impl EdgeStore {
         self.is_used.store(true, Ordering::Relaxed);
         let shards = self.shards();
         let order = Order::of(halves);
-        let mut buffer = LabelSetBuf::new();
+        let mut labels = self.sides.of(halves, self.items(), describe);
         for (number, shard) in shards.iter().enumerate() {
             let mut next = order.first(number);
             if next.is_none() {
@@ -108,15 +109,16 @@ impl EdgeStore {
             if room < halves.len() as i64 {
                 edges.expire(&mut shard, rules, now_ms);
             }
-            while let Some((half, following)) = next.and_then(|at| order.get(halves, at)) {
-                next = following;
+            while let Some(half) = next.and_then(|at| order.get(halves, at)) {
+                next = half.next;
                 let bounds = Bounds {
                     room: room + before.items - shard.len() as i64,
                     now_ms,
                     bridge: rules.bridge,
                     database_waits: rules.observed.database_server,
                 };
-                edges.offer(&mut shard, *half, rules, bounds, &mut describe, &mut buffer);
+                let labels = labels.get_mut(half.at).and_then(Option::take);
+                edges.offer(&mut shard, half, labels, rules, bounds);
             }
             self.count(before, &shard);
         }
@@ -138,6 +140,7 @@ impl EdgeStore {
             shard.shrink();
             self.count(before, &shard);
         }
+        self.sides.forget_unused();
         edges.complete_expired(rules);
         edges
     }
@@ -150,6 +153,7 @@ impl EdgeStore {
             *shard = Shard::default();
             self.count(before, &shard);
         }
+        self.sides.clear();
     }
 
     fn shards(&self) -> &[Mutex<Shard>] {
@@ -185,23 +189,32 @@ impl Counts {
 /// The halves of a push by shard, each shard's in the order of arrival.
 struct Order {
     first: [u32; SHARDS],
-    next: Vec<u32>,
+    /// The hash of each half's trace, and the next half of its shard.
+    halves: Vec<(TraceHash, u32)>,
+}
+
+/// A half in its place in the order.
+#[derive(Clone, Copy)]
+struct Ordered<'h> {
+    at: usize,
+    half: &'h HalfEdge,
+    trace: TraceHash,
+    next: Option<u32>,
 }
 
 const END: u32 = u32::MAX;
 
 impl Order {
     fn of(halves: &[HalfEdge]) -> Self {
+        let hasher = KeyHasher::new();
+        let hash = |half: &HalfEdge| (TraceHash::of(half.key.trace_id, hasher), END);
         let mut order = Self {
             first: [END; SHARDS],
-            next: vec![END; halves.len()],
+            halves: halves.iter().map(hash).collect(),
         };
-        let hasher = KeyHasher::new();
         // From the last, so that each becomes the first of its shard in turn.
-        for (at, half) in halves.iter().enumerate().rev() {
-            let [low, ..] = hasher.key(&half.key.trace_id).to_bytes();
-            let first = order.first.get_mut(usize::from(low) % SHARDS);
-            if let (Some(first), Some(next)) = (first, order.next.get_mut(at)) {
+        for (at, (trace, next)) in order.halves.iter_mut().enumerate().rev() {
+            if let Some(first) = order.first.get_mut(trace.shard(SHARDS)) {
                 *next = std::mem::replace(first, at as u32);
             }
         }
@@ -212,63 +225,68 @@ impl Order {
         self.first.get(shard).copied().filter(|at| *at != END)
     }
 
-    fn get<'h>(&self, halves: &'h [HalfEdge], at: u32) -> Option<(&'h HalfEdge, Option<u32>)> {
-        let half = halves.get(at as usize)?;
-        let next = self.next.get(at as usize).copied();
-        Some((half, next.filter(|next| *next != END)))
+    fn get<'h>(&self, halves: &'h [HalfEdge], at: u32) -> Option<Ordered<'h>> {
+        let at = at as usize;
+        let half = halves.get(at)?;
+        let (trace, next) = *self.halves.get(at)?;
+        let next = (next != END).then_some(next);
+        Some(Ordered {
+            at,
+            half,
+            trace,
+            next,
+        })
     }
 }
 
 impl Edges {
+    #[inline]
     fn offer(
         &mut self,
         shard: &mut Shard,
-        half: HalfEdge,
+        Ordered { half, trace, .. }: Ordered<'_>,
+        labels: Option<SharedLabels>,
         rules: &Rules,
         bounds: Bounds,
-        describe: &mut impl FnMut(&HalfEdge, &mut LabelSetBuf) -> Result<(), InvalidLabels>,
-        buffer: &mut LabelSetBuf,
     ) {
-        let span = u64::from(!half.is_extra);
         if half.role == Role::Internal {
-            let moved = shard.offer_internal(half, bounds);
-            if let Some(moved) = moved {
-                self.settle(moved, 1, None, rules);
+            if let Some((moved, offered)) = shard.offer_internal(half, trace, bounds) {
+                self.settle(&moved, offered, rules);
             }
             return;
         }
-        let mut labels = None;
-        if !half.is_filtered {
-            match shard.labels(&half, buffer, |buffer| describe(&half, buffer)) {
-                Ok(known) => labels = Some(known),
-                Err(InvalidLabels) => {
-                    self.invalid_utf8 += span;
-                    return;
-                }
-            }
+        if labels.is_none() && !half.is_filtered {
+            self.invalid_utf8 += half.spans();
+            return;
         }
-        let side = labels.clone().map(|labels| EdgeSide { half, labels });
-        let offered = shard.offer(half, labels, bounds);
-        self.settle(offered, span, side, rules);
+        let offered = shard.offer(half, labels, trace, bounds);
+        self.settle(half, offered, rules);
     }
 
-    fn settle(&mut self, offered: Offered, span: u64, side: Option<EdgeSide>, rules: &Rules) {
+    fn settle(&mut self, half: &HalfEdge, offered: Offered, rules: &Rules) {
         match offered {
-            Offered::Complete(edge, last) => self.complete(edge, &last, rules),
+            Offered::Meets(stored, labels) => {
+                let other = stored.half();
+                let edge = Edge::paired(&other, half);
+                self.complete(edge, edge.labels(labels, stored.labels), rules);
+            }
+            Offered::Alone(connection, labels) => {
+                let edge = Edge::single(connection, half);
+                self.complete(edge, edge.labels(labels, None), rules);
+            }
             Offered::Waits => {}
             Offered::Replaced(lost) => self.replaced += lost,
-            Offered::Filtered(counterpart) => self.filtered += span + counterpart,
-            Offered::Full => {
-                self.dropped += span;
-                if let Some(side) = side {
-                    self.lose(side, 1, rules);
-                }
+            Offered::Filtered(counterpart) => self.filtered += half.spans() + counterpart,
+            Offered::Full(labels) => {
+                self.dropped += half.spans();
+                self.lose(half, labels, 1, rules);
             }
         }
     }
 
-    fn complete(&mut self, edge: Edge, last: &HalfEdge, rules: &Rules) {
-        let (update, labels) = edge.update(last, rules.settings_key, rules.observed);
+    #[inline]
+    fn complete(&mut self, edge: Edge<'_>, labels: EdgeLabels, rules: &Rules) {
+        let update = edge.update(&labels, rules.settings_key, rules.observed);
         self.updates.push(update);
         self.labels.push(labels);
     }
@@ -276,48 +294,49 @@ impl Edges {
     /// Ends what has waited in a shard for too long.
     fn expire(&mut self, shard: &mut Shard, rules: &Rules, now_ms: i64) {
         while let Some(pending) = shard.next_expired(now_ms - rules.wait_ms) {
-            let spans = pending.spans();
-            let Some(side) = side(&pending) else {
+            let Some(labels) = &pending.labels else {
                 continue;
             };
-            let connection = match side.half.role {
-                Role::Client if pending.is_database() => Connection::Database,
-                Role::Client if !side.labels.get(super::PEER).is_empty() => {
-                    Connection::VirtualServer
-                }
-                Role::Client | Role::Server | Role::Internal => {
-                    self.unpaired += spans;
-                    self.lose(side, 0, rules);
-                    continue;
-                }
-            };
-            let (edge, last) = Edge::single(connection, side);
-            self.expired.push((pending.since(), edge, last));
+            if pending.role == Role::Client && pending.is_database() {
+                self.expired.push((pending, Connection::Database));
+            } else if pending.role == Role::Client && !labels.get(super::PEER).is_empty() {
+                self.expired.push((pending, Connection::VirtualServer));
+            } else {
+                self.unpaired += pending.spans();
+                self.lose(&pending.half(), SharedLabels::clone(labels), 0, rules);
+            }
         }
     }
 
     /// Counts the edges that have expired, in the order of their arrival.
     fn complete_expired(&mut self, rules: &Rules) {
         let mut expired = std::mem::take(&mut self.expired);
-        expired.sort_by_key(|(since, ..)| *since);
-        for (place, (_, edge, mut last)) in expired.into_iter().enumerate() {
-            last.source = place as u32;
-            self.complete(edge, &last, rules);
+        expired.sort_by_key(|(pending, _)| pending.since());
+        for (place, (pending, connection)) in expired.into_iter().enumerate() {
+            let half = HalfEdge {
+                source: place as u32,
+                ..pending.half()
+            };
+            if let Some(labels) = pending.labels {
+                let edge = Edge::single(connection, &half);
+                self.complete(edge, edge.labels(labels, None), rules);
+            }
         }
     }
 
     /// Counts a span without counterpart: its metric is the one at `place`.
-    fn lose(&mut self, side: EdgeSide, place: usize, rules: &Rules) {
-        if !rules.count_lost || side.half.is_extra {
+    fn lose(&mut self, half: &HalfEdge, labels: SharedLabels, place: usize, rules: &Rules) {
+        if !rules.count_lost || half.is_extra {
             return;
         }
-        let connection = if side.half.is_messaging {
+        let connection = if half.is_messaging {
             Connection::Messaging
         } else {
             Connection::Direct
         };
-        let (edge, last) = Edge::single(connection, side);
-        let (mut update, labels) = edge.update(&last, rules.settings_key, rules.observed);
+        let edge = Edge::single(connection, half);
+        let labels = edge.labels(labels, None);
+        let mut update = edge.update(&labels, rules.settings_key, rules.observed);
         update.values = [f64::NAN; MAX_METRICS];
         if let Some(value) = update.values.get_mut(place) {
             *value = 1.0;
@@ -325,12 +344,4 @@ impl Edges {
         self.lost.push(update);
         self.lost_labels.push(labels);
     }
-}
-
-fn side(pending: &Pending) -> Option<EdgeSide> {
-    let labels: SharedLabels = pending.labels.clone()?;
-    Some(EdgeSide {
-        half: pending.half(),
-        labels,
-    })
 }

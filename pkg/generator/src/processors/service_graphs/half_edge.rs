@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::LabelSet;
-use registry::LaneKey;
+use registry::{KeyHasher, LaneKey};
 
 /// Where the halves of an edge meet: the trace, and the span id of the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,13 +12,28 @@ pub(crate) struct EdgeKey {
     pub(crate) span_id: [u8; 8],
 }
 
-impl EdgeKey {
-    pub(super) fn to_bytes(self) -> [u8; 24] {
-        let mut bytes = [0; 24];
-        let (trace, span) = bytes.split_at_mut(16);
-        trace.copy_from_slice(&self.trace_id);
-        span.copy_from_slice(&self.span_id);
-        bytes
+/// The hash of a trace id under the process's secret, to hash its spans with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TraceHash(u64, u64);
+
+impl TraceHash {
+    pub(super) fn of(trace_id: [u8; 16], hasher: KeyHasher) -> Self {
+        let hash = u128::from_ne_bytes(hasher.key(&trace_id).to_bytes());
+        Self(hash as u64, (hash >> 64) as u64)
+    }
+
+    /// The shard of the trace, of so many.
+    pub(super) fn shard(self, shards: usize) -> usize {
+        self.0 as usize % shards
+    }
+
+    /// The hash of a span of the trace. Both factors are secret, so nobody can
+    /// choose span ids that collide.
+    #[inline]
+    pub(super) fn with(self, span_id: [u8; 8]) -> u64 {
+        let span = u64::from_ne_bytes(span_id);
+        let product = u128::from(self.0 ^ span) * u128::from(self.1 | 1);
+        product as u64 ^ (product >> 64) as u64
     }
 }
 
@@ -67,6 +82,11 @@ pub(crate) struct HalfEdge {
 }
 
 impl HalfEdge {
+    /// Spans of the ledger that it stands for.
+    pub(super) fn spans(&self) -> u64 {
+        u64::from(!self.is_extra)
+    }
+
     pub(super) fn end_ms(&self) -> i64 {
         let after = match self.role {
             Role::Server => self.duration_ns,

@@ -4,7 +4,9 @@
 //! equally long, the first is always the next to expire, and a live one costs
 //! nothing.
 
-use super::half_edge::{EdgeKey, HalfEdge, Role, SharedLabels};
+use registry::KeyHasher;
+
+use super::half_edge::{EdgeKey, HalfEdge, Role, SharedLabels, TraceHash};
 
 /// Ends a list.
 const NONE: u32 = u32::MAX;
@@ -39,10 +41,16 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn new(half: &HalfEdge, labels: Option<SharedLabels>, now_ms: i64) -> Self {
+    /// A half that waits under a key, its own unless it has been bridged.
+    pub(super) fn new(
+        half: &HalfEdge,
+        key: EdgeKey,
+        labels: Option<SharedLabels>,
+        now_ms: i64,
+    ) -> Self {
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         Self {
-            key: half.key,
+            key,
             labels,
             duration_ns: half.duration_ns,
             boundary_ns: match half.role {
@@ -73,6 +81,11 @@ impl Pending {
 
     fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
+    }
+
+    /// By which it is found.
+    pub(super) fn hash(&self) -> u64 {
+        TraceHash::of(self.key.trace_id, KeyHasher::new()).with(self.key.span_id)
     }
 
     /// Whether it is the mark of a filtered span.

@@ -1,29 +1,21 @@
 //! A part of the edge store: the edges of some traces.
 
-use std::sync::Arc;
-
 use hashbrown::HashTable;
-use model::LabelSetBuf;
-use registry::{InvalidLabels, KeyHasher};
 
-use super::edge::{Connection, Edge, EdgeSide};
-use super::half_edge::{EdgeKey, HalfEdge, Role, SharedLabels, SideLabels};
+use super::edge::Connection;
+use super::half_edge::{EdgeKey, HalfEdge, Role, SharedLabels, TraceHash};
 use super::pending::{Pending, Queue};
 
 /// Internal spans between a server and its client, at most.
 const LONGEST_BRIDGE: usize = 64;
-/// Labels that no edge uses are kept until there are so many.
-const SPARE_LABELS: usize = 256;
 
-/// What became of a half.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "it is taken apart at once and never stored"
-)]
+/// What became of a half, with the labels it came with where they are needed.
 #[derive(Debug)]
 pub(super) enum Offered {
-    /// It completed an edge; the half is the one that came last.
-    Complete(Edge, HalfEdge),
+    /// It met its other half.
+    Meets(Pending, SharedLabels),
+    /// It is an edge by itself.
+    Alone(Connection, SharedLabels),
     /// It waits.
     Waits,
     /// It waits in the place of another span, which is lost.
@@ -31,7 +23,7 @@ pub(super) enum Offered {
     /// A filter policy refused it, or its counterpart: so many spans besides it.
     Filtered(u64),
     /// There is no room for it.
-    Full,
+    Full(SharedLabels),
 }
 
 /// How many may wait, how long, and what time it is.
@@ -52,7 +44,6 @@ pub(super) struct Shard {
     /// Internal spans, by their own id.
     internal: HashTable<u32>,
     queue: Queue,
-    labels: HashTable<SharedLabels>,
     /// Spans of the ledger that wait.
     waiting_spans: u64,
 }
@@ -70,144 +61,110 @@ impl Shard {
 
     /// Bytes of memory.
     pub(super) fn size(&self) -> usize {
-        let labels: usize = self.labels.iter().map(|labels| labels.size()).sum();
-        let indexes = self.halves.allocation_size()
-            + self.internal.allocation_size()
-            + self.labels.allocation_size();
-        self.queue.size() + indexes + labels
+        let indexes = self.halves.allocation_size() + self.internal.allocation_size();
+        self.queue.size() + indexes
     }
 
-    /// The labels of a half, `describe`d where it is the first with them.
-    pub(super) fn labels(
-        &mut self,
-        half: &HalfEdge,
-        buffer: &mut LabelSetBuf,
-        describe: impl FnOnce(&mut LabelSetBuf) -> Result<(), InvalidLabels>,
-    ) -> Result<SharedLabels, InvalidLabels> {
-        let hash = low_bits(half.labels.to_bytes());
-        if let Some(known) = self.labels.find(hash, |known| known.key == half.labels) {
-            return Ok(Arc::clone(known));
-        }
-        buffer.clear();
-        describe(buffer)?;
-        let labels = Arc::new(SideLabels::new(half.labels, buffer.finish()));
-        if self.labels.len() >= SPARE_LABELS + 2 * self.queue.len() {
-            self.forget_unused_labels();
-        }
-        let hasher = |known: &SharedLabels| low_bits(known.key.to_bytes());
-        self.labels.insert_unique(hash, Arc::clone(&labels), hasher);
-        Ok(labels)
-    }
-
-    fn forget_unused_labels(&mut self) {
-        self.labels.retain(|labels| Arc::strong_count(labels) > 1);
-        self.labels
-            .shrink_to_fit(|known| low_bits(known.key.to_bytes()));
-    }
-
-    /// Takes one half in.
+    /// Takes one half in; `trace` is the hash of its trace.
     pub(super) fn offer(
         &mut self,
-        half: HalfEdge,
+        half: &HalfEdge,
         labels: Option<SharedLabels>,
+        trace: TraceHash,
         bounds: Bounds,
     ) -> Offered {
-        let mut half = half;
+        let mut key = half.key;
         if bounds.bridge && half.role == Role::Server {
-            half.key = self.across_bridges(half.key);
+            key = self.across_bridges(key, trace);
         }
-        let known = self.find(half.key).filter(|_| !half.is_root);
+        let hash = trace.with(key.span_id);
+        let known = if half.is_root {
+            None
+        } else {
+            self.find(key, hash)
+        };
         let stored = known.and_then(|at| self.queue.get(at));
         let meets = stored.is_some_and(|stored| stored.role != half.role);
         let stored_is_filtered = stored.is_some_and(Pending::is_filtered);
         let Some(labels) = labels.filter(|_| !half.is_filtered) else {
-            return self.mark_filtered(
-                half,
-                known.filter(|_| meets && !stored_is_filtered),
-                bounds,
-            );
+            let counterpart = known.filter(|_| meets && !stored_is_filtered);
+            if let Some(counterpart) = counterpart.and_then(|at| self.take(at, hash)) {
+                return Offered::Filtered(counterpart.spans());
+            }
+            if !half.is_root && known.is_none() {
+                self.wait(
+                    Pending::new(half, key, None, bounds.now_ms),
+                    hash,
+                    bounds.room,
+                );
+            }
+            return Offered::Filtered(0);
         };
         if meets && stored_is_filtered {
             return Offered::Filtered(0);
         }
-        let side = EdgeSide { half, labels };
-        if let (true, Some(at)) = (meets, known)
-            && let Some(stored) = self.take(at)
-            && let Some(labels) = &stored.labels
-        {
-            let stored = EdgeSide {
-                half: stored.half(),
-                labels: Arc::clone(labels),
-            };
-            let (edge, last) = Edge::paired(stored, side);
-            return Offered::Complete(edge, last);
+        if meets && let Some(stored) = known.and_then(|at| self.take(at, hash)) {
+            return Offered::Meets(stored, labels);
         }
-        let alone = if half.is_root {
-            Some(Connection::VirtualClient)
-        } else if half.is_database && !bounds.database_waits {
-            Some(Connection::Database)
-        } else {
-            None
-        };
-        if let Some(connection) = alone {
-            let (edge, last) = Edge::single(connection, side);
-            return Offered::Complete(edge, last);
+        if half.is_root {
+            return Offered::Alone(Connection::VirtualClient, labels);
         }
-        let lost = known.and_then(|at| self.take(at));
-        let room = bounds.room + i64::from(lost.is_some());
-        let waits = self.wait(&half, Some(side.labels), room, bounds.now_ms);
-        match lost {
-            _ if !waits => Offered::Full,
-            Some(lost) => Offered::Replaced(lost.spans()),
-            None => Offered::Waits,
+        if half.is_database && !bounds.database_waits {
+            return Offered::Alone(Connection::Database, labels);
         }
-    }
-
-    /// Lets the counterpart of a filtered span go, or marks that it has to.
-    fn mark_filtered(
-        &mut self,
-        half: HalfEdge,
-        counterpart: Option<u32>,
-        bounds: Bounds,
-    ) -> Offered {
-        if let Some(counterpart) = counterpart.and_then(|at| self.take(at)) {
-            return Offered::Filtered(counterpart.spans());
+        let lost = known.and_then(|at| self.take(at, hash));
+        // It takes the place of what it replaces, even if there are too many.
+        let room = if lost.is_some() { 1 } else { bounds.room };
+        let pending = Pending::new(half, key, Some(labels), bounds.now_ms);
+        match (self.wait(pending, hash, room), lost) {
+            (
+                Some(Pending {
+                    labels: Some(labels),
+                    ..
+                }),
+                _,
+            ) => Offered::Full(labels),
+            (_, Some(lost)) => Offered::Replaced(lost.spans()),
+            (_, None) => Offered::Waits,
         }
-        if !half.is_root && self.find(half.key).is_none() {
-            self.wait(&half, None, bounds.room, bounds.now_ms);
-        }
-        Offered::Filtered(0)
     }
 
     /// Notes an internal span, and moves a server that waits for it on to its
     /// parent. That server may then meet its client.
-    pub(super) fn offer_internal(&mut self, half: HalfEdge, bounds: Bounds) -> Option<Offered> {
-        let hash = hash(half.key);
+    pub(super) fn offer_internal(
+        &mut self,
+        half: &HalfEdge,
+        trace: TraceHash,
+        bounds: Bounds,
+    ) -> Option<(HalfEdge, Offered)> {
+        let hash = trace.with(half.key.span_id);
         let queue = &self.queue;
         let is_same = |at: &u32| queue.get(*at).is_some_and(|known| known.key == half.key);
         if bounds.room <= 0 || self.internal.find(hash, is_same).is_some() {
             return None;
         }
-        let at = self.queue.push(Pending::new(&half, None, bounds.now_ms));
+        let pending = Pending::new(half, half.key, None, bounds.now_ms);
+        let at = self.queue.push(pending);
         let queue = &self.queue;
-        self.internal.insert_unique(hash, at, |at| {
-            queue.get(*at).map_or(0, |known| self::hash(known.key))
-        });
-        let waiting = self.find(half.key)?;
+        self.internal
+            .insert_unique(hash, at, |at| queue.get(*at).map_or(0, Pending::hash));
+        let waiting = self.find(half.key, hash)?;
         let server = self.queue.get(waiting)?;
-        if server.role != Role::Server || self.across_bridges(half.key) == half.key {
+        if server.role != Role::Server || self.across_bridges(half.key, trace) == half.key {
             return None;
         }
-        let server = self.take(waiting)?;
-        Some(self.offer(server.half(), server.labels, bounds))
+        let server = self.take(waiting, hash)?;
+        let half = server.half();
+        let offered = self.offer(&half, server.labels, trace, bounds);
+        Some((half, offered))
     }
 
     /// Where a server's client is: past the internal spans between the two.
-    fn across_bridges(&self, from: EdgeKey) -> EdgeKey {
+    fn across_bridges(&self, from: EdgeKey, trace: TraceHash) -> EdgeKey {
         let mut key = from;
         for _ in 0..LONGEST_BRIDGE {
             let is_same = |at: &u32| self.queue.get(*at).is_some_and(|known| known.key == key);
-            let internal = self.internal.find(hash(key), is_same);
+            let internal = self.internal.find(trace.with(key.span_id), is_same);
             let Some(internal) = internal.and_then(|at| self.queue.get(*at)) else {
                 break;
             };
@@ -226,17 +183,15 @@ impl Shard {
         if self.queue.get(first)?.since_ms() > expired_ms {
             return None;
         }
-        self.take(first)
+        let hash = self.queue.get(first)?.hash();
+        self.take(first, hash)
     }
 
     /// Gives the memory of what is no longer there back.
     pub(super) fn shrink(&mut self) {
         self.queue.shrink();
-        if self.queue.len() == 0 || self.labels.len() > SPARE_LABELS {
-            self.forget_unused_labels();
-        }
         let queue = &self.queue;
-        let hasher = |at: &u32| queue.get(*at).map_or(0, |known| hash(known.key));
+        let hasher = |at: &u32| queue.get(*at).map_or(0, Pending::hash);
         for index in [&mut self.halves, &mut self.internal] {
             if index.capacity() > 4 * index.len() {
                 index.shrink_to(2 * index.len(), hasher);
@@ -244,37 +199,27 @@ impl Shard {
         }
     }
 
-    fn find(&self, key: EdgeKey) -> Option<u32> {
+    fn find(&self, key: EdgeKey, hash: u64) -> Option<u32> {
         let is_same = |at: &u32| self.queue.get(*at).is_some_and(|known| known.key == key);
-        self.halves.find(hash(key), is_same).copied()
+        self.halves.find(hash, is_same).copied()
     }
 
-    /// Lets a half wait, if there is room for it.
-    fn wait(
-        &mut self,
-        half: &HalfEdge,
-        labels: Option<SharedLabels>,
-        room: i64,
-        now_ms: i64,
-    ) -> bool {
+    /// Lets a half wait; gives it back if there is no room for it.
+    fn wait(&mut self, pending: Pending, hash: u64, room: i64) -> Option<Pending> {
         if room <= 0 {
-            return false;
+            return Some(pending);
         }
-        let pending = Pending::new(half, labels, now_ms);
         self.waiting_spans += pending.spans();
         let at = self.queue.push(pending);
         let queue = &self.queue;
-        self.halves.insert_unique(hash(half.key), at, |at| {
-            queue.get(*at).map_or(0, |known| hash(known.key))
-        });
-        true
+        self.halves
+            .insert_unique(hash, at, |at| queue.get(*at).map_or(0, Pending::hash));
+        None
     }
 
-    /// Takes out what waits at a place.
-    fn take(&mut self, at: u32) -> Option<Pending> {
-        let pending = self.queue.get(at)?;
-        let hash = hash(pending.key);
-        let index = match pending.role {
+    /// Takes out what waits at a place, under its hash.
+    fn take(&mut self, at: u32, hash: u64) -> Option<Pending> {
+        let index = match self.queue.get(at)?.role {
             Role::Internal => &mut self.internal,
             Role::Client | Role::Server => &mut self.halves,
         };
@@ -285,15 +230,4 @@ impl Shard {
         self.waiting_spans -= pending.spans();
         Some(pending)
     }
-}
-
-fn hash(key: EdgeKey) -> u64 {
-    low_bits(KeyHasher::new().key(&key.to_bytes()).to_bytes())
-}
-
-fn low_bits(key: [u8; 16]) -> u64 {
-    let [low, _] = *key.as_chunks::<8>().0 else {
-        return 0;
-    };
-    u64::from_ne_bytes(low)
 }
