@@ -162,6 +162,8 @@ async fn edges(args: &Args, table: &mut Table) -> anyhow::Result<()> {
     for first in (5 * REQUEST + 1..=HALVES).step_by(REQUEST as usize) {
         send(first).await?;
     }
+    // Its metrics are those of a second ago.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let usage = subject.usage()?;
     let all = subject.metric(WAITING_SPANS).await?;
     let store = subject.metric(STORE_BYTES).await?;
