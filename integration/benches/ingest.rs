@@ -139,6 +139,7 @@ fn filled(series: usize) -> Filled {
     let metric = |name: &str, kind| Metric {
         name: name.to_owned(),
         help: "",
+        unit: "",
         kind,
         sparse: false,
     };

@@ -227,6 +227,7 @@ mod tests {
         let metric = |name: &str, kind| Metric {
             name: name.to_owned(),
             help: "Some help",
+            unit: "",
             kind,
             sparse: false,
         };

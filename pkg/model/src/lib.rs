@@ -12,5 +12,5 @@ pub mod tenant;
 pub use clock::Clock;
 pub use labels::{LabelSet, LabelSetBuf};
 pub use push::{Push, PushError, PushOutcome, PushSpans};
-pub use sample::{Exemplar, Point, SampleSink, Series};
+pub use sample::{Exemplar, Metadata, MetricType, Point, SampleSink, Series};
 pub use tenant::{InvalidTenantId, TenantId};

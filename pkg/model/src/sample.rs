@@ -51,6 +51,28 @@ pub struct Series<'a> {
     pub le: Option<&'a str>,
 }
 
+/// What a receiver is told of a metric besides its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// What its values mean.
+    pub kind: MetricType,
+    /// One sentence.
+    pub help: &'static str,
+    /// The unit of its values, such as `seconds`; empty for a plain number.
+    pub unit: &'static str,
+}
+
+/// What the values of a metric mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricType {
+    /// A sum that only grows.
+    Counter,
+    /// A value that is set.
+    Gauge,
+    /// The distribution of what was observed, in whatever series.
+    Histogram,
+}
+
 /// Takes the samples of a collection: the remote-write encoder, or the writer
 /// of a scrape's text.
 pub trait SampleSink {
@@ -60,6 +82,9 @@ pub trait SampleSink {
     /// Tells since when the series of the label set have counted, in
     /// milliseconds since the Unix epoch; called right after `label_set`.
     fn started(&mut self, _timestamp_ms: i64) {}
+
+    /// Tells of the metric whose series follow, once for each label set.
+    fn metric(&mut self, _metadata: Metadata) {}
 
     /// Takes the points of one series, oldest first (a new series comes with a
     /// zero before its first value), and at most one exemplar.

@@ -312,6 +312,7 @@ impl<S: SampleSink> Writer<'_, S> {
             if collected & bit == 0 {
                 continue;
             }
+            self.sink.metric(column.metric.metadata());
             let next = successor.and_then(|next| {
                 let mut columns = next.columns().iter();
                 columns.find(|next| column.goes_on_as(next))
@@ -340,6 +341,7 @@ impl<S: SampleSink> Writer<'_, S> {
 
     fn column(&mut self, table: &mut Table, number: u32, column: &Column) {
         let cells = column.cells.clone();
+        self.sink.metric(column.metric.metadata());
         match &column.metric.kind {
             MetricKind::Counter => {
                 let value = table.row(number).get(cells.start).copied().unwrap_or(0.0);

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use model::{Metadata, MetricType};
+
 use crate::update::MAX_METRICS;
 
 /// What a metric's values mean.
@@ -25,11 +27,28 @@ pub struct Metric {
     pub name: String,
     /// One sentence for a scrape's `HELP`.
     pub help: &'static str,
+    /// The unit of its values, such as `seconds`; empty for a plain number.
+    pub unit: &'static str,
     /// What its values mean.
     pub kind: MetricKind,
     /// Whether its series appear only with the first value that is not 0, and
     /// not together with the label set.
     pub sparse: bool,
+}
+
+impl Metric {
+    /// What receivers are told of it.
+    pub(crate) fn metadata(&self) -> Metadata {
+        Metadata {
+            kind: match self.kind {
+                MetricKind::Counter => MetricType::Counter,
+                MetricKind::Gauge => MetricType::Gauge,
+                MetricKind::ClassicHistogram { .. } => MetricType::Histogram,
+            },
+            help: self.help,
+            unit: self.unit,
+        }
+    }
 }
 
 /// The metrics that share a label set.
@@ -149,6 +168,7 @@ pub(crate) mod tests {
         let metric = |name: &str, kind| Metric {
             name: name.to_owned(),
             help: "help",
+            unit: "",
             kind,
             sparse: false,
         };

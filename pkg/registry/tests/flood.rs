@@ -52,6 +52,7 @@ fn twenty_million_names_against_a_limit_of_ten_thousand_series() {
     let metric = |name: &str, kind| Metric {
         name: name.to_owned(),
         help: "help",
+        unit: "",
         kind,
         sparse: false,
     };

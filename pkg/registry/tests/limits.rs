@@ -51,6 +51,7 @@ fn registry(limits: Limits) -> (Registry, TableId) {
     let schema = Schema::new([Metric {
         name: "calls_total".to_owned(),
         help: "help",
+        unit: "",
         kind: MetricKind::Counter,
         sparse: false,
     }]);

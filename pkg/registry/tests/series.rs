@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Exemplar, LabelSet, LabelSetBuf, Point, SampleSink, Series};
+use model::{Exemplar, LabelSet, LabelSetBuf, Metadata, MetricType, Point, SampleSink, Series};
 use proptest::prelude::*;
 use spanmill_registry::{
     Applied, Collection, Consumer, InvalidLabels, KeyHasher, Limits, MAX_METRICS, Metric,
@@ -56,10 +56,33 @@ impl Written {
     }
 }
 
+/// What each series' metric is told to be.
+#[derive(Default)]
+struct Told {
+    metric: Option<Metadata>,
+    series: BTreeMap<String, Metadata>,
+}
+
+impl SampleSink for Told {
+    fn label_set(&mut self, _: LabelSet<'_>) {
+        self.metric = None;
+    }
+
+    fn metric(&mut self, metadata: Metadata) {
+        self.metric = Some(metadata);
+    }
+
+    fn series(&mut self, series: Series<'_>, _: &[Point], _: Option<Exemplar>) {
+        self.series
+            .insert(series.name.to_owned(), self.metric.unwrap());
+    }
+}
+
 fn schema() -> Schema {
     let metric = |name: &str, kind| Metric {
         name: name.to_owned(),
         help: "help",
+        unit: if name == "latency" { "seconds" } else { "" },
         kind,
         sparse: false,
     };
@@ -110,7 +133,11 @@ fn push(registry: &Registry, table: &TableId, now_ms: i64, spans: &[(&str, &str,
 }
 
 fn collect(registry: &Registry, now_ms: i64) -> Written {
-    let mut written = Written::default();
+    collect_into(registry, now_ms)
+}
+
+fn collect_into<S: SampleSink + Default>(registry: &Registry, now_ms: i64) -> S {
+    let mut sink = S::default();
     registry.collect(
         Collection {
             now_ms,
@@ -118,9 +145,9 @@ fn collect(registry: &Registry, now_ms: i64) -> Written {
             idle_since_ms: now_ms - 60_000,
             consumers: &[Consumer::RemoteWrite],
         },
-        &mut written,
+        &mut sink,
     );
-    written
+    sink
 }
 
 fn scrape(registry: &Registry, now_ms: i64) -> Written {
@@ -154,6 +181,34 @@ fn span_counts_in_every_metric_of_its_label_set() {
             ("size_total{v=a}", 300.0),
         ])
     );
+}
+
+#[test]
+fn each_series_is_told_its_metric_to_its_end() {
+    let (registry, table) = registry(0);
+    push(&registry, &table, 100_000, &[("a", "a", 0.5)]);
+    let metadata = |kind, unit| Metadata {
+        kind,
+        help: "help",
+        unit,
+    };
+    let counter = metadata(MetricType::Counter, "");
+    let histogram = metadata(MetricType::Histogram, "seconds");
+    let want = BTreeMap::from(
+        [
+            ("calls_total", counter),
+            ("latency_bucket", histogram),
+            ("latency_count", histogram),
+            ("latency_sum", histogram),
+            ("size_total", counter),
+        ]
+        .map(|(name, metadata)| (name.to_owned(), metadata)),
+    );
+    // The first with values, the second with staleness markers.
+    for now_ms in [100_000, 200_000] {
+        let told: Told = collect_into(&registry, now_ms);
+        assert_eq!(told.series, want, "{now_ms}");
+    }
 }
 
 #[test]
@@ -369,12 +424,14 @@ fn replaced_table_goes_on_counting_what_stays_the_same() {
         Metric {
             name: "calls_total".to_owned(),
             help: "help",
+            unit: "",
             kind: MetricKind::Counter,
             sparse: false,
         },
         Metric {
             name: "latency".to_owned(),
             help: "help",
+            unit: "",
             kind: MetricKind::ClassicHistogram { bounds },
             sparse: false,
         },
@@ -407,6 +464,7 @@ fn replaced_gauge_has_no_value_under_its_new_name_before_it_is_set() {
         Schema::new([Metric {
             name: name.to_owned(),
             help: "help",
+            unit: "",
             kind: MetricKind::Gauge,
             sparse: false,
         }])
@@ -429,6 +487,7 @@ fn sparse_metric_appears_with_its_first_value() {
     let metric = |name: &str, sparse| Metric {
         name: name.to_owned(),
         help: "help",
+        unit: "",
         kind: MetricKind::Counter,
         sparse,
     };
@@ -453,6 +512,7 @@ fn gauge_is_set_and_has_no_zero_before_it() {
     let table = registry.add_table(Schema::new([Metric {
         name: "info".to_owned(),
         help: "help",
+        unit: "",
         kind: MetricKind::Gauge,
         sparse: false,
     }]));

@@ -50,6 +50,7 @@ impl HostInfo {
         Schema::new([Metric {
             name: self.metric_name.clone(),
             help: "Hosts that sent spans",
+            unit: "",
             kind: MetricKind::Gauge,
             sparse: false,
         }])

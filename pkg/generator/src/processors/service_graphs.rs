@@ -158,9 +158,10 @@ impl ServiceGraphs {
 
     /// The metrics of an edge, in the order of an update's values.
     pub(crate) fn schema(&self) -> Schema {
-        let metric = |name: &str, help, kind, sparse| Metric {
+        let metric = |name: &str, help, unit, kind, sparse| Metric {
             name: format!("traces_service_graph_request_{name}"),
             help,
+            unit,
             kind,
             sparse,
         };
@@ -169,30 +170,40 @@ impl ServiceGraphs {
         };
         let messaging = self.rules.observed.messaging_latency.then(|| {
             let help = "Time from a producer to its consumer in seconds";
-            metric("messaging_system_seconds", help, histogram(), true)
+            metric(
+                "messaging_system_seconds",
+                help,
+                "seconds",
+                histogram(),
+                true,
+            )
         });
         let metrics = [
             metric(
                 "total",
                 "Requests between two services",
+                "",
                 MetricKind::Counter,
                 false,
             ),
             metric(
                 "failed_total",
                 "Failed requests between two services",
+                "",
                 MetricKind::Counter,
                 true,
             ),
             metric(
                 "server_seconds",
                 "Duration of requests in seconds, seen from the server",
+                "seconds",
                 histogram(),
                 true,
             ),
             metric(
                 "client_seconds",
                 "Duration of requests in seconds, seen from the client",
+                "seconds",
                 histogram(),
                 true,
             ),
@@ -228,6 +239,7 @@ impl ServiceGraphs {
         let metric = |name: &str, help| Metric {
             name: format!("traces_service_graph_{name}"),
             help,
+            unit: "",
             kind: MetricKind::Counter,
             sparse: true,
         };

@@ -96,10 +96,11 @@ impl SpanMetrics {
 
     /// The metrics of a label set, in the order of an update's values.
     pub(crate) fn schema(&self) -> Schema {
-        let metric = |is_on: bool, name: &str, help, kind| {
+        let metric = |is_on: bool, name: &str, help, unit, kind| {
             is_on.then(|| Metric {
                 name: name.to_owned(),
                 help,
+                unit,
                 kind,
                 sparse: false,
             })
@@ -111,18 +112,21 @@ impl SpanMetrics {
                     self.metrics.count,
                     "traces_spanmetrics_calls_total",
                     "Spans, each counted with its weight",
+                    "",
                     MetricKind::Counter,
                 ),
                 metric(
                     self.metrics.latency,
                     "traces_spanmetrics_latency",
                     "Duration of spans in seconds",
+                    "seconds",
                     MetricKind::ClassicHistogram { bounds },
                 ),
                 metric(
                     self.metrics.size,
                     "traces_spanmetrics_size_total",
                     "Bytes of the encoded spans",
+                    "bytes",
                     MetricKind::Counter,
                 ),
             ]

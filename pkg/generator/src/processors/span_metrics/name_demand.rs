@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use model::{Exemplar, LabelSet, Point, SampleSink, Series};
+use model::{Exemplar, LabelSet, Metadata, Point, SampleSink, Series};
 use parking_lot::Mutex;
 use registry::{Cardinality, KeyHasher, RecentCardinality};
 
@@ -139,6 +139,10 @@ impl<S: SampleSink> SampleSink for CountingSink<'_, S> {
 
     fn started(&mut self, timestamp_ms: i64) {
         self.sink.started(timestamp_ms);
+    }
+
+    fn metric(&mut self, metadata: Metadata) {
+        self.sink.metric(metadata);
     }
 
     fn series(&mut self, series: Series<'_>, points: &[Point], exemplar: Option<Exemplar>) {

@@ -54,6 +54,7 @@ impl TargetInfo {
         Schema::new([Metric {
             name: "traces_target_info".to_owned(),
             help: "Resources that emitted spans, with their attributes",
+            unit: "",
             kind: MetricKind::Gauge,
             sparse: false,
         }])
