@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use model::TenantId;
 use parking_lot::Mutex;
@@ -17,6 +18,8 @@ use tokio::sync::Notify;
 
 use crate::encode::Batch;
 use crate::metrics::{DropReason, TenantMetrics};
+use crate::protocol::Protocol;
+use crate::written::Written;
 
 /// How often dropped samples are logged; every one is counted.
 const DROP_LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -97,6 +100,18 @@ pub(crate) struct Work {
     pub(crate) headers: Arc<HeaderMap>,
     /// The request.
     pub(crate) batch: Batch,
+    /// The same in 1.0, if it is in 2.0 and cannot be sent so.
+    pub(crate) in_v1: Option<Bytes>,
+}
+
+impl Work {
+    /// What is sent, and in which protocol.
+    pub(crate) fn body(&self) -> (Protocol, &Bytes) {
+        match &self.in_v1 {
+            Some(body) => (Protocol::V1, body),
+            None => (self.batch.protocol, &self.batch.body),
+        }
+    }
 }
 
 /// How a request ended.
@@ -106,6 +121,8 @@ pub(crate) enum End {
     Sent,
     /// It will never be delivered.
     Dropped(DropReason),
+    /// The receiver has so much of it; the rest will never be delivered.
+    Partly(Written, DropReason),
 }
 
 impl Buffer {
@@ -208,6 +225,7 @@ impl Buffer {
                 headers: queue.headers.clone(),
                 tenant,
                 batch,
+                in_v1: None,
             });
         }
     }
@@ -223,9 +241,13 @@ impl Buffer {
     pub(crate) fn finish(&self, endpoint: usize, work: &Work, end: End) {
         let mut state = self.state.lock();
         if let Some(queue) = state.queue(&work.tenant, endpoint) {
+            let (batch, bytes) = (&work.batch, work.body().1.len());
             match end {
-                End::Sent => queue.metrics.sent(&work.batch),
-                End::Dropped(reason) => queue.metrics.dropped(reason, &work.batch),
+                End::Sent => queue.metrics.sent(batch, bytes),
+                End::Dropped(reason) => queue.metrics.dropped(reason, batch),
+                End::Partly(written, reason) => {
+                    queue.metrics.sent_partly(batch, bytes, written, reason);
+                }
             }
             queue.phase = Phase::Idle;
         }

@@ -16,7 +16,9 @@ use crate::config::EndpointConfig;
 use crate::error::StartError;
 use crate::headers;
 use crate::metrics::DropReason;
+use crate::protocol::Protocol;
 use crate::retry::{Verdict, retry_after};
+use crate::written::Written;
 
 /// Bytes of an answer that are read; with more the connection is given up.
 ///
@@ -33,8 +35,8 @@ const LOGGED_ANSWER_CHARACTERS: usize = 256;
 /// How an attempt ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
-    /// The receiver has the samples.
-    Delivered,
+    /// The receiver has the samples; in 2.0, as many as it says.
+    Delivered(Option<Written>),
     /// It may be tried again, at the earliest after what the receiver asks for.
     Failed {
         /// What happened, for the log.
@@ -47,6 +49,15 @@ pub(crate) enum Attempt {
         /// What happened, for the log.
         problem: String,
         /// For the counter.
+        reason: DropReason,
+        /// What the receiver has nevertheless, if it says so.
+        written: Option<Written>,
+    },
+    /// The receiver does not take 2.0.
+    Unsupported {
+        /// What happened, for the log.
+        problem: String,
+        /// For the counter, if 1.0 is no choice.
         reason: DropReason,
     },
 }
@@ -90,12 +101,15 @@ impl Client {
     }
 
     /// Makes one attempt. Cancel-safe, but the receiver may have got it.
-    pub(crate) async fn send(&self, headers: &HeaderMap, body: Bytes) -> Attempt {
-        let request = self
-            .http
-            .post(self.url.clone())
-            .headers(headers.clone())
-            .body(body);
+    pub(crate) async fn send(
+        &self,
+        headers: &HeaderMap,
+        protocol: Protocol,
+        body: Bytes,
+    ) -> Attempt {
+        let mut headers = headers.clone();
+        headers::set_version(&mut headers, protocol);
+        let request = self.http.post(self.url.clone()).headers(headers).body(body);
         let mut response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
@@ -112,20 +126,39 @@ impl Client {
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after(value, self.clock.unix_nanos()));
+        let written = match protocol {
+            Protocol::V1 => None,
+            Protocol::V2 => Written::of(response.headers()),
+        };
         // To its end if it is short, so that the connection can be kept.
         let answer = timeout(ANSWER_TIMEOUT, read_capped(&mut response))
             .await
             .unwrap_or_default();
         let problem = || format!("{status}: {}", printable(&answer));
         match Verdict::of(status) {
-            Verdict::Delivered => Attempt::Delivered,
+            Verdict::Delivered if protocol == Protocol::V2 && written.is_none() => {
+                Attempt::Unsupported {
+                    problem: format!("{status}, but nothing on what was written"),
+                    reason: DropReason::NotWritten,
+                }
+            }
+            Verdict::Delivered => Attempt::Delivered(written),
             Verdict::Retry => Attempt::Failed {
                 problem: problem(),
                 retry_after: asked,
             },
+            Verdict::Drop(reason @ DropReason::UnsupportedMediaType)
+                if protocol == Protocol::V2 =>
+            {
+                Attempt::Unsupported {
+                    problem: problem(),
+                    reason,
+                }
+            }
             Verdict::Drop(reason) => Attempt::Refused {
                 problem: problem(),
                 reason,
+                written,
             },
         }
     }

@@ -16,11 +16,6 @@ pub use queue::{MetadataConfig, QueueConfig};
 pub use relabel::{RelabelAction, RelabelConfig};
 pub use tls::TlsClientConfig;
 
-/// The protocol of remote write 1.0, the only one so far.
-const WRITE_REQUEST_1: &str = "prometheus.WriteRequest";
-/// The protocol of remote write 2.0, which is known and comes later.
-const WRITE_REQUEST_2: &str = "io.prometheus.write.v2.Request";
-
 /// What the process sends, and how much may wait.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemoteWriteConfig {
@@ -106,12 +101,12 @@ pub struct EndpointConfig {
     /// Batch size and retry delays.
     pub queue_config: QueueConfig,
 
-    /// Accepted for compatibility: no metadata is sent over protocol 1.0.
+    /// Accepted for compatibility: over protocol 1.0 no metadata is sent, and in
+    /// 2.0 it is part of each series.
     pub metadata_config: MetadataConfig,
 
-    /// The protocol's message. Only `prometheus.WriteRequest`, which is the
-    /// default: 2.0 comes later.
-    pub protobuf_message: String,
+    /// Which version of the protocol is spoken. Default: 1.0, as in Tempo.
+    pub protobuf_message: ProtobufMessage,
 
     /// Accepted for compatibility: exemplars are always sent, as by Tempo.
     pub send_exemplars: bool,
@@ -122,6 +117,25 @@ pub struct EndpointConfig {
 
     /// Whether HTTP/2 may be spoken over TLS. Default: true.
     pub enable_http2: bool,
+}
+
+/// Which version of remote write is spoken, by its message; or `auto`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProtobufMessage {
+    /// Remote write 1.0.
+    #[default]
+    #[serde(rename = "prometheus.WriteRequest")]
+    V1,
+    /// Remote write 2.0, with type, help and unit of each metric and start
+    /// timestamps. A receiver that does not speak it loses everything.
+    #[serde(rename = "io.prometheus.write.v2.Request")]
+    V2,
+    /// 2.0, or 1.0 where the receiver answers 415, or a success that does not
+    /// say how much was written: several that know 1.0 only answer so and store
+    /// nothing. Such a request is sent again in 1.0. After an hour of 1.0, 2.0
+    /// is tried again.
+    #[serde(rename = "auto")]
+    Auto,
 }
 
 impl Default for EndpointConfig {
@@ -139,7 +153,7 @@ impl Default for EndpointConfig {
             write_relabel_configs: Vec::new(),
             queue_config: QueueConfig::default(),
             metadata_config: MetadataConfig::default(),
-            protobuf_message: WRITE_REQUEST_1.to_owned(),
+            protobuf_message: ProtobufMessage::default(),
             send_exemplars: true,
             send_native_histograms: false,
             enable_http2: true,
@@ -189,19 +203,6 @@ impl EndpointConfig {
         if let Err((place, problem)) = crate::relabel::Relabeller::new(&self.write_relabel_configs)
         {
             add(&format!("write_relabel_configs[{place}]"), problem);
-        }
-        match self.protobuf_message.as_str() {
-            WRITE_REQUEST_1 => {}
-            WRITE_REQUEST_2 => add(
-                "protobuf_message",
-                format!(
-                    "{WRITE_REQUEST_2} (remote write 2.0) comes in a later version; use {WRITE_REQUEST_1}"
-                ),
-            ),
-            other => add(
-                "protobuf_message",
-                format!("{other:?} is unknown; {WRITE_REQUEST_1} is accepted"),
-            ),
         }
         problems
     }

@@ -1,12 +1,16 @@
 //! Series to compressed requests.
 
 mod snappy;
+mod symbols;
+pub(crate) mod transcode;
 pub(crate) mod v1;
+pub(crate) mod v2;
 
 use bytes::Bytes;
 use model::{Exemplar, Point};
 
 use self::snappy::Compressor;
+use crate::protocol::Protocol;
 
 /// Bytes of a request, before compression, after which it is closed although
 /// more samples would fit.
@@ -18,9 +22,11 @@ const MAX_REQUEST_BYTES: usize = 4 << 20;
 /// A request as it will be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
-    /// A `prometheus.WriteRequest`, snappy block format. Shared, not copied,
-    /// when several endpoints send the same.
+    /// A message of the protocol, snappy block format. Shared, not copied, when
+    /// several endpoints send the same.
     pub(crate) body: Bytes,
+    /// Which message it is.
+    pub(crate) protocol: Protocol,
     /// Samples in it.
     pub(crate) samples: u64,
     /// Exemplars in it.
@@ -31,53 +37,98 @@ pub(crate) struct Batch {
 
 /// Fills requests one after the other and compresses them.
 pub(crate) struct Batcher {
+    protocol: Protocol,
     max_samples: u64,
     scratch: Scratch,
     samples: u64,
     exemplars: u64,
     highest_timestamp_ms: i64,
+    /// About what the request takes in 1.0, for one in 2.0: it may have to be
+    /// sent so, and every text stands but once in it.
+    expanded_bytes: usize,
 }
 
 /// Memory that a batcher needs while it works, to be used again by the next.
 #[derive(Default)]
-pub(crate) struct Scratch(Compressor);
+pub(crate) struct Scratch {
+    compressor: Compressor,
+    encoder: v2::Encoder,
+}
 
 impl Batcher {
     /// A batcher whose requests have at most so many samples, but for the
     /// points of one series, which stay together.
-    pub(crate) fn new(max_samples: u64, mut scratch: Scratch) -> Self {
-        scratch.0.clear();
+    pub(crate) fn new(protocol: Protocol, max_samples: u64, mut scratch: Scratch) -> Self {
+        scratch.clear();
         Self {
+            protocol,
             max_samples,
             scratch,
             samples: 0,
             exemplars: 0,
             highest_timestamp_ms: i64::MIN,
+            expanded_bytes: 0,
         }
     }
 
-    /// Adds a series by the function that writes it. Returns the request before,
-    /// if it is full.
+    /// The protocol of the requests.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Adds a series by the function that writes it in 1.0. Returns the request
+    /// before, if it is full.
     pub(crate) fn add(
         &mut self,
         points: &[Point],
         exemplar: Option<Exemplar>,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Option<Batch> {
-        let samples = points.len() as u64;
-        let full =
-            self.samples + samples > self.max_samples || self.scratch.0.len() >= MAX_REQUEST_BYTES;
-        let batch = if full { self.close() } else { None };
-        if let Err(error) = self.scratch.0.write(write) {
-            self.lose(&error);
-            return batch;
+        let batch = self.make_room(points);
+        match self.scratch.compressor.write(write) {
+            Ok(()) => self.added(points, exemplar),
+            Err(error) => self.lose(&error),
         }
-        self.samples += samples;
+        batch
+    }
+
+    /// The same in 2.0; the function gets where symbols and series go, and
+    /// returns about the bytes that the series takes in 1.0.
+    pub(crate) fn add_v2(
+        &mut self,
+        points: &[Point],
+        exemplar: Option<Exemplar>,
+        write: impl FnOnce(&mut v2::Encoder, (&mut Vec<u8>, &mut Vec<u8>)) -> usize,
+    ) -> Option<Batch> {
+        let batch = self.make_room(points);
+        let Scratch {
+            compressor,
+            encoder,
+        } = &mut self.scratch;
+        let mut bytes = 0;
+        let written = compressor.write_both(|head, body| bytes = write(encoder, (head, body)));
+        self.expanded_bytes += bytes;
+        match written {
+            Ok(()) => self.added(points, exemplar),
+            Err(error) => self.lose(&error),
+        }
+        batch
+    }
+
+    /// Closes the request, if the points do not fit into it.
+    fn make_room(&mut self, points: &[Point]) -> Option<Batch> {
+        let bytes = self.scratch.compressor.len().max(self.expanded_bytes);
+        let full =
+            self.samples + points.len() as u64 > self.max_samples || bytes >= MAX_REQUEST_BYTES;
+        if full { self.close() } else { None }
+    }
+
+    fn added(&mut self, points: &[Point], exemplar: Option<Exemplar>) {
+        self.samples += points.len() as u64;
         self.exemplars += u64::from(exemplar.is_some());
         for point in points {
             self.highest_timestamp_ms = self.highest_timestamp_ms.max(point.timestamp_ms);
         }
-        batch
     }
 
     /// Closes the last request and returns it, if it has samples, and the
@@ -90,9 +141,10 @@ impl Batcher {
         if self.samples == 0 {
             return None;
         }
-        let batch = match self.scratch.0.finish() {
+        let batch = match self.scratch.compressor.finish() {
             Ok(body) => Some(Batch {
                 body,
+                protocol: self.protocol,
                 samples: self.samples,
                 exemplars: self.exemplars,
                 highest_timestamp_ms: self.highest_timestamp_ms,
@@ -102,10 +154,16 @@ impl Batcher {
                 None
             }
         };
+        self.restart();
+        batch
+    }
+
+    fn restart(&mut self) {
+        self.scratch.clear();
         self.samples = 0;
         self.exemplars = 0;
         self.highest_timestamp_ms = i64::MIN;
-        batch
+        self.expanded_bytes = 0;
     }
 
     /// Gives up what was written since the last request.
@@ -115,9 +173,15 @@ impl Batcher {
             %error,
             "cannot compress remote-write request, its samples are lost"
         );
-        self.scratch.0.clear();
-        self.samples = 0;
-        self.exemplars = 0;
+        self.restart();
+    }
+}
+
+impl Scratch {
+    /// Forgets what was written; keeps the memory.
+    fn clear(&mut self) {
+        self.compressor.clear();
+        self.encoder.clear();
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use settings::Secret;
 
+use crate::protocol::Protocol;
+
 /// Selects the tenant at the receiver, as in Cortex, Mimir and Tempo.
 const ORG_ID: HeaderName = HeaderName::from_static("x-scope-orgid");
 
@@ -46,7 +48,7 @@ fn parse(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((parsed, value))
 }
 
-/// The headers that the protocol asks for.
+/// The headers that the protocol asks for, in version 1.0.
 pub(crate) fn protocol() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
@@ -63,6 +65,24 @@ pub(crate) fn protocol() -> HeaderMap {
         HeaderValue::from_static("0.1.0"),
     );
     headers
+}
+
+/// Makes the headers of a request those of a version.
+///
+/// Source: remote-write specifications, "Protocol".
+pub(crate) fn set_version(headers: &mut HeaderMap, protocol: Protocol) {
+    let (content_type, version) = match protocol {
+        Protocol::V1 => return,
+        Protocol::V2 => (
+            "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+            "2.0.0",
+        ),
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(
+        HeaderName::from_static("x-prometheus-remote-write-version"),
+        HeaderValue::from_static(version),
+    );
 }
 
 /// Lays headers over others; those that cannot be sent are left out and

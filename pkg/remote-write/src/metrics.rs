@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use telemetry::MetricsRegistry;
 
 use crate::encode::Batch;
+use crate::written::Written;
 
 /// Upper bounds of request durations, in seconds, up to the usual timeout.
 const DURATION_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
@@ -32,6 +33,7 @@ pub struct RemoteWriteMetrics {
     buffer_samples: Family<ByEndpoint, Gauge>,
     highest_sent_timestamp: Family<ByEndpoint, Seconds>,
     request_duration: Family<OfEndpoint, Histogram, fn() -> Histogram>,
+    fallbacks: Family<OfEndpoint, Counter>,
 }
 
 /// One tenant's share of [`RemoteWriteMetrics`] at one endpoint.
@@ -89,6 +91,9 @@ pub(crate) enum DropReason {
     Redirected,
     /// Any other final answer.
     Rejected,
+    /// 2xx, but the receiver says that it has written less, or nothing at all of
+    /// what it has written.
+    NotWritten,
 }
 
 impl EncodeLabelValue for DropReason {
@@ -110,6 +115,7 @@ impl RemoteWriteMetrics {
             buffer_samples: Family::default(),
             highest_sent_timestamp: Family::default(),
             request_duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
+            fallbacks: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("remote_write");
         registry.register(
@@ -157,6 +163,11 @@ impl RemoteWriteMetrics {
             "Time from the start of a request to its answer or failure",
             metrics.request_duration.clone(),
         );
+        registry.register(
+            "fallbacks",
+            "Requests in remote write 2.0 that a receiver did not take, and that are sent in 1.0",
+            metrics.fallbacks.clone(),
+        );
         metrics
     }
 
@@ -185,6 +196,13 @@ impl RemoteWriteMetrics {
             endpoint: endpoint.to_owned(),
         })
     }
+
+    /// Requests to one endpoint that had to be sent in 1.0 after all.
+    pub(crate) fn fallbacks(&self, endpoint: &str) -> Counter {
+        self.fallbacks.get_or_create_owned(&OfEndpoint {
+            endpoint: endpoint.to_owned(),
+        })
+    }
 }
 
 impl TenantMetrics {
@@ -200,11 +218,44 @@ impl TenantMetrics {
         self.buffer_samples.dec_by(signed(batch.samples));
     }
 
-    /// Counts a batch that a receiver has acknowledged.
-    pub(crate) fn sent(&self, batch: &Batch) {
+    /// Counts what a receiver has acknowledged of a batch that took so many
+    /// bytes to send, and drops the rest for a reason.
+    pub(crate) fn sent_partly(
+        &self,
+        batch: &Batch,
+        bytes: usize,
+        written: Written,
+        reason: DropReason,
+    ) {
+        let samples = written.samples.min(batch.samples);
+        let exemplars = written.exemplars.min(batch.exemplars);
+        if samples > 0 {
+            self.sent(
+                &Batch {
+                    samples,
+                    exemplars,
+                    ..batch.clone()
+                },
+                bytes,
+            );
+        }
+        if samples < batch.samples {
+            self.dropped(
+                reason,
+                &Batch {
+                    samples: batch.samples - samples,
+                    ..batch.clone()
+                },
+            );
+        }
+    }
+
+    /// Counts a batch that a receiver has acknowledged, which took so many bytes
+    /// to send.
+    pub(crate) fn sent(&self, batch: &Batch, bytes: usize) {
         self.samples_sent.inc_by(batch.samples);
         self.exemplars_sent.inc_by(batch.exemplars);
-        self.bytes_sent.inc_by(batch.body.len() as u64);
+        self.bytes_sent.inc_by(bytes as u64);
         let timestamp = Duration::from_millis(batch.highest_timestamp_ms.max(0).unsigned_abs());
         self.highest_sent_timestamp.set(
             timestamp
@@ -277,6 +328,7 @@ mod tests {
         let tenant = metrics.for_tenant(&TenantId::parse("acme").unwrap(), "h:9090");
         let batch = Batch {
             body: Bytes::from_static(b"12345"),
+            protocol: crate::protocol::Protocol::V1,
             samples: 3,
             exemplars: 1,
             highest_timestamp_ms: 1_500,
@@ -285,7 +337,7 @@ mod tests {
         tenant.buffered(&batch);
         tenant.unbuffered(&batch);
         tenant.retried(&batch);
-        tenant.sent(&batch);
+        tenant.sent(&batch, 5);
         tenant.dropped(DropReason::BufferFull, &batch);
         let by = "tenant=\"acme\",endpoint=\"h:9090\"";
         assert_eq!(

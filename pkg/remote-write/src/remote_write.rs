@@ -18,8 +18,9 @@ use crate::encode::{Batch, Scratch};
 use crate::error::StartError;
 use crate::headers;
 use crate::metrics::RemoteWriteMetrics;
+use crate::protocol::{Negotiation, Protocol};
 use crate::relabel::Relabeller;
-use crate::sender::Sender;
+use crate::sender::{Measures, Sender};
 use crate::writer::{Encoding, TenantWriter};
 
 /// Encodings whose memory is kept: one thread collects, and few rule sets
@@ -48,6 +49,7 @@ struct Shared {
 struct Endpoint {
     name: String,
     headers: HeaderMap,
+    negotiation: Arc<Negotiation>,
 }
 
 impl RemoteWrite {
@@ -89,11 +91,16 @@ impl RemoteWrite {
                 buffer.clone(),
                 prepared.client,
                 endpoint.queue_config.clone(),
-                metrics.durations(&name),
+                prepared.negotiation.clone(),
+                Measures {
+                    durations: metrics.durations(&name),
+                    fallbacks: metrics.fallbacks(&name),
+                },
             ));
             endpoints.push(Endpoint {
                 name,
                 headers: prepared.headers,
+                negotiation: prepared.negotiation,
             });
         }
         for sender in senders {
@@ -145,6 +152,12 @@ impl RemoteWrite {
 
     pub(crate) fn encodings(&self) -> &[Encoding] {
         &self.0.encodings
+    }
+
+    /// What an endpoint is spoken to in now.
+    pub(crate) fn protocol(&self, endpoint: usize) -> Protocol {
+        let endpoint = self.0.endpoints.get(endpoint);
+        endpoint.map_or(Protocol::V1, |endpoint| endpoint.negotiation.protocol())
     }
 
     /// Memory for encoding: such as was used before, if there is.
@@ -207,6 +220,7 @@ impl Drop for Shared {
 struct Prepared {
     client: Client,
     headers: HeaderMap,
+    negotiation: Arc<Negotiation>,
     relabeller: Relabeller,
 }
 
@@ -215,8 +229,9 @@ fn prepare(config: &EndpointConfig, clock: Clock) -> Result<Prepared, StartError
         return Err(StartError::Invalid { key, problem });
     }
     Ok(Prepared {
-        client: Client::new(config, clock)?,
+        client: Client::new(config, clock.clone())?,
         headers: endpoint_headers(config)?,
+        negotiation: Arc::new(Negotiation::new(config.protobuf_message, clock)),
         relabeller: Relabeller::new(&config.write_relabel_configs).map_err(
             |(place, problem)| StartError::Invalid {
                 key: format!("write_relabel_configs[{place}]"),

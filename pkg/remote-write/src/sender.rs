@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use telemetry::LogThrottle;
 use tokio::time::{Instant, sleep_until};
@@ -15,7 +16,11 @@ use tokio::time::{Instant, sleep_until};
 use crate::buffer::{Buffer, End, Work};
 use crate::client::{Attempt, Client};
 use crate::config::QueueConfig;
+use crate::encode::transcode::to_v1;
+use crate::metrics::DropReason;
+use crate::protocol::{Negotiation, Protocol};
 use crate::retry::Backoff;
+use crate::written::Written;
 
 /// How often failures of an endpoint are logged; every one is counted.
 const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -28,9 +33,20 @@ pub(crate) struct Sender {
     buffer: Arc<Buffer>,
     client: Client,
     queue: QueueConfig,
-    durations: Histogram,
+    negotiation: Arc<Negotiation>,
+    measures: Measures,
     failure_log: LogThrottle,
     refusal_log: LogThrottle,
+    fallback_log: LogThrottle,
+}
+
+/// What a sender counts of its endpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct Measures {
+    /// How long requests take.
+    pub(crate) durations: Histogram,
+    /// Requests that had to be sent in 1.0 after all.
+    pub(crate) fallbacks: Counter,
 }
 
 /// A request with the delays of its attempts.
@@ -56,7 +72,8 @@ impl Sender {
         buffer: Arc<Buffer>,
         client: Client,
         queue: QueueConfig,
-        durations: Histogram,
+        negotiation: Arc<Negotiation>,
+        measures: Measures,
     ) -> Self {
         Self {
             endpoint,
@@ -64,9 +81,11 @@ impl Sender {
             buffer,
             client,
             queue,
-            durations,
+            negotiation,
+            measures,
             failure_log: LogThrottle::new(FAILURE_LOG_INTERVAL),
             refusal_log: LogThrottle::new(FAILURE_LOG_INTERVAL),
+            fallback_log: LogThrottle::new(FAILURE_LOG_INTERVAL),
         }
     }
 
@@ -109,21 +128,41 @@ impl Sender {
         })
     }
 
-    async fn attempt(&self, job: Job) -> (Job, Attempt) {
+    async fn attempt(&self, mut job: Job) -> (Job, Attempt) {
+        if let Err(attempt) = self.speak(&mut job.work) {
+            return (job, attempt);
+        }
         let start = Instant::now();
+        let (protocol, body) = job.work.body();
         let attempt = self
             .client
-            .send(&job.work.headers, job.work.batch.body.clone())
+            .send(&job.work.headers, protocol, body.clone())
             .await;
-        self.durations.observe(start.elapsed().as_secs_f64());
+        self.measures
+            .durations
+            .observe(start.elapsed().as_secs_f64());
         (job, attempt)
+    }
+
+    /// Turns a request in 2.0 into 1.0, if the endpoint has been found to take
+    /// nothing else since it was encoded.
+    fn speak(&self, work: &mut Work) -> Result<(), Attempt> {
+        if work.body().0 == Protocol::V2 && self.negotiation.has_fallen_back() {
+            let body = to_v1(&work.batch.body).map_err(|error| Attempt::Refused {
+                problem: telemetry::error_chain(&error).to_string(),
+                reason: DropReason::UnsupportedMediaType,
+                written: None,
+            })?;
+            work.in_v1 = Some(body);
+        }
+        Ok(())
     }
 
     /// Gives a job that has ended back to the buffer, or returns it to be
     /// sent again.
     fn conclude(&self, mut job: Job, attempt: Attempt) -> Option<Delayed> {
         match attempt {
-            Attempt::Delivered => {
+            Attempt::Delivered(written) => {
                 if job.failures > 0 {
                     tracing::info!(
                         endpoint = self.name,
@@ -132,8 +171,28 @@ impl Sender {
                         "remote write works again"
                     );
                 }
-                self.buffer.finish(self.endpoint, &job.work, End::Sent);
+                self.delivered(&job.work, written);
                 None
+            }
+            Attempt::Unsupported { problem, reason } => {
+                if !self.negotiation.fall_back() {
+                    let hint = "; protobuf_message: auto would send 1.0";
+                    self.refused(&job.work, problem + hint, End::Dropped(reason));
+                    return None;
+                }
+                self.measures.fallbacks.inc();
+                if let Some(suppressed) = self.fallback_log.admit() {
+                    tracing::info!(
+                        endpoint = self.name,
+                        problem,
+                        suppressed,
+                        "receiver does not take remote write 2.0, 1.0 is sent for an hour"
+                    );
+                }
+                Some(Delayed {
+                    due: Instant::now(),
+                    job,
+                })
             }
             Attempt::Failed {
                 problem,
@@ -157,22 +216,51 @@ impl Sender {
                     job,
                 })
             }
-            Attempt::Refused { problem, reason } => {
-                if let Some(suppressed) = self.refusal_log.admit() {
-                    tracing::error!(
-                        endpoint = self.name,
-                        tenant = %job.work.tenant,
-                        samples = job.work.batch.samples,
-                        problem,
-                        suppressed,
-                        "receiver refused samples for good, they are dropped"
-                    );
-                }
-                let end = End::Dropped(reason);
-                self.buffer.finish(self.endpoint, &job.work, end);
+            Attempt::Refused {
+                problem,
+                reason,
+                written,
+            } => {
+                let end =
+                    written.map_or(End::Dropped(reason), |written| End::Partly(written, reason));
+                self.refused(&job.work, problem, end);
                 None
             }
         }
+    }
+
+    /// Ends a request that was answered with a success.
+    fn delivered(&self, work: &Work, written: Option<Written>) {
+        let Some(written) = written else {
+            self.buffer.finish(self.endpoint, work, End::Sent);
+            return;
+        };
+        let end = End::Partly(written, DropReason::NotWritten);
+        if written.samples < work.batch.samples {
+            let problem = format!("says that it has written {}", written.samples);
+            self.refused(work, problem, end);
+        } else {
+            self.buffer.finish(self.endpoint, work, end);
+        }
+    }
+
+    /// Ends a request of which samples are lost.
+    fn refused(&self, work: &Work, problem: String, end: End) {
+        let kept = match end {
+            End::Partly(written, _) => written.samples,
+            End::Sent | End::Dropped(_) => 0,
+        };
+        if let Some(suppressed) = self.refusal_log.admit() {
+            tracing::error!(
+                endpoint = self.name,
+                tenant = %work.tenant,
+                samples = work.batch.samples.saturating_sub(kept),
+                problem,
+                suppressed,
+                "receiver refused samples for good, they are dropped"
+            );
+        }
+        self.buffer.finish(self.endpoint, work, end);
     }
 }
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Exemplar, LabelSet, Point, SampleSink, Series, TenantId};
+use model::{Exemplar, LabelSet, Metadata, MetricType, Point, SampleSink, Series, TenantId};
 use settings::Secret;
 
 use crate::RemoteWrite;
 use crate::encode::v1::{SharedLabels, merge, write_labelled_series};
+use crate::encode::v2::{Content, Labels};
 use crate::encode::{Batch, Batcher};
+use crate::protocol::Protocol;
 use crate::relabel::{EditedLabels, Relabeller};
 
 /// Writes one tenant's samples.
@@ -36,14 +38,31 @@ pub struct Append {
     open: Arc<OpenTenant>,
     external_labels: Vec<(String, String)>,
     trace_id_label: String,
-    /// The canonical bytes of the current label set, if a relabeller needs it.
+    /// The canonical bytes of the current label set, if someone needs it again.
     label_set: Vec<u8>,
+    /// How many label sets there have been.
+    label_sets: u64,
+    /// Since when the current label set has counted.
+    started_ms: Option<i64>,
+    /// The current metric.
+    metadata: Option<Metadata>,
     shared: SharedLabels,
     edited: EditedLabels,
-    batchers: Vec<Batcher>,
+    streams: Vec<Stream>,
 }
 
-/// Endpoints that send the same requests: they are encoded once.
+/// Requests that are made for some endpoints.
+#[derive(Debug)]
+struct Stream {
+    /// The place of its [`Encoding`].
+    encoding: usize,
+    /// Those of its endpoints that speak the protocol.
+    endpoints: Vec<usize>,
+    batcher: Batcher,
+}
+
+/// Endpoints that send the same requests, if they speak the same protocol: they
+/// are encoded once.
 #[derive(Debug)]
 pub(crate) struct Encoding {
     pub(crate) relabeller: Relabeller,
@@ -71,19 +90,17 @@ impl TenantWriter {
             .filter(|(name, value)| !name.is_empty() && !value.is_empty())
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let remote_write = &self.0.remote_write;
-        let encodings = remote_write.encodings();
         Append {
             open: self.0.clone(),
             external_labels: external.into_iter().collect(),
             trace_id_label: trace_id_label.to_owned(),
             label_set: Vec::new(),
+            label_sets: 0,
+            started_ms: None,
+            metadata: None,
             shared: SharedLabels::default(),
             edited: EditedLabels::default(),
-            batchers: encodings
-                .iter()
-                .map(|encoding| Batcher::new(encoding.max_samples, remote_write.take_scratch()))
-                .collect(),
+            streams: self.0.streams(),
         }
     }
 
@@ -103,41 +120,79 @@ impl Append {
     /// Puts what is left of the samples into the buffer, from where they are
     /// sent at once.
     pub fn commit(self) {
-        let remote_write = &self.open.remote_write;
-        for (encoding, batcher) in remote_write.encodings().iter().zip(self.batchers) {
-            let (batch, scratch) = batcher.finish();
-            remote_write.keep_scratch(scratch);
+        for stream in self.streams {
+            let (batch, scratch) = stream.batcher.finish();
+            self.open.remote_write.keep_scratch(scratch);
             if let Some(batch) = batch {
-                self.open.push(encoding, &batch);
+                self.open.push(&stream.endpoints, &batch);
             }
         }
     }
 }
 
 impl OpenTenant {
-    fn push(&self, encoding: &Encoding, batch: &Batch) {
-        for endpoint in &encoding.endpoints {
+    /// A stream for each encoding and each protocol that its endpoints speak.
+    fn streams(&self) -> Vec<Stream> {
+        let mut streams = Vec::new();
+        for (place, encoding) in self.remote_write.encodings().iter().enumerate() {
+            let endpoints = encoding.endpoints.iter().copied();
+            let (v1, v2): (Vec<_>, Vec<_>) = endpoints
+                .partition(|endpoint| self.remote_write.protocol(*endpoint) == Protocol::V1);
+            for (protocol, endpoints) in [(Protocol::V1, v1), (Protocol::V2, v2)] {
+                if endpoints.is_empty() {
+                    continue;
+                }
+                let scratch = self.remote_write.take_scratch();
+                streams.push(Stream {
+                    encoding: place,
+                    endpoints,
+                    batcher: Batcher::new(protocol, encoding.max_samples, scratch),
+                });
+            }
+        }
+        streams
+    }
+
+    fn push(&self, endpoints: &[usize], batch: &Batch) {
+        for endpoint in endpoints {
             self.remote_write.push(&self.tenant, *endpoint, batch);
         }
+    }
+}
+
+impl Stream {
+    /// Whether its series have the labels as they are.
+    fn is_plain(&self, encodings: &[Encoding]) -> bool {
+        encodings
+            .get(self.encoding)
+            .is_some_and(|encoding| encoding.relabeller.is_empty())
     }
 }
 
 impl SampleSink for Append {
     fn label_set(&mut self, labels: LabelSet<'_>) {
         let encodings = self.open.remote_write.encodings();
-        if encodings
-            .iter()
-            .any(|encoding| encoding.relabeller.is_empty())
-        {
+        let is_shared = |stream: &Stream| {
+            stream.is_plain(encodings) && stream.batcher.protocol() == Protocol::V1
+        };
+        if self.streams.iter().any(is_shared) {
             self.shared.set(labels, &self.external_labels);
         }
-        if encodings
-            .iter()
-            .any(|encoding| !encoding.relabeller.is_empty())
-        {
+        if !self.streams.iter().all(is_shared) {
             self.label_set.clear();
             self.label_set.extend_from_slice(labels.as_bytes());
         }
+        self.label_sets += 1;
+        self.started_ms = None;
+        self.metadata = None;
+    }
+
+    fn started(&mut self, timestamp_ms: i64) {
+        self.started_ms = Some(timestamp_ms);
+    }
+
+    fn metric(&mut self, metadata: Metadata) {
+        self.metadata = Some(metadata);
     }
 
     fn series(&mut self, series: Series<'_>, points: &[Point], exemplar: Option<Exemplar>) {
@@ -145,31 +200,53 @@ impl SampleSink for Append {
             return;
         }
         let labelled = exemplar.map(|exemplar| (self.trace_id_label.as_str(), exemplar));
+        let is_gauge = |metadata: Metadata| metadata.kind == MetricType::Gauge;
+        let content = Content {
+            points,
+            started_ms: self
+                .started_ms
+                .filter(|_| !self.metadata.is_some_and(is_gauge)),
+            metadata: self.metadata,
+            exemplar: labelled,
+        };
+        let own = LabelSet::from_canonical(&self.label_set);
         let encodings = self.open.remote_write.encodings();
-        for (encoding, batcher) in encodings.iter().zip(&mut self.batchers) {
-            if encoding.relabeller.is_empty() {
-                let full = batcher.add(points, exemplar, |raw| {
+        for stream in &mut self.streams {
+            let is_plain = stream.is_plain(encodings);
+            if !is_plain {
+                self.edited.set_all(merge(own, &self.external_labels));
+                self.edited
+                    .set("__name__".to_owned(), series.name.to_owned());
+                if let Some(le) = series.le {
+                    self.edited.set("le".to_owned(), le.to_owned());
+                }
+                let encoding = encodings.get(stream.encoding);
+                if !encoding.is_some_and(|encoding| encoding.relabeller.apply(&mut self.edited)) {
+                    continue;
+                }
+            }
+            let batcher = &mut stream.batcher;
+            let full = match (batcher.protocol(), is_plain) {
+                (Protocol::V1, true) => batcher.add(points, exemplar, |raw| {
                     self.shared.write_series(raw, series, points, labelled);
-                });
-                if let Some(batch) = full {
-                    self.open.push(encoding, &batch);
-                }
-                continue;
-            }
-            let own = LabelSet::from_canonical(&self.label_set);
-            self.edited.set_all(merge(own, &self.external_labels));
-            self.edited
-                .set("__name__".to_owned(), series.name.to_owned());
-            if let Some(le) = series.le {
-                self.edited.set("le".to_owned(), le.to_owned());
-            }
-            if encoding.relabeller.apply(&mut self.edited) {
-                let full = batcher.add(points, exemplar, |raw| {
+                }),
+                (Protocol::V1, false) => batcher.add(points, exemplar, |raw| {
                     write_labelled_series(raw, self.edited.iter(), points, labelled);
-                });
-                if let Some(batch) = full {
-                    self.open.push(encoding, &batch);
-                }
+                }),
+                (Protocol::V2, true) => batcher.add_v2(points, exemplar, |encoder, out| {
+                    let labels = Labels {
+                        number: self.label_sets,
+                        own,
+                        external: &self.external_labels,
+                    };
+                    encoder.write_series(out, labels, series, content)
+                }),
+                (Protocol::V2, false) => batcher.add_v2(points, exemplar, |encoder, out| {
+                    encoder.write_labelled_series(out, self.edited.iter(), content)
+                }),
+            };
+            if let Some(batch) = full {
+                self.open.push(&stream.endpoints, &batch);
             }
         }
     }

@@ -13,6 +13,7 @@ struct Fixture {
 fn batch(number: i64) -> Batch {
     Batch {
         body: Bytes::from(vec![0; 10]),
+        protocol: Protocol::V1,
         samples: 1,
         exemplars: 0,
         highest_timestamp_ms: number,

@@ -92,7 +92,9 @@ async fn unreachable_receiver_is_a_failure_whose_text_has_no_url() {
     let Attempt::Failed {
         problem,
         retry_after: None,
-    } = client.send(&HeaderMap::new(), Bytes::new()).await
+    } = client
+        .send(&HeaderMap::new(), Protocol::V1, Bytes::new())
+        .await
     else {
         panic!("the attempt did not fail");
     };
@@ -170,7 +172,9 @@ mod tls {
             "tls_config": tls_config,
         }));
         let client = Client::new(&config, Clock::manual(0)).unwrap();
-        client.send(&HeaderMap::new(), Bytes::new()).await
+        client
+            .send(&HeaderMap::new(), Protocol::V1, Bytes::new())
+            .await
     }
 
     #[tokio::test]
@@ -189,7 +193,7 @@ mod tls {
         ] {
             let attempt = send_with(settings.clone()).await;
             assert_eq!(
-                attempt == Attempt::Delivered,
+                attempt == Attempt::Delivered(None),
                 trusted,
                 "{settings}: {attempt:?}"
             );

@@ -17,6 +17,20 @@ fn defaults_are_prometheus_own() {
     assert_eq!(config.queue_config.max_backoff, Duration::from_secs(5));
     assert_eq!(config.queue_config.max_shards, 50);
     assert!(!config.tls_config.insecure_skip_verify);
+    assert_eq!(config.protobuf_message, ProtobufMessage::V1);
+}
+
+#[test]
+fn message_is_one_of_prometheus_own_or_auto() {
+    for (text, want) in [
+        ("prometheus.WriteRequest", Some(ProtobufMessage::V1)),
+        ("io.prometheus.write.v2.Request", Some(ProtobufMessage::V2)),
+        ("auto", Some(ProtobufMessage::Auto)),
+        ("io.prometheus.write.v3.Request", None),
+    ] {
+        let read = serde_json::from_value::<ProtobufMessage>(json!(text));
+        assert_eq!(read.ok(), want, "{text}");
+    }
 }
 
 #[test]
@@ -57,10 +71,6 @@ fn every_problem_is_reported_with_its_key() {
         (
             json!({"url": "http://h", "write_relabel_configs": [{"action": "keep", "regex": "("}]}),
             vec!["write_relabel_configs[0]"],
-        ),
-        (
-            json!({"url": "http://h", "protobuf_message": "io.prometheus.write.v2.Request"}),
-            vec!["protobuf_message"],
         ),
     ] {
         let problems = endpoint(document.clone()).validate();

@@ -13,24 +13,33 @@ use super::v1::{put_varint, varint_length};
 const BLOCK: usize = 1 << 16;
 
 /// Compresses one message after the other, with the same memory.
+///
+/// A message has two parts that grow side by side, of which the head comes
+/// first in it.
 pub(crate) struct Compressor {
-    /// What was written and is not compressed yet.
-    raw: Vec<u8>,
-    /// The blocks of the message, without the length before them.
-    blocks: Vec<u8>,
-    /// Bytes of the message that are in `blocks`.
-    compressed: usize,
+    head: Part,
+    body: Part,
     /// Room for one block.
     room: Vec<u8>,
     encoder: Encoder,
 }
 
+/// A part of a message.
+#[derive(Default)]
+struct Part {
+    /// What was written and is not compressed yet.
+    raw: Vec<u8>,
+    /// The blocks of the part.
+    blocks: Vec<u8>,
+    /// Bytes of the part that are in `blocks`.
+    compressed: usize,
+}
+
 impl Default for Compressor {
     fn default() -> Self {
         Self {
-            raw: Vec::new(),
-            blocks: Vec::new(),
-            compressed: 0,
+            head: Part::default(),
+            body: Part::default(),
             room: Vec::new(),
             encoder: Encoder::new(),
         }
@@ -40,52 +49,98 @@ impl Default for Compressor {
 impl Compressor {
     /// Bytes that were written since the last message.
     pub(crate) fn len(&self) -> usize {
-        self.compressed + self.raw.len()
+        self.head.len() + self.body.len()
     }
 
-    /// Appends what `write` appends, which must leave what is there.
+    /// Appends what `write` appends to the body, which must leave what is there.
     ///
     /// # Errors
     ///
     /// None that we know: a block always has room.
     pub(crate) fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), snap::Error> {
-        write(&mut self.raw);
-        if self.raw.len() < BLOCK {
-            return Ok(());
+        write(&mut self.body.raw);
+        self.body.compress_full(&mut self.encoder, &mut self.room)
+    }
+
+    /// The same with the head, which is given first, and the body.
+    ///
+    /// # Errors
+    ///
+    /// As [`Compressor::write`].
+    pub(crate) fn write_both(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>),
+    ) -> Result<(), snap::Error> {
+        write(&mut self.head.raw, &mut self.body.raw);
+        for part in [&mut self.head, &mut self.body] {
+            part.compress_full(&mut self.encoder, &mut self.room)?;
         }
-        let whole = self.raw.len() / BLOCK * BLOCK;
-        self.compress(whole)
+        Ok(())
     }
 
     /// Ends the message, in memory of just its size.
     ///
     /// # Errors
     ///
-    /// None that we know: a block always has room.
+    /// As [`Compressor::write`].
     pub(crate) fn finish(&mut self) -> Result<Bytes, snap::Error> {
-        self.compress(self.raw.len())?;
-        let mut message =
-            Vec::with_capacity(varint_length(self.compressed as u64) + self.blocks.len());
-        put_varint(&mut message, self.compressed as u64);
-        message.extend_from_slice(&self.blocks);
+        let length = self.len() as u64;
+        let mut blocks = 0;
+        for part in [&mut self.head, &mut self.body] {
+            part.compress(part.raw.len(), &mut self.encoder, &mut self.room)?;
+            blocks += part.blocks.len();
+        }
+        let mut message = Vec::with_capacity(varint_length(length) + blocks);
+        put_varint(&mut message, length);
+        message.extend_from_slice(&self.head.blocks);
+        message.extend_from_slice(&self.body.blocks);
         self.clear();
         Ok(message.into())
     }
 
     /// Forgets what was written since the last message.
     pub(crate) fn clear(&mut self) {
+        self.head.clear();
+        self.body.clear();
+    }
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        self.compressed + self.raw.len()
+    }
+
+    fn clear(&mut self) {
         self.raw.clear();
         self.blocks.clear();
         self.compressed = 0;
     }
 
-    fn compress(&mut self, length: usize) -> Result<(), snap::Error> {
-        self.room.resize(max_compress_len(BLOCK), 0);
+    /// Compresses the blocks that are whole.
+    fn compress_full(
+        &mut self,
+        encoder: &mut Encoder,
+        room: &mut Vec<u8>,
+    ) -> Result<(), snap::Error> {
+        if self.raw.len() < BLOCK {
+            return Ok(());
+        }
+        let whole = self.raw.len() / BLOCK * BLOCK;
+        self.compress(whole, encoder, room)
+    }
+
+    fn compress(
+        &mut self,
+        length: usize,
+        encoder: &mut Encoder,
+        room: &mut Vec<u8>,
+    ) -> Result<(), snap::Error> {
+        room.resize(max_compress_len(BLOCK), 0);
         for block in self.raw.get(..length).unwrap_or_default().chunks(BLOCK) {
-            let end = self.encoder.compress(block, &mut self.room)?;
+            let end = encoder.compress(block, room)?;
             let start = varint_length(block.len() as u64);
             self.blocks
-                .extend_from_slice(self.room.get(start..end).unwrap_or_default());
+                .extend_from_slice(room.get(start..end).unwrap_or_default());
         }
         self.raw.drain(..length);
         self.compressed += length;
@@ -114,9 +169,32 @@ mod tests {
                         .unwrap();
                 }
                 assert_eq!(compressor.len(), length);
-                assert!(compressor.raw.len() < BLOCK);
+                assert!(compressor.body.raw.len() < BLOCK);
                 assert_eq!(compressor.finish().unwrap(), want, "{length} by {piece}");
             }
         }
+    }
+
+    #[test]
+    fn head_comes_before_the_body_however_they_are_written() {
+        let mut compressor = Compressor::default();
+        let (mut heads, mut bodies) = (Vec::new(), Vec::new());
+        for number in 0..30_000_u32 {
+            let (head, body) = (format!("head {number} "), format!("body {number} "));
+            heads.extend_from_slice(head.as_bytes());
+            bodies.extend_from_slice(body.as_bytes());
+            compressor
+                .write_both(|to_head, to_body| {
+                    to_head.extend_from_slice(head.as_bytes());
+                    to_body.extend_from_slice(body.as_bytes());
+                })
+                .unwrap();
+            assert!(compressor.head.raw.len() < BLOCK && compressor.body.raw.len() < BLOCK);
+        }
+        assert_eq!(compressor.len(), heads.len() + bodies.len());
+        let message = compressor.finish().unwrap();
+        let read = snap::raw::Decoder::new().decompress_vec(&message).unwrap();
+        assert_eq!(read, [heads, bodies].concat());
+        assert_eq!(compressor.len(), 0);
     }
 }

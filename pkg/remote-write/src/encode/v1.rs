@@ -22,13 +22,13 @@ const FIELD_2_DOUBLE: u8 = 0x11;
 const FIELD_3_VARINT: u8 = 0x18;
 
 /// A tag and eight bytes of a double.
-const DOUBLE_FIELD_LENGTH: usize = 9;
+pub(super) const DOUBLE_FIELD_LENGTH: usize = 9;
 /// A trace id as hexadecimal digits.
-const TRACE_ID_DIGITS: usize = 32;
+pub(super) const TRACE_ID_DIGITS: usize = 32;
 
 /// Label names that are not part of a label set: they come with each series.
-const NAME: &str = "__name__";
-const LE: &str = "le";
+pub(super) const NAME: &str = "__name__";
+pub(super) const LE: &str = "le";
 
 /// The labels that all series of a label set share, as protobuf, with the
 /// places known where `__name__` and `le` go.
@@ -46,6 +46,16 @@ impl SharedLabels {
     /// each once, none empty. Of two labels with one name the series' own
     /// stays (differences, D26).
     pub(crate) fn set(&mut self, own: LabelSet<'_>, external: &[(String, String)]) {
+        self.set_by(own, external, put_label);
+    }
+
+    /// The same in another encoding: `put` appends one label.
+    pub(crate) fn set_by(
+        &mut self,
+        own: LabelSet<'_>,
+        external: &[(String, String)],
+        mut put: impl FnMut(&mut Vec<u8>, &str, &str),
+    ) {
         self.encoded.clear();
         let mut name_at = None;
         let mut le_at = None;
@@ -60,7 +70,7 @@ impl SharedLabels {
             if name >= LE {
                 le_at.get_or_insert(self.encoded.len());
             }
-            put_label(&mut self.encoded, name, value);
+            put(&mut self.encoded, name, value);
             if name == LE {
                 self.le_end = self.encoded.len();
             }
@@ -79,15 +89,7 @@ impl SharedLabels {
         points: &[Point],
         exemplar: Option<(&str, Exemplar)>,
     ) {
-        let (before_name, rest) = self.split(0, self.name_at);
-        let (before_le, rest) = rest
-            .split_at_checked(self.le_at - self.name_at)
-            .unwrap_or((rest, &[]));
-        let after_le = match series.le {
-            // The bucket's bound replaces a label of that name.
-            Some(_) => rest.get(self.le_end - self.le_at..).unwrap_or(&[]),
-            None => rest,
-        };
+        let [before_name, before_le, after_le] = self.around(series);
         let length = before_name.len()
             + label_length(NAME, series.name)
             + before_le.len()
@@ -113,9 +115,21 @@ impl SharedLabels {
         }
     }
 
-    fn split(&self, from: usize, at: usize) -> (&[u8], &[u8]) {
-        let bytes = self.encoded.get(from..).unwrap_or(&[]);
-        bytes.split_at_checked(at).unwrap_or((bytes, &[]))
+    /// What comes before a series' name, between that and `le`, and after.
+    pub(crate) fn around(&self, series: Series<'_>) -> [&[u8]; 3] {
+        let encoded = self.encoded.as_slice();
+        let (before_name, rest) = encoded
+            .split_at_checked(self.name_at)
+            .unwrap_or((encoded, &[]));
+        let (before_le, rest) = rest
+            .split_at_checked(self.le_at - self.name_at)
+            .unwrap_or((rest, &[]));
+        let after_le = match series.le {
+            // The bucket's bound replaces a label of that name.
+            Some(_) => rest.get(self.le_end - self.le_at..).unwrap_or(&[]),
+            None => rest,
+        };
+        [before_name, before_le, after_le]
     }
 }
 
@@ -238,7 +252,7 @@ fn exemplar_body_length(label: &str, exemplar: Exemplar) -> usize {
         + varint_length(exemplar.timestamp_ms as u64)
 }
 
-fn hex_digit(nibble: u8) -> u8 {
+pub(super) fn hex_digit(nibble: u8) -> u8 {
     match nibble {
         0..=9 => b'0' + nibble,
         _ => b'a' + nibble - 10,

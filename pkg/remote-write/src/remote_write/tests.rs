@@ -11,6 +11,8 @@ use proto::remote_write as pb;
 use serde_json::json;
 
 use super::*;
+use crate::encode::transcode::to_v1;
+use crate::protocol::FALLBACK;
 
 /// A receiver that answers as it is told, then 204, and keeps what it got.
 #[derive(Clone, Default)]
@@ -37,11 +39,31 @@ impl Receiver {
     }
 
     async fn handle(State(receiver): State<Self>, headers: HeaderMap, body: Bytes) -> Response {
+        let body = match headers["x-prometheus-remote-write-version"]
+            .to_str()
+            .unwrap()
+        {
+            "2.0.0" => to_v1(&body).unwrap(),
+            _ => body,
+        };
         let raw = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
         let request = pb::WriteRequest::decode(raw.as_slice()).unwrap();
         receiver.requests.lock().push((headers, request));
         let answer = receiver.answers.lock().pop_front();
         answer.unwrap_or_else(|| answer_with(204, &[], ""))
+    }
+
+    /// Per request, the protocol's version and the value of its first sample.
+    fn versions(&self) -> Vec<(String, f64)> {
+        let requests = self.requests.lock();
+        let version = |headers: &HeaderMap| {
+            let names = ["x-prometheus-remote-write-version", "content-type"];
+            names.map(|name| headers[name].to_str().unwrap()).join(" ")
+        };
+        requests
+            .iter()
+            .map(|(headers, request)| (version(headers), request.timeseries[0].samples[0].value))
+            .collect()
     }
 
     /// Per request, each series as its labels and values.
@@ -73,6 +95,15 @@ fn answer_with(status: u16, headers: &[(&str, &str)], body: &str) -> Response {
     response.body(Body::from(body.to_owned())).unwrap()
 }
 
+/// An answer of a receiver that speaks 2.0.
+fn written(status: u16, samples: &str) -> Response {
+    let header = ("X-Prometheus-Remote-Write-Samples-Written", samples);
+    answer_with(status, &[header], "")
+}
+
+const V1: &str = "0.1.0 application/x-protobuf";
+const V2: &str = "2.0.0 application/x-protobuf;proto=io.prometheus.write.v2.Request";
+
 struct Fixture {
     remote_write: RemoteWrite,
     registry: telemetry::MetricsRegistry,
@@ -80,6 +111,10 @@ struct Fixture {
 }
 
 fn start(endpoints: Vec<serde_json::Value>, add_org_id_header: bool) -> Fixture {
+    start_at(Clock::system(), endpoints, add_org_id_header)
+}
+
+fn start_at(clock: Clock, endpoints: Vec<serde_json::Value>, add_org_id_header: bool) -> Fixture {
     let config = RemoteWriteConfig {
         endpoints: endpoints
             .into_iter()
@@ -91,7 +126,7 @@ fn start(endpoints: Vec<serde_json::Value>, add_org_id_header: bool) -> Fixture 
     let mut registry = telemetry::new_metrics_registry();
     let metrics = RemoteWriteMetrics::register(&mut registry);
     let tasks = TaskGroup::new();
-    let remote_write = RemoteWrite::start(config, metrics, Clock::system(), &tasks).unwrap();
+    let remote_write = RemoteWrite::start(config, metrics, clock, &tasks).unwrap();
     Fixture {
         remote_write,
         registry,
@@ -419,6 +454,182 @@ async fn endless_answer_is_cut_off() {
     write_one(&writer, 1.0);
     fixture.flush().await;
     assert_eq!(receiver.series().len(), 2);
+}
+
+fn endpoint_speaking(url: &str, message: &str) -> serde_json::Value {
+    let mut settings = endpoint(url);
+    settings["protobuf_message"] = json!(message);
+    settings
+}
+
+fn version(version: &str, value: f64) -> (String, f64) {
+    (version.to_owned(), value)
+}
+
+/// 415 is what the specification asks for; 204 without a count is what receivers
+/// say that know 1.0 only and store nothing of what they do not know.
+#[tokio::test]
+async fn auto_sends_the_same_again_in_1_0_and_tries_2_0_after_an_hour() {
+    for answer in [|| answer_with(415, &[], "no"), || answer_with(204, &[], "")] {
+        let answers = [answer(), written(204, "1"), written(204, "1"), answer()];
+        let (receiver, url) = Receiver::start(answers).await;
+        let clock = Clock::manual(1);
+        let settings = endpoint_speaking(&url, "auto");
+        let fixture = start_at(clock.clone(), vec![settings], false);
+        let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+        write_one(&writer, 1.0);
+        fixture.flush().await;
+        write_one(&writer, 2.0);
+        fixture.flush().await;
+        clock.set(1 + u64::try_from(FALLBACK.as_nanos()).unwrap());
+        write_one(&writer, 3.0);
+        fixture.flush().await;
+        assert_eq!(
+            receiver.versions(),
+            [
+                version(V2, 1.0),
+                version(V1, 1.0),
+                version(V1, 2.0),
+                version(V2, 3.0),
+                version(V1, 3.0),
+            ]
+        );
+        let by = "{tenant=\"acme\",endpoint=\"sink\"}";
+        let sent = fixture.metric(&format!("samples_sent_total{by}"));
+        assert_eq!(sent.as_deref(), Some("3"));
+        let fallbacks = fixture.metric("fallbacks_total{endpoint=\"sink\"}");
+        assert_eq!(fallbacks.as_deref(), Some("2"));
+    }
+}
+
+#[tokio::test]
+async fn what_waited_in_2_0_arrives_in_1_0_after_the_first_was_not_taken() {
+    let answers = [
+        answer_with(503, &[("Retry-After", "0")], ""),
+        answer_with(415, &[], ""),
+    ];
+    let (receiver, url) = Receiver::start(answers).await;
+    let fixture = start(vec![endpoint_speaking(&url, "auto")], false);
+    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    for value in [1.0, 2.0, 3.0] {
+        write_one(&writer, value);
+    }
+    fixture.flush().await;
+    assert_eq!(
+        receiver.versions(),
+        [
+            version(V2, 1.0),
+            version(V2, 1.0),
+            version(V1, 1.0),
+            version(V1, 2.0),
+            version(V1, 3.0),
+        ]
+    );
+    let fallbacks = fixture.metric("fallbacks_total{endpoint=\"sink\"}");
+    assert_eq!(fallbacks.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn auto_stays_with_2_0_where_it_is_spoken() {
+    let (receiver, url) = Receiver::start([written(200, "1"), written(204, "1")]).await;
+    let fixture = start(vec![endpoint_speaking(&url, "auto")], false);
+    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    for value in [1.0, 2.0] {
+        write_one(&writer, value);
+        fixture.flush().await;
+    }
+    assert_eq!(receiver.versions(), [version(V2, 1.0), version(V2, 2.0)]);
+}
+
+#[tokio::test]
+async fn each_endpoint_gets_what_it_speaks_of_one_collection() {
+    let (first, first_url) = Receiver::start([]).await;
+    let (second, second_url) = Receiver::start([written(204, "1")]).await;
+    let settings = vec![
+        endpoint(&first_url),
+        endpoint_speaking(&second_url, "io.prometheus.write.v2.Request"),
+    ];
+    let fixture = start(settings, false);
+    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    write_one(&writer, 1.0);
+    fixture.flush().await;
+    assert_eq!(first.versions(), [version(V1, 1.0)]);
+    assert_eq!(second.versions(), [version(V2, 1.0)]);
+    assert_eq!(first.series(), second.series());
+}
+
+/// What a receiver of 2.0 says it has written is what counts as sent.
+#[tokio::test]
+async fn partial_writes_are_counted_by_what_the_receiver_says() {
+    let answers = [
+        written(204, "2"),
+        written(400, "1"),
+        written(500, "1"),
+        written(204, "9"),
+        answer_with(204, &[], ""),
+        answer_with(415, &[], ""),
+    ];
+    let (receiver, url) = Receiver::start(answers).await;
+    let settings = endpoint_speaking(&url, "io.prometheus.write.v2.Request");
+    let fixture = start(vec![settings], false);
+    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    for _ in 0..5 {
+        let mut append = writer.append(&[], "traceID");
+        append.label_set(model::LabelSet::EMPTY);
+        for name in ["a", "b", "c"] {
+            append.series(Series { name, le: None }, &[point(1.0)], None);
+        }
+        append.commit();
+    }
+    fixture.flush().await;
+    assert_eq!(receiver.versions().len(), 6, "only the 500 is sent again");
+    let by = "tenant=\"acme\",endpoint=\"sink\"";
+    for (name, want) in [
+        (format!("samples_sent_total{{{by}}}"), "6"),
+        (format!("samples_retried_total{{{by}}}"), "3"),
+        (
+            format!("samples_dropped_total{{{by},reason=\"not_written\"}}"),
+            "4",
+        ),
+        (
+            format!("samples_dropped_total{{{by},reason=\"bad_request\"}}"),
+            "2",
+        ),
+        (
+            format!("samples_dropped_total{{{by},reason=\"unsupported_media_type\"}}"),
+            "3",
+        ),
+    ] {
+        assert_eq!(fixture.metric(&name).as_deref(), Some(want), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn rules_apply_in_2_0_too() {
+    let (receiver, url) = Receiver::start([written(204, "1")]).await;
+    let mut settings = endpoint_speaking(&url, "io.prometheus.write.v2.Request");
+    settings["write_relabel_configs"] = json!([
+        {"source_labels": ["__name__"], "regex": "latency.*", "action": "drop"},
+        {"source_labels": ["le"], "target_label": "bound"},
+    ]);
+    let fixture = start(vec![settings], false);
+    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    let mut append = writer.append(&[("cluster".to_owned(), "x1".to_owned())], "traceID");
+    let mut labels = LabelSetBuf::new();
+    labels.push("service", "web");
+    append.label_set(labels.finish());
+    for name in ["latency_bucket", "size_bucket"] {
+        let le = Some("1");
+        append.series(Series { name, le }, &[point(1.0)], None);
+    }
+    append.commit();
+    fixture.flush().await;
+    let series = receiver.series().into_iter().flatten();
+    let labels: Vec<_> = series.map(|(labels, _)| labels).collect();
+    assert_eq!(
+        labels,
+        ["__name__=size_bucket bound=1 cluster=x1 le=1 service=web"]
+    );
 }
 
 #[tokio::test]
