@@ -34,6 +34,7 @@ test: test-tools ## Install what the tests need and run them all.
 	cargo test --doc --workspace $(LOCKED) --quiet
 	SPANMILL_BIN_DIR=$(TARGET_DIR)/debug \
 	SPANMILL_PROMETHEUS=$$(PATH="$$PATH:$(TOOLS)/prometheus/usr/bin" command -v prometheus) \
+	SPANMILL_VICTORIA_METRICS=$$(PATH="$$PATH:$(TOOLS)/victoria-metrics/usr/bin" command -v victoria-metrics) \
 	  cargo nextest run --workspace $(LOCKED) --no-fail-fast
 
 # The steps, in order; the tests come last, so that their summary ends the output.
@@ -88,8 +89,10 @@ tools: test-tools $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-audit ## Install ev
 test-tools: $(VENV)/.installed
 	@command -v cargo-nextest >/dev/null || \
 	  cargo install --locked --root $(TOOLS) cargo-nextest@$(CARGO_NEXTEST_VERSION)
-	@PATH="$$PATH:$(TOOLS)/prometheus/usr/bin" command -v prometheus >/dev/null || \
-	  operations/fetch-prometheus.sh $(TOOLS)/prometheus
+	@for program in prometheus victoria-metrics; do \
+	  PATH="$$PATH:$(TOOLS)/$$program/usr/bin" command -v $$program >/dev/null || \
+	    operations/fetch-debian-package.sh $$program $(TOOLS)/$$program; \
+	done
 
 $(VENV)/.installed: integration/requirements.txt
 	python3 -m venv $(VENV)

@@ -20,6 +20,7 @@ pub mod remote_write_sink;
 pub mod spanmill;
 pub mod traces;
 pub mod truth;
+pub mod victoria_metrics;
 
 pub use exposition::{Exposition, Sample};
 pub use patience::eventually;
@@ -27,3 +28,4 @@ pub use prometheus::Prometheus;
 pub use remote_write_sink::RemoteWriteSink;
 pub use spanmill::Spanmill;
 pub use truth::Truth;
+pub use victoria_metrics::VictoriaMetrics;

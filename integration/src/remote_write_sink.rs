@@ -1,8 +1,9 @@
-//! A receiver of remote write 1.0 that keeps everything, answers as it is told,
-//! and holds the sender to the protocol.
+//! A receiver of remote write 1.0 and 2.0 that keeps everything, answers as it is
+//! told, and holds the sender to the protocol.
 
 mod protocol;
 mod received;
+mod second_version;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +18,9 @@ use axum::response::{IntoResponse as _, Response};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Runtime;
 
+pub use protocol::Version;
 pub use received::{Received, ReceivedExemplar, ReceivedRequest, ReceivedSeries};
+pub use second_version::ReceivedMetadata;
 
 use crate::patience::eventually;
 use crate::ports::Port;
@@ -46,6 +49,7 @@ pub struct Answer {
     retry_after: Option<String>,
     delay: Duration,
     body: &'static str,
+    speaks_v2: bool,
 }
 
 impl Answer {
@@ -60,6 +64,7 @@ impl Answer {
             retry_after: None,
             delay: Duration::ZERO,
             body: "",
+            speaks_v2: true,
         })
     }
 
@@ -67,6 +72,14 @@ impl Answer {
     #[must_use]
     pub fn retry_after(mut self, value: &str) -> Self {
         self.retry_after = Some(value.to_owned());
+        self
+    }
+
+    /// Answers 2.0 like a receiver that knows 1.0 only and does not look at what
+    /// it is sent: it keeps nothing of it, and does not say what it has written.
+    #[must_use]
+    pub fn knowing_v1_only(mut self) -> Self {
+        self.speaks_v2 = false;
         self
     }
 
@@ -204,17 +217,33 @@ async fn handle(
 ) -> Response {
     let told = shared.answers.lock().pop_front();
     let answer = told.or_else(|| shared.always.lock().clone());
-    let status = answer
-        .as_ref()
-        .map_or(StatusCode::NO_CONTENT, |answer| answer.status);
-    shared.received.lock().take(&method, headers, &body, status);
-    let Some(answer) = answer else {
-        return status.into_response();
+    let answer = answer.unwrap_or(Answer {
+        status: StatusCode::NO_CONTENT,
+        retry_after: None,
+        delay: Duration::ZERO,
+        body: "",
+        speaks_v2: true,
+    });
+    let version = Version::of(&headers);
+    let counts = {
+        let mut received = shared.received.lock();
+        received.take(&method, headers, &body, answer.status, answer.speaks_v2);
+        let last = received.requests.last();
+        last.map_or((0, 0), |request| (request.samples, request.exemplars))
     };
     tokio::time::sleep(answer.delay).await;
-    let mut response = (status, answer.body).into_response();
+    let mut response = (answer.status, answer.body).into_response();
     if let Some(value) = answer.retry_after.and_then(|value| value.parse().ok()) {
         response.headers_mut().insert(header::RETRY_AFTER, value);
+    }
+    if answer.speaks_v2 && version == Version::V2 && answer.status.is_success() {
+        for (name, count) in [
+            ("x-prometheus-remote-write-samples-written", counts.0),
+            ("x-prometheus-remote-write-histograms-written", 0),
+            ("x-prometheus-remote-write-exemplars-written", counts.1),
+        ] {
+            response.headers_mut().insert(name, count.into());
+        }
     }
     response
 }

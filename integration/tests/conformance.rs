@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use spanmill_integration::expected::{Case, Comparison, Input, Outcome, span_ends};
 use spanmill_integration::ledger::Ledger;
 use spanmill_integration::push_spans::PushSpans;
+use spanmill_integration::remote_write_sink::Version;
 use spanmill_integration::{RemoteWriteSink, Spanmill};
 use tempfile::NamedTempFile;
 
@@ -73,6 +74,7 @@ const PROCESS: &[&[&str]] = &[
     &["rw-relabel"],
     &["sg-dbattrs"],
     &["sg-virtual-label"],
+    &["rw2-classic"],
 ];
 
 /// Cases that are not run, and why.
@@ -83,7 +85,6 @@ const SKIPPED: &[(&str, &str)] = &[
     ("native-real", "native histograms come later"),
     ("nativeboth-edge", "native histograms come later"),
     ("nativeboth-real", "native histograms come later"),
-    ("rw2-classic", "remote write 2.0 comes later"),
 ];
 
 #[test]
@@ -143,6 +144,11 @@ async fn label_of_virtual_nodes_gives_what_tempo_gave() -> anyhow::Result<()> {
 #[tokio::test]
 async fn relabelling_gives_what_tempo_gave() -> anyhow::Result<()> {
     run(PROCESS[5]).await
+}
+
+#[tokio::test]
+async fn remote_write_2_0_gives_what_tempo_gave() -> anyhow::Result<()> {
+    run(PROCESS[8]).await
 }
 
 /// Tempo panics on these: differences, D28.
@@ -222,6 +228,7 @@ async fn run(names: &[&str]) -> anyhow::Result<()> {
         check_exemplar_times(&sink, case, ends)?;
     }
     check_headers(&sink, &cases)?;
+    check_version(&sink, &cases)?;
     sink.check_protocol()
 }
 
@@ -404,6 +411,29 @@ fn check_headers(sink: &RemoteWriteSink, cases: &[Case]) -> anyhow::Result<()> {
                     .transpose()?;
                 ensure!(got == wanted, "{}: X-Extra is {got:?}", case.name);
             }
+        }
+    }
+    Ok(())
+}
+
+/// Requests are in the version that is set, 1.0 if none is. In 2.0 every series
+/// says what it is.
+fn check_version(sink: &RemoteWriteSink, cases: &[Case]) -> anyhow::Result<()> {
+    let received = sink.received();
+    let message = cases
+        .first()
+        .and_then(|case| case.remote_write.get("protobuf_message"));
+    let wanted = match message.and_then(Value::as_str) {
+        Some("io.prometheus.write.v2.Request") => Version::V2,
+        _ => Version::V1,
+    };
+    for request in &received.requests {
+        ensure!(request.version == wanted, "{:?} is sent", request.version);
+    }
+    for case in cases {
+        for series in received.all_series(&org_id(case)) {
+            let is_told = series.metadata.is_some();
+            ensure!(is_told == (wanted == Version::V2), "{series:?}");
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! What a sender of remote write 1.0 must do.
+//! What a sender of remote write must do.
 //!
-//! Source: Prometheus remote-write specification 1.0. That names beginning with
+//! Source: Prometheus remote-write specifications 1.0 and 2.0. That names beginning with
 //! `__` are reserved is not checked: attributes of that name can be chosen as
 //! dimensions.
 
@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 use axum::http::{HeaderMap, Method};
-use prost::Message as _;
-use proto::remote_write::{Exemplar, Label, TimeSeries, WriteRequest};
+use proto::remote_write::{Exemplar, Label, TimeSeries};
 
 /// The bits of a staleness marker, the one NaN that may be sent.
 pub(super) const STALE: u64 = 0x7ff0_0000_0000_0002;
@@ -17,19 +16,46 @@ pub(super) const STALE: u64 = 0x7ff0_0000_0000_0002;
 /// Characters of an exemplar's labels at most. Source: OpenMetrics 1.0.
 const EXEMPLAR_CHARACTERS: usize = 128;
 
+/// A version of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// 1.0, `prometheus.WriteRequest`.
+    V1,
+    /// 2.0, `io.prometheus.write.v2.Request`.
+    V2,
+}
+
+impl Version {
+    /// What a request says it is.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let content_type = headers.get("content-type").map(|v| v.as_bytes());
+        match content_type {
+            Some(SECOND_TYPE) => Self::V2,
+            _ => Self::V1,
+        }
+    }
+}
+
+const SECOND_TYPE: &[u8] = b"application/x-protobuf;proto=io.prometheus.write.v2.Request";
+
 /// Checks the request line and the headers.
 pub(super) fn check_headers(method: &Method, headers: &HeaderMap) -> Vec<String> {
+    let (content_type, version) = match Version::of(headers) {
+        Version::V1 => (&b"application/x-protobuf"[..], "0.1.0"),
+        Version::V2 => (SECOND_TYPE, "2.0.0"),
+    };
     let mut violations = Vec::new();
     if *method != Method::POST {
         violations.push(format!("method is {method}"));
     }
     for (name, want) in [
-        ("content-encoding", "snappy"),
-        ("content-type", "application/x-protobuf"),
-        ("x-prometheus-remote-write-version", "0.1.0"),
+        ("content-encoding", &b"snappy"[..]),
+        ("content-type", content_type),
+        ("x-prometheus-remote-write-version", version.as_bytes()),
     ] {
         let values: Vec<_> = headers.get_all(name).iter().collect();
         if values != [want] {
+            let want = String::from_utf8_lossy(want);
             violations.push(format!("{name} is {values:?}, not {want:?}"));
         }
     }
@@ -40,22 +66,22 @@ pub(super) fn check_headers(method: &Method, headers: &HeaderMap) -> Vec<String>
     violations
 }
 
-/// Reads a body: snappy in its block format, around a `WriteRequest`.
-pub(super) fn decode(body: &[u8]) -> Result<WriteRequest, String> {
+/// Reads a body: snappy in its block format, around a message.
+pub(super) fn decode<M: prost::Message + Default>(body: &[u8]) -> Result<M, String> {
     let decode = || {
         let raw = snap::raw::Decoder::new()
             .decompress_vec(body)
             .context("body is not snappy")?;
-        WriteRequest::decode(raw.as_slice()).context("body is no WriteRequest")
+        M::decode(raw.as_slice()).context("body is not the message")
     };
     decode().map_err(|error: anyhow::Error| format!("{error:#}"))
 }
 
 /// Checks every series of a request.
-pub(super) fn check_request(request: &WriteRequest) -> Vec<String> {
+pub(super) fn check_series<'a>(all: impl Iterator<Item = &'a TimeSeries>) -> Vec<String> {
     let mut violations = Vec::new();
     let mut seen = BTreeSet::new();
-    for series in &request.timeseries {
+    for series in all {
         let id: Vec<_> = series.labels.iter().map(|l| (&l.name, &l.value)).collect();
         for problem in problems(series) {
             violations.push(format!("{id:?}: {problem}"));

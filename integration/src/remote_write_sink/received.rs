@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use axum::http::{HeaderMap, Method, StatusCode};
-use proto::remote_write::TimeSeries;
+use proto::remote_write::{TimeSeries, WriteRequest, v2};
 
-use super::protocol;
+use super::protocol::{self, Version};
+use super::second_version::{self, ReceivedMetadata};
 use crate::exposition::Labels;
 
 /// Everything that came, by tenant.
@@ -26,10 +27,14 @@ type SeriesKey = (String, Labels);
 pub struct ReceivedRequest {
     /// Its headers.
     pub headers: HeaderMap,
+    /// The version of the protocol.
+    pub version: Version,
     /// What it was answered.
     pub status: StatusCode,
     /// Samples in it.
     pub samples: usize,
+    /// Exemplars in it.
+    pub exemplars: usize,
 }
 
 /// One series with all that came of it in requests answered with a 2xx.
@@ -43,6 +48,8 @@ pub struct ReceivedSeries {
     pub points: Vec<(i64, f64)>,
     /// In the order of arrival.
     pub exemplars: Vec<ReceivedExemplar>,
+    /// What the latest request in 2.0 said of it.
+    pub metadata: Option<ReceivedMetadata>,
 }
 
 /// An exemplar of a series.
@@ -109,29 +116,46 @@ impl Received {
     }
 
     /// Takes a request in: checks it, and keeps its samples if it is answered
-    /// with a 2xx.
+    /// with a 2xx and the sink speaks its version.
     pub(super) fn take(
         &mut self,
         method: &Method,
         headers: HeaderMap,
         body: &[u8],
         status: StatusCode,
+        speaks_v2: bool,
     ) {
         let number = self.requests.len();
         let mut violations = protocol::check_headers(method, &headers);
-        let request = protocol::decode(body).unwrap_or_else(|problem| {
+        let version = Version::of(&headers);
+        let read = match version {
+            Version::V1 => protocol::decode::<WriteRequest>(body).map(|request| {
+                let series = request.timeseries.into_iter();
+                series.map(|series| (series, None)).collect::<Vec<_>>()
+            }),
+            Version::V2 => protocol::decode::<v2::Request>(body).map(|request| {
+                let (series, problems) = second_version::read(request);
+                violations.extend(problems);
+                let series = series.into_iter();
+                series.map(|(series, said)| (series, Some(said))).collect()
+            }),
+        };
+        let series = read.unwrap_or_else(|problem| {
             violations.push(problem);
-            Default::default()
+            Vec::new()
         });
-        violations.extend(protocol::check_request(&request));
+        violations.extend(protocol::check_series(
+            series.iter().map(|(series, _)| series),
+        ));
         let tenant = headers.get("x-scope-orgid").map_or(String::new(), |value| {
             String::from_utf8_lossy(value.as_bytes()).into_owned()
         });
-        let samples = request.timeseries.iter().map(|s| s.samples.len()).sum();
-        if status.is_success() {
+        let samples = series.iter().map(|(s, _)| s.samples.len()).sum();
+        let exemplars = series.iter().map(|(s, _)| s.exemplars.len()).sum();
+        if status.is_success() && (speaks_v2 || version == Version::V1) {
             let of_tenant = self.tenants.entry(tenant).or_default();
-            for series in request.timeseries {
-                violations.extend(keep(of_tenant, series));
+            for (series, said) in series {
+                violations.extend(keep(of_tenant, series, said));
             }
         }
         self.violations.extend(
@@ -141,14 +165,20 @@ impl Received {
         );
         self.requests.push(ReceivedRequest {
             headers,
+            version,
             status,
             samples,
+            exemplars,
         });
     }
 }
 
 /// Adds a series' points to what is there; gives those that are out of order.
-fn keep(series: &mut BTreeMap<SeriesKey, ReceivedSeries>, new: TimeSeries) -> Vec<String> {
+fn keep(
+    series: &mut BTreeMap<SeriesKey, ReceivedSeries>,
+    new: TimeSeries,
+    said: Option<ReceivedMetadata>,
+) -> Vec<String> {
     let mut labels = labels(new.labels);
     let name = labels.remove("__name__").unwrap_or_default();
     let kept = series
@@ -158,6 +188,7 @@ fn keep(series: &mut BTreeMap<SeriesKey, ReceivedSeries>, new: TimeSeries) -> Ve
             labels,
             ..ReceivedSeries::default()
         });
+    kept.metadata = said;
     let mut violations = Vec::new();
     for sample in new.samples {
         let point = (sample.timestamp, sample.value);

@@ -187,3 +187,138 @@ async fn every_breach_of_the_protocol_is_seen() {
         sink.received().violations
     );
 }
+
+async fn send_v2(sink: &RemoteWriteSink, request: pb::v2::Request) -> reqwest::Response {
+    let body = snap::raw::Encoder::new()
+        .compress_vec(&request.encode_to_vec())
+        .unwrap();
+    client()
+        .post(sink.url())
+        .header("content-encoding", "snappy")
+        .header(
+            "content-type",
+            "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+        )
+        .header("x-prometheus-remote-write-version", "2.0.0")
+        .header("user-agent", "test/1")
+        .body(body)
+        .send()
+        .await
+        .unwrap()
+}
+
+/// `calls{service="web"}`, a counter, with one sample.
+fn calls_v2() -> pb::v2::Request {
+    let symbols = ["", "__name__", "calls", "service", "web", "Help"];
+    pb::v2::Request {
+        symbols: symbols.map(String::from).into(),
+        timeseries: vec![pb::v2::TimeSeries {
+            labels_refs: vec![1, 2, 3, 4],
+            samples: vec![pb::v2::Sample {
+                value: 5.0,
+                timestamp: 9,
+                start_timestamp: 7,
+            }],
+            exemplars: vec![pb::v2::Exemplar {
+                labels_refs: vec![3, 4],
+                value: 1.0,
+                timestamp: 8,
+            }],
+            metadata: Some(pb::v2::Metadata {
+                r#type: pb::v2::metadata::MetricType::Counter.into(),
+                help_ref: 5,
+                unit_ref: 0,
+            }),
+            ..Default::default()
+        }],
+    }
+}
+
+#[tokio::test]
+async fn second_version_is_kept_and_answered_with_counts() {
+    let sink = RemoteWriteSink::start().await.unwrap();
+    let answer = send_v2(&sink, calls_v2()).await;
+    let counts = ["samples", "histograms", "exemplars"].map(|kind| {
+        let name = format!("x-prometheus-remote-write-{kind}-written");
+        answer.headers()[name].to_str().unwrap().to_owned()
+    });
+    assert_eq!(counts, ["1", "0", "1"]);
+    sink.check_protocol().unwrap();
+    let received = sink.received();
+    let web: Vec<_> = received
+        .series("", "calls", &[("service", "web")])
+        .collect();
+    assert_eq!(web[0].points, [(9, 5.0)]);
+    assert_eq!(web[0].exemplars[0].timestamp_ms, 8);
+    let said = ReceivedMetadata {
+        kind: "COUNTER".to_owned(),
+        help: "Help".to_owned(),
+        unit: String::new(),
+        started_ms: 7,
+    };
+    assert_eq!(web[0].metadata, Some(said));
+    assert_eq!(received.requests[0].version, Version::V2);
+}
+
+#[tokio::test]
+async fn sink_that_knows_the_first_version_only_keeps_nothing_of_the_second() {
+    let sink = RemoteWriteSink::start().await.unwrap();
+    let only_v1 = Answer::status(204).unwrap().knowing_v1_only();
+    sink.always_answer(Some(only_v1));
+    let answer = send_v2(&sink, calls_v2()).await;
+    assert_eq!(answer.status(), 204);
+    let names = answer.headers().keys();
+    assert_eq!(
+        names
+            .filter(|name| name.as_str().contains("written"))
+            .count(),
+        0
+    );
+    assert_eq!(sink.received().sum("", "calls", &[]), 0.0);
+    send(&sink, vec![calls(&[(1, 1.0)])]).await;
+    assert_eq!(sink.received().sum("acme", "calls", &[]), 1.0);
+}
+
+#[tokio::test]
+async fn every_breach_of_the_second_version_is_seen() {
+    type Breach = fn(&mut pb::v2::Request);
+    let breaches: [(&str, Breach); 10] = [
+        ("first symbol", |request| request.symbols[0] = "x".into()),
+        ("stands twice", |request| request.symbols.push("web".into())),
+        ("references", |request| {
+            request.timeseries[0].labels_refs[3] = 6;
+        }),
+        ("references", |request| {
+            request.timeseries[0].exemplars[0].labels_refs.pop();
+        }),
+        ("neither samples", |request| {
+            request.timeseries[0].samples.clear();
+        }),
+        ("or both", |request| {
+            request.timeseries[0].histograms.push(Default::default());
+        }),
+        ("is a UNSPECIFIED", |request| {
+            request.timeseries[0].metadata = None;
+        }),
+        ("no help", |request| {
+            let metadata = request.timeseries[0].metadata.as_mut();
+            metadata.unwrap().help_ref = 0;
+        }),
+        ("COUNTER since 0", |request| {
+            request.timeseries[0].samples[0].start_timestamp = 0;
+        }),
+        ("starts after", |request| {
+            request.timeseries[0].samples[0].start_timestamp = 10;
+        }),
+    ];
+    let mut sinks = Vec::new();
+    for (what, breach) in breaches {
+        let sink = RemoteWriteSink::start().await.unwrap();
+        let mut request = calls_v2();
+        breach(&mut request);
+        send_v2(&sink, request).await;
+        let found = sink.received().violations.join("; ");
+        assert!(found.contains(what), "{what}: {found}");
+        sinks.push(sink);
+    }
+}
