@@ -323,14 +323,15 @@ struct Encoding {
     runtime: tokio::runtime::Runtime,
 }
 
-fn encoding(series: usize) -> Encoding {
+fn encoding(series: usize, message: &str) -> Encoding {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
     let append = runtime.block_on(async {
-        let endpoint: EndpointConfig =
-            serde_json::from_str(r#"{"url": "http://127.0.0.1:1/"}"#).expect("an endpoint");
+        let endpoint =
+            serde_json::json!({"url": "http://127.0.0.1:1/", "protobuf_message": message});
+        let endpoint: EndpointConfig = serde_json::from_value(endpoint).expect("an endpoint");
         let config = RemoteWriteConfig {
             endpoints: vec![endpoint],
             ..RemoteWriteConfig::default()
@@ -354,7 +355,8 @@ fn encoding(series: usize) -> Encoding {
 }
 
 #[library_benchmark]
-#[bench::series_100k(encoding(100_000))]
+#[bench::series_100k_1_0(encoding(100_000, "prometheus.WriteRequest"))]
+#[bench::series_100k_2_0(encoding(100_000, "io.prometheus.write.v2.Request"))]
 fn collect_and_encode(mut encoding: Encoding) -> (Filled, Append, tokio::runtime::Runtime) {
     let mut later = collection();
     later.now_ms += 15_000;

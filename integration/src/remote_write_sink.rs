@@ -209,6 +209,14 @@ impl Drop for RemoteWriteSink {
     }
 }
 
+/// The headers by which a receiver of 2.0 says what it has written: samples,
+/// native histograms, exemplars.
+const WRITTEN: [&str; 3] = [
+    "x-prometheus-remote-write-samples-written",
+    "x-prometheus-remote-write-histograms-written",
+    "x-prometheus-remote-write-exemplars-written",
+];
+
 async fn handle(
     State(shared): State<Arc<Shared>>,
     method: Method,
@@ -229,7 +237,9 @@ async fn handle(
         let mut received = shared.received.lock();
         received.take(&method, headers, &body, answer.status, answer.speaks_v2);
         let last = received.requests.last();
-        last.map_or((0, 0), |request| (request.samples, request.exemplars))
+        last.map_or([0; 3], |last| {
+            [last.samples, last.histograms, last.exemplars]
+        })
     };
     tokio::time::sleep(answer.delay).await;
     let mut response = (answer.status, answer.body).into_response();
@@ -237,11 +247,7 @@ async fn handle(
         response.headers_mut().insert(header::RETRY_AFTER, value);
     }
     if answer.speaks_v2 && version == Version::V2 && answer.status.is_success() {
-        for (name, count) in [
-            ("x-prometheus-remote-write-samples-written", counts.0),
-            ("x-prometheus-remote-write-histograms-written", 0),
-            ("x-prometheus-remote-write-exemplars-written", counts.1),
-        ] {
+        for (name, count) in WRITTEN.into_iter().zip(counts) {
             response.headers_mut().insert(name, count.into());
         }
     }

@@ -33,6 +33,8 @@ pub struct ReceivedRequest {
     pub status: StatusCode,
     /// Samples in it.
     pub samples: usize,
+    /// Native histograms in it.
+    pub histograms: usize,
     /// Exemplars in it.
     pub exemplars: usize,
 }
@@ -151,6 +153,7 @@ impl Received {
             String::from_utf8_lossy(value.as_bytes()).into_owned()
         });
         let samples = series.iter().map(|(s, _)| s.samples.len()).sum();
+        let histograms = series.iter().map(|(s, _)| s.histograms.len()).sum();
         let exemplars = series.iter().map(|(s, _)| s.exemplars.len()).sum();
         if status.is_success() && (speaks_v2 || version == Version::V1) {
             let of_tenant = self.tenants.entry(tenant).or_default();
@@ -168,6 +171,7 @@ impl Received {
             version,
             status,
             samples,
+            histograms,
             exemplars,
         });
     }

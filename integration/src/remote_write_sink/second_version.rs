@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use prost::Message as _;
 use proto::remote_write as v1;
 use proto::remote_write::v2;
 
@@ -53,7 +54,7 @@ pub(super) fn read(request: v2::Request) -> (Vec<(v1::TimeSeries, ReceivedMetada
             labels: labels(&symbols, &series.labels_refs),
             samples: series.samples.iter().map(sample).collect(),
             exemplars: series.exemplars.iter().map(exemplar).collect(),
-            histograms: Vec::new(),
+            histograms: series.histograms.iter().filter_map(histogram).collect(),
         };
         read.push((in_v1, metadata));
     }
@@ -102,6 +103,11 @@ fn metadata(symbols: &[String], series: &v2::TimeSeries) -> ReceivedMetadata {
         unit: text(symbols, metadata.unit_ref),
         started_ms: series.samples.last().map_or(0, |s| s.start_timestamp),
     }
+}
+
+/// The same message in 1.0, which does not know the start timestamp.
+fn histogram(histogram: &v2::Histogram) -> Option<v1::Histogram> {
+    v1::Histogram::decode(histogram.encode_to_vec().as_slice()).ok()
 }
 
 fn labels(symbols: &[String], references: &[u32]) -> Vec<v1::Label> {

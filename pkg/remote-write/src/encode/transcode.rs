@@ -4,7 +4,7 @@
 //! speak 1.0 only.
 
 use bytes::Bytes;
-use prost::Message as _;
+use prost::{DecodeError, Message as _};
 use proto::remote_write as v1;
 use proto::remote_write::v2;
 
@@ -16,7 +16,7 @@ pub(crate) enum TranscodeError {
     Snappy(#[source] snap::Error),
     /// It is no message of 2.0.
     #[error("request is no message of remote write 2.0")]
-    Message(#[source] prost::DecodeError),
+    Message(#[source] DecodeError),
 }
 
 /// Turns a request in 2.0 into the same in 1.0, both compressed. What 1.0 has no
@@ -32,7 +32,9 @@ pub(crate) fn to_v1(body: &[u8]) -> Result<Bytes, TranscodeError> {
         .into_iter()
         .map(|series| series_to_v1(&symbols, series));
     let request = v1::WriteRequest {
-        timeseries: timeseries.collect(),
+        timeseries: timeseries
+            .collect::<Result<_, _>>()
+            .map_err(TranscodeError::Message)?,
         metadata: Vec::new(),
     };
     let body = snap::raw::Encoder::new()
@@ -41,7 +43,7 @@ pub(crate) fn to_v1(body: &[u8]) -> Result<Bytes, TranscodeError> {
     Ok(body.into())
 }
 
-fn series_to_v1(symbols: &[String], series: v2::TimeSeries) -> v1::TimeSeries {
+fn series_to_v1(symbols: &[String], series: v2::TimeSeries) -> Result<v1::TimeSeries, DecodeError> {
     let samples = series.samples.into_iter().map(|sample| v1::Sample {
         value: sample.value,
         timestamp: sample.timestamp,
@@ -51,12 +53,17 @@ fn series_to_v1(symbols: &[String], series: v2::TimeSeries) -> v1::TimeSeries {
         value: exemplar.value,
         timestamp: exemplar.timestamp,
     });
-    v1::TimeSeries {
+    // The same message but for the start timestamp, which 1.0 does not know.
+    let histograms = series
+        .histograms
+        .into_iter()
+        .map(|histogram| v1::Histogram::decode(histogram.encode_to_vec().as_slice()));
+    Ok(v1::TimeSeries {
         labels: labels_to_v1(symbols, &series.labels_refs),
         samples: samples.collect(),
         exemplars: exemplars.collect(),
-        histograms: series.histograms.into_iter().map(histogram_to_v1).collect(),
-    }
+        histograms: histograms.collect::<Result<_, _>>()?,
+    })
 }
 
 fn labels_to_v1(symbols: &[String], references: &[u32]) -> Vec<v1::Label> {
@@ -77,36 +84,59 @@ fn labels_to_v1(symbols: &[String], references: &[u32]) -> Vec<v1::Label> {
     pairs.filter_map(label).collect()
 }
 
-/// The messages are the same but for the start timestamp.
-fn histogram_to_v1(histogram: v2::Histogram) -> v1::Histogram {
-    use v1::histogram::{Count, ZeroCount};
-    let spans = |spans: Vec<v2::BucketSpan>| {
-        let spans = spans.into_iter().map(|span| v1::BucketSpan {
-            offset: span.offset,
-            length: span.length,
-        });
-        spans.collect()
-    };
-    v1::Histogram {
-        count: histogram.count.map(|count| match count {
-            v2::histogram::Count::CountInt(count) => Count::CountInt(count),
-            v2::histogram::Count::CountFloat(count) => Count::CountFloat(count),
-        }),
-        sum: histogram.sum,
-        schema: histogram.schema,
-        zero_threshold: histogram.zero_threshold,
-        zero_count: histogram.zero_count.map(|count| match count {
-            v2::histogram::ZeroCount::ZeroCountInt(count) => ZeroCount::ZeroCountInt(count),
-            v2::histogram::ZeroCount::ZeroCountFloat(count) => ZeroCount::ZeroCountFloat(count),
-        }),
-        negative_spans: spans(histogram.negative_spans),
-        negative_deltas: histogram.negative_deltas,
-        negative_counts: histogram.negative_counts,
-        positive_spans: spans(histogram.positive_spans),
-        positive_deltas: histogram.positive_deltas,
-        positive_counts: histogram.positive_counts,
-        reset_hint: histogram.reset_hint,
-        timestamp: histogram.timestamp,
-        custom_values: histogram.custom_values,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn native_histograms_keep_all_but_their_start() {
+        let histogram = v2::Histogram {
+            count: Some(v2::histogram::Count::CountInt(3)),
+            sum: 0.5,
+            schema: 2,
+            zero_threshold: 1e-9,
+            zero_count: Some(v2::histogram::ZeroCount::ZeroCountInt(1)),
+            positive_spans: vec![v2::BucketSpan {
+                offset: -4,
+                length: 2,
+            }],
+            positive_deltas: vec![2, -1],
+            reset_hint: v2::histogram::ResetHint::No.into(),
+            timestamp: 9,
+            start_timestamp: 7,
+            ..v2::Histogram::default()
+        };
+        let request = v2::Request {
+            symbols: ["", "__name__", "latency"].map(String::from).into(),
+            timeseries: vec![v2::TimeSeries {
+                labels_refs: vec![1, 2],
+                histograms: vec![histogram],
+                ..v2::TimeSeries::default()
+            }],
+        };
+        let body = snap::raw::Encoder::new()
+            .compress_vec(&request.encode_to_vec())
+            .unwrap();
+        let raw = snap::raw::Decoder::new()
+            .decompress_vec(&to_v1(&body).unwrap())
+            .unwrap();
+        let series = v1::WriteRequest::decode(raw.as_slice()).unwrap().timeseries;
+        assert_eq!(series[0].labels[0].value, "latency");
+        let want = v1::Histogram {
+            count: Some(v1::histogram::Count::CountInt(3)),
+            sum: 0.5,
+            schema: 2,
+            zero_threshold: 1e-9,
+            zero_count: Some(v1::histogram::ZeroCount::ZeroCountInt(1)),
+            positive_spans: vec![v1::BucketSpan {
+                offset: -4,
+                length: 2,
+            }],
+            positive_deltas: vec![2, -1],
+            reset_hint: v1::histogram::ResetHint::No.into(),
+            timestamp: 9,
+            ..v1::Histogram::default()
+        };
+        assert_eq!(series[0].histograms, [want]);
     }
 }
