@@ -124,7 +124,8 @@ fn label_keeps_the_values_it_has_and_replaces_others() {
     assert_eq!(written.total(), 300.0);
     let stats = registry.label_stats();
     let v = stats.iter().find(|stats| stats.name == "v").unwrap();
-    assert!((97..=103).contains(&v.demand), "{v:?}");
+    // Four standard errors: which hashes there are differs from run to run.
+    assert!((90..=110).contains(&v.demand), "{v:?}");
     assert!(v.limited >= 98, "{v:?}");
     assert_eq!(stats.iter().find(|s| s.name == "kind").unwrap().demand, 1);
 }

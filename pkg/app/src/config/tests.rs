@@ -139,7 +139,7 @@ fn recorded_dimension_mappings_are_read() {
 }
 
 #[test]
-fn without_a_file_everyone_has_span_metrics_on_loopback() {
+fn without_a_file_everyone_has_span_metrics_and_service_graphs_on_loopback() {
     let loaded = Loaded::load(None, false).unwrap();
     let spelled_out = AppConfig {
         overrides: loaded.config.overrides.clone(),
@@ -159,7 +159,7 @@ fn without_a_file_everyone_has_span_metrics_on_loopback() {
     );
     let config = tenant(loaded.overrides);
     let want = TenantConfig {
-        processors: Processors::from([Processor::SpanMetrics]),
+        processors: Processors::from([Processor::SpanMetrics, Processor::ServiceGraphs]),
         ..TenantConfig::default()
     };
     assert_eq!(config, want);
