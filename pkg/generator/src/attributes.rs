@@ -76,8 +76,22 @@ impl WantedKeys {
 
     /// Puts the value of an encoded attribute into its place, if it is wanted
     /// and the first of its key.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn collect<'a>(
+        &self,
+        attribute: &'a [u8],
+        values: &mut [Option<AnyValue<'a>>],
+    ) -> Result<(), WireError> {
+        // As a rule the key is first, and its length one byte.
+        if let [0x0a, length, ..] = attribute
+            && self.by_length.get(usize::from(*length)) == Some(&NONE)
+        {
+            return Ok(());
+        }
+        self.collect_wanted(attribute, values)
+    }
+
+    fn collect_wanted<'a>(
         &self,
         attribute: &'a [u8],
         values: &mut [Option<AnyValue<'a>>],

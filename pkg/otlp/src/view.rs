@@ -175,6 +175,9 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// The tag of a span's attribute: field 9, length-delimited.
+const ATTRIBUTE_TAG: u8 = 9 << 3 | 2;
+
 /// `Span`, with the fields that every processor asks for already read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Span<'a> {
@@ -230,7 +233,12 @@ impl<'a> Span<'a> {
         let mut fields = Fields::new(message);
         while let Some((number, value)) = fields.read()? {
             match number {
-                9 => attribute(value.bytes(number)?)?,
+                9 => {
+                    attribute(value.bytes(number)?)?;
+                    while let Some(next) = fields.read_short(ATTRIBUTE_TAG) {
+                        attribute(next)?;
+                    }
+                }
                 1 => span.trace_id = value.bytes(number)?,
                 2 => span.span_id = value.bytes(number)?,
                 3 => span.trace_state = value.bytes(number)?,

@@ -125,6 +125,21 @@ impl<'a> Fields<'a> {
         result.map(Some)
     }
 
+    /// The next field's bytes if its tag is this one byte and they are fewer than
+    /// 128: how repeated messages go on, as a rule. If not, nothing is read.
+    #[inline(always)]
+    pub fn read_short(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let [next, length @ ..0x80, rest @ ..] = self.rest else {
+            return None;
+        };
+        let (bytes, rest) = rest.split_at_checked(usize::from(*length))?;
+        if *next != tag {
+            return None;
+        }
+        self.rest = rest;
+        Some(bytes)
+    }
+
     #[inline(always)]
     fn read_field(&mut self, depth: u32) -> Result<(u32, FieldValue<'a>), WireError> {
         let (number, wire_type) = self.tag()?;
