@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use axum::Router;
 use distributor::{Distributor, DistributorMetrics};
-use generator::{Dependencies, Generator, GeneratorMetrics};
+use generator::{Dependencies, Generator, GeneratorMetrics, PUSH_SERVICE};
 use model::Clock;
 use overrides::{Overrides, OverridesMetrics};
 use remote_write::{RemoteWrite, RemoteWriteMetrics};
 use server::Tenancy;
+use server::grpc::Health;
 
 use crate::config::{AppConfig, Loaded};
 use crate::data_dir::DataDir;
@@ -37,6 +38,8 @@ struct Routes {
     distributor: Distributor<Generator>,
     generator: Generator,
     pages: Pages,
+    /// What gRPC's health service says.
+    health: Health,
     /// Tasks of answers that outlive their handler.
     tasks: lifecycle::TaskGroup,
 }
@@ -118,6 +121,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
             config: yaml.into(),
             services: &SERVICES,
         },
+        health: Health::new(readiness.stopping().clone(), intake.shutdown.clone()),
         tasks: pages.tasks.clone(),
     };
     let mut addresses = Vec::new();
@@ -131,7 +135,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
                 shown: listening::show(&routes.config, *face, address, tls),
             });
         }
-        let router = routes.of(&port).await;
+        let router = routes.of(&port);
         let part = if port.takes_spans() { &intake } else { &pages };
         port.listener
             .serve(router, port.options, part.shutdown.clone(), &part.tasks);
@@ -154,11 +158,11 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
 impl Routes {
     /// What one port serves. Where it has several faces, a path that the first
     /// does not have is looked for in the next.
-    async fn of(&self, port: &Port) -> Router {
+    fn of(&self, port: &Port) -> Router {
         let address = port.listener.local_addr();
         let mut router: Option<Router> = None;
         for face in port.faces.iter().rev() {
-            let own = self.of_face(*face, address).await;
+            let own = self.of_face(*face, address);
             router = Some(match router {
                 None => own,
                 Some(next) => own.fallback_service(next),
@@ -167,10 +171,10 @@ impl Routes {
         router.unwrap_or_default()
     }
 
-    async fn of_face(&self, face: Face, address: SocketAddr) -> Router {
+    fn of_face(&self, face: Face, address: SocketAddr) -> Router {
         match face {
             Face::OtlpGrpc => match self.protocols().and_then(|named| named.grpc.as_ref()) {
-                Some(grpc) => self.distributor.grpc_router(grpc).await,
+                Some(grpc) => self.distributor.grpc_router(grpc, &self.health),
                 None => Router::new(),
             },
             Face::OtlpHttp => match self.protocols().and_then(|named| named.http.as_ref()) {
@@ -179,7 +183,8 @@ impl Routes {
             },
             Face::Internal => {
                 let limit = self.config.server.grpc_server_max_recv_msg_size.as_usize();
-                self.generator.push_routes(self.tenancy, limit)
+                let pushes = self.generator.push_routes(self.tenancy, limit);
+                pushes.merge(self.health.router(&[PUSH_SERVICE]))
             }
             Face::Api => {
                 let scrape = self

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use lifecycle::Shutdown;
 use parking_lot::Mutex;
 
 /// A stage in the life of the process, in this order.
@@ -15,19 +16,33 @@ pub(crate) enum Stage {
 
 /// The stage that the process is in; clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Readiness(Arc<Mutex<Stage>>);
+pub(crate) struct Readiness {
+    stage: Arc<Mutex<Stage>>,
+    stopping: Shutdown,
+}
 
 impl Readiness {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Stage::Starting)))
+        Self {
+            stage: Arc::new(Mutex::new(Stage::Starting)),
+            stopping: Shutdown::new(),
+        }
     }
 
     pub(crate) fn enter(&self, stage: Stage) {
-        *self.0.lock() = stage;
+        *self.stage.lock() = stage;
+        if stage == Stage::Stopping {
+            self.stopping.trigger();
+        }
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        *self.0.lock()
+        *self.stage.lock()
+    }
+
+    /// The signal that is given when the process begins to stop.
+    pub(crate) fn stopping(&self) -> &Shutdown {
+        &self.stopping
     }
 }
 

@@ -30,3 +30,4 @@ mod time_slack;
 pub use config::GeneratorConfig;
 pub use generator::{Dependencies, Generator};
 pub use metrics::GeneratorMetrics;
+pub use push_service::PUSH_SERVICE;

@@ -12,7 +12,6 @@ use model::{Push, PushError, PushSpans};
 use otlp::Request as OtlpRequest;
 use server::Tenancy;
 use server::grpc::{SizeLimitLayer, unary};
-use tonic::server::NamedService;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
@@ -20,6 +19,8 @@ use crate::Generator;
 
 /// Metadata with which a client asks for no metrics; its value does not matter.
 const NO_METRICS: &str = "no-generate-metrics";
+/// The gRPC service of [`Generator::push_routes`].
+pub const PUSH_SERVICE: &str = "tempopb.MetricsGenerator";
 const PUSH_SPANS: &str = "/tempopb.MetricsGenerator/PushSpans";
 
 impl Generator {
@@ -38,10 +39,6 @@ impl Generator {
 struct PushService {
     generator: Generator,
     tenancy: Tenancy,
-}
-
-impl NamedService for PushService {
-    const NAME: &'static str = "tempopb.MetricsGenerator";
 }
 
 type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;

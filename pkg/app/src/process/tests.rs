@@ -9,6 +9,10 @@ use server::{Listener, ServeOptions};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
 use crate::build::build;
@@ -178,6 +182,37 @@ async fn second_process_is_refused_the_directory() {
             .contains("in use by another spanmill process")
     );
     process.stop().await;
+}
+
+#[tokio::test]
+async fn grpc_health_is_not_serving_from_the_beginning_of_the_stop() {
+    let data = tempfile::tempdir().unwrap();
+    let process = start(&data, "").await;
+    let mut watches = Vec::new();
+    for (face, service) in [
+        (
+            Face::OtlpGrpc,
+            "opentelemetry.proto.collector.trace.v1.TraceService",
+        ),
+        (Face::Internal, "tempopb.MetricsGenerator"),
+    ] {
+        let uri = format!("http://{}", process.address(face));
+        let channel = Channel::from_shared(uri).unwrap().connect().await;
+        let mut health = HealthClient::new(channel.unwrap());
+        let service = service.to_owned();
+        let request = HealthCheckRequest { service };
+        let mut watch = health.watch(request).await.unwrap().into_inner();
+        let first = watch.message().await.unwrap().unwrap();
+        assert_eq!(first.status(), ServingStatus::Serving, "{face:?}");
+        watches.push(watch);
+    }
+    process.stop().await;
+    for mut watch in watches {
+        let last = watch.message().await.unwrap().unwrap();
+        assert_eq!(last.status(), ServingStatus::NotServing);
+        // It ended by itself: what is cut off ends with an error.
+        assert_eq!(watch.message().await.unwrap(), None);
+    }
 }
 
 /// D10: what was acknowledged is collected and sent before the end.

@@ -12,12 +12,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use model::{PushSpans, TenantId};
 use prost::Message;
-use server::grpc::{SizeLimitLayer, unary};
+use server::grpc::{Health, SizeLimitLayer, unary};
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::{Code, Status};
-use tonic_health::ServingStatus;
 use tower::Service;
 
 use super::{response, result_label, skip_metrics};
@@ -33,15 +32,9 @@ const HEALTH: &str = "grpc.health.v1.Health";
 impl<P: PushSpans> Distributor<P> {
     /// What the OTLP/gRPC port serves: `TraceService`, and gRPC's health and
     /// reflection.
-    pub async fn grpc_router(&self, config: &GrpcReceiverConfig) -> Router {
-        let (reporter, health) = tonic_health::server::health_reporter();
-        reporter
-            .set_service_status(SERVICE, ServingStatus::Serving)
-            .await;
+    pub fn grpc_router(&self, config: &GrpcReceiverConfig, health: &Health) -> Router {
         let mut routes = Routes::builder();
-        routes
-            .add_service(TraceService(self.clone()))
-            .add_service(health);
+        routes.add_service(TraceService(self.clone()));
         let v1 = reflection("grpc.reflection.v1.ServerReflection").build_v1();
         let v1alpha = reflection("grpc.reflection.v1alpha.ServerReflection").build_v1alpha();
         match (v1, v1alpha) {
@@ -52,9 +45,12 @@ impl<P: PushSpans> Distributor<P> {
                 tracing::warn!(%error, "grpc reflection is not available");
             }
         }
-        routes.routes().into_axum_router().layer(SizeLimitLayer {
-            max_message_bytes: config.max_message_bytes(),
-        })
+        let router = routes.routes().into_axum_router();
+        router
+            .merge(health.router(&[SERVICE]))
+            .layer(SizeLimitLayer {
+                max_message_bytes: config.max_message_bytes(),
+            })
     }
 }
 
