@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
-use std::time::Duration;
 
 use axum::Router;
 use distributor::{Distributor, DistributorMetrics};
@@ -20,13 +19,9 @@ use crate::data_dir::DataDir;
 use crate::error::StartError;
 use crate::pages::Pages;
 use crate::ports::{self, Face, Port};
-use crate::process::{Address, Part, Process};
+use crate::process::{Address, Part, Process, StopLimits};
 use crate::readiness::{Readiness, Stage};
 use crate::{listening, version, warnings};
-
-/// How long a stop may take, whatever its parts would like: orchestrators kill what
-/// takes longer.
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The parts of this process, as `/status/services` lists them.
 const SERVICES: [&str; 4] = ["distributor", "generator", "overrides", "remote-write"];
@@ -67,7 +62,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
     let drain_timeout = config
         .server
         .graceful_shutdown_timeout
-        .min(SHUTDOWN_DEADLINE / 2);
+        .min(config.shutdown_deadline / 2);
     let wanted = listening::wanted(&config, drain_timeout)?;
     let data_dir = DataDir::lock(&config.storage.path)?;
     let ports = ports::bind(wanted)?;
@@ -108,6 +103,12 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
     );
 
     warnings::log(&config, &ignored, &overrides, &ports);
+    let limits = StopLimits {
+        delay: config.shutdown_delay,
+        drain: drain_timeout,
+        flush: config.metrics_generator.storage.remote_write_flush_deadline,
+        whole: config.shutdown_deadline,
+    };
     let readiness = Readiness::new();
     let yaml = config.to_yaml().map_err(StartError::Config)?;
     let routes = Routes {
@@ -149,8 +150,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         intake,
         pages,
         background,
-        drain_timeout,
-        shutdown_deadline: SHUTDOWN_DEADLINE,
+        limits,
         data_dir,
     })
 }

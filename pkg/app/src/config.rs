@@ -1,6 +1,7 @@
 //! The configuration of the process: one YAML file by Tempo's names.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use distributor::DistributorConfig;
 use generator::GeneratorConfig;
@@ -20,11 +21,14 @@ use crate::expand_env;
 /// What runs without a file: everything in one process, for everyone.
 const BUILT_IN: &str = include_str!("../../../config/single-process.yaml");
 
+/// The shortest [`AppConfig::shutdown_deadline`]: closing alone may take it.
+const MIN_SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
+
 /// Everything that is fixed for the life of the process.
 ///
 /// Blocks of Tempo that do not concern us are taken out of the file before, with a
 /// warning each.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AppConfig {
     /// Which parts run. Default: all.
@@ -37,6 +41,18 @@ pub struct AppConfig {
 
     /// Path in front of the HTTP API. Default: empty.
     pub http_api_prefix: String,
+
+    /// How long a stop waits before it begins: readiness and gRPC's health deny
+    /// already, and spans are still taken, so that whoever balances load has time
+    /// to turn away. Default: 0s.
+    #[serde(with = "settings::duration")]
+    pub shutdown_delay: Duration,
+
+    /// How long a stop may take after that, whatever its parts would like; at least
+    /// 1s. Pushes in flight have half of it at most. Keep the sum of both below what
+    /// an orchestrator gives before it kills. Default: 30s.
+    #[serde(with = "settings::duration")]
+    pub shutdown_deadline: Duration,
 
     /// Listeners and logs.
     pub server: ServerConfig,
@@ -52,6 +68,23 @@ pub struct AppConfig {
 
     /// Where the settings of tenants come from.
     pub overrides: OverridesConfig,
+}
+
+impl Default for AppConfig {
+    fn default() -> Self {
+        Self {
+            target: Target::default(),
+            multitenancy_enabled: false,
+            http_api_prefix: String::new(),
+            shutdown_delay: Duration::ZERO,
+            shutdown_deadline: Duration::from_secs(30),
+            server: ServerConfig::default(),
+            storage: StorageConfig::default(),
+            distributor: DistributorConfig::default(),
+            metrics_generator: GeneratorConfig::default(),
+            overrides: OverridesConfig::default(),
+        }
+    }
 }
 
 /// Where data is kept.
@@ -156,6 +189,12 @@ impl AppConfig {
             problems.push(Problem::new(
                 "http_api_prefix",
                 format!("{prefix:?} is not accepted; expected a path such as /tempo"),
+            ));
+        }
+        if self.shutdown_deadline < MIN_SHUTDOWN_DEADLINE {
+            problems.push(Problem::new(
+                "shutdown_deadline",
+                "is below the minimum of 1s: nothing could be collected or sent",
             ));
         }
         if self.storage.path.as_os_str().is_empty() {

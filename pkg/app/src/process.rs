@@ -7,7 +7,7 @@ use generator::Generator;
 use lifecycle::{Shutdown, TaskGroup};
 use remote_write::RemoteWrite;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::data_dir::DataDir;
 use crate::ports::Face;
@@ -42,11 +42,21 @@ pub(crate) struct Process {
     pub(crate) pages: Part,
     /// What works without being asked: collections, reloads, senders.
     pub(crate) background: Part,
-    /// How long pushes in flight may take at the end.
-    pub(crate) drain_timeout: Duration,
-    /// How long the whole end may take.
-    pub(crate) shutdown_deadline: Duration,
+    pub(crate) limits: StopLimits,
     pub(crate) data_dir: DataDir,
+}
+
+/// How long the steps of a stop may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StopLimits {
+    /// How long it is announced before it begins.
+    pub(crate) delay: Duration,
+    /// Pushes in flight.
+    pub(crate) drain: Duration,
+    /// Sending what was collected.
+    pub(crate) flush: Duration,
+    /// All of it, but for the delay.
+    pub(crate) whole: Duration,
 }
 
 /// What is kept of the deadline for closing the last listeners.
@@ -55,18 +65,19 @@ const CLOSING: Duration = Duration::from_secs(1);
 impl Process {
     /// Ends without losing what was taken: closes the intake, lets pushes end,
     /// collects every tenant once more, sends what there is. Takes no longer
-    /// than the deadline.
+    /// than the deadline after the delay.
     ///
-    /// Cancelled, it leaves the process running without an intake.
+    /// Cancelled, it leaves the process running, without an intake after the delay.
     pub(crate) async fn stop(self) {
-        let start = Instant::now();
-        let left = || self.shutdown_deadline.saturating_sub(start.elapsed());
         self.readiness.enter(Stage::Stopping);
+        sleep(self.limits.delay).await;
+        let start = Instant::now();
+        let left = || self.limits.whole.saturating_sub(start.elapsed());
 
         self.intake.shutdown.trigger();
         self.background.shutdown.trigger();
         // The listeners cut off what takes longer, and need a moment for it.
-        let running = self.intake.tasks.join(self.drain_timeout + CLOSING).await;
+        let running = self.intake.tasks.join(self.limits.drain + CLOSING).await;
         if !running.is_empty() {
             tracing::warn!(?running, "intake did not close in time");
         }
@@ -86,7 +97,7 @@ impl Process {
         }
         let unsent = self
             .remote_write
-            .flush(left().saturating_sub(CLOSING))
+            .flush(left().saturating_sub(CLOSING).min(self.limits.flush))
             .await;
         if unsent > 0 {
             tracing::error!(

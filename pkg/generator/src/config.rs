@@ -94,7 +94,8 @@ pub struct StorageConfig {
     /// there to be scraped.
     pub remote_write: Vec<EndpointConfig>,
 
-    /// How long a stop waits for samples to be sent. Default: 1m.
+    /// How long a stop waits for samples to be sent, within `shutdown_deadline`.
+    /// Default: 1m.
     #[serde(with = "settings::duration")]
     pub remote_write_flush_deadline: Duration,
 

@@ -29,7 +29,6 @@ const IGNORED: [(&[&str], &[&str]); 5] = [
             "querier",
             "query_frontend",
             "search_enabled",
-            "shutdown_delay",
             "stream_over_http_enabled",
             "usage_report",
             "use_otel_tracer",

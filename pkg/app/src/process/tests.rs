@@ -215,6 +215,21 @@ async fn grpc_health_is_not_serving_from_the_beginning_of_the_stop() {
     }
 }
 
+#[tokio::test]
+async fn spans_are_taken_while_a_stop_is_only_announced() {
+    let data = tempfile::tempdir().unwrap();
+    let process = start(&data, "shutdown_delay: 1h").await;
+    let (otlp, api) = (process.address(Face::OtlpHttp), process.address(Face::Api));
+    let during = async {
+        while ask(api, "GET", "/ready", "").await != (503, "stopping\n".into()) {}
+        ask(otlp, "POST", "/v1/traces", &span()).await.0
+    };
+    tokio::select! {
+        () = process.stop() => panic!("it did not wait"),
+        status = during => assert_eq!(status, 200),
+    }
+}
+
 /// D10: what was acknowledged is collected and sent before the end.
 #[tokio::test]
 async fn stop_sends_what_no_collection_has_sent_yet() {
@@ -249,15 +264,42 @@ async fn stop_sends_what_no_collection_has_sent_yet() {
 #[tokio::test]
 async fn stop_keeps_its_deadline_when_the_receiver_is_gone() {
     let data = tempfile::tempdir().unwrap();
-    let mut process = start(
+    let process = start(
         &data,
-        "metrics_generator: {storage: {remote_write: [{url: 'http://127.0.0.1:1/write'}]}}",
+        "
+shutdown_deadline: 1200ms
+metrics_generator: {storage: {remote_write: [{url: 'http://127.0.0.1:1/write'}]}}",
     )
     .await;
-    process.shutdown_deadline = Duration::from_millis(1_200);
     let otlp = process.address(Face::OtlpHttp);
     assert_eq!(ask(otlp, "POST", "/v1/traces", &span()).await.0, 200);
     let background = process.background.tasks.clone();
     process.stop().await;
     assert_eq!(background.running(), 0);
+}
+
+#[tokio::test]
+async fn stop_waits_for_a_silent_receiver_no_longer_than_the_flush_deadline() {
+    let sink = Part::default();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), "sink").unwrap();
+    let url = format!("http://{}/write", listener.local_addr());
+    listener.serve(
+        Router::new().route("/write", post(std::future::pending::<StatusCode>)),
+        ServeOptions::default(),
+        sink.shutdown.clone(),
+        &sink.tasks,
+    );
+    let data = tempfile::tempdir().unwrap();
+    let storage =
+        format!("{{remote_write_flush_deadline: 10ms, remote_write: [{{url: '{url}'}}]}}");
+    let process = start(
+        &data,
+        &format!("shutdown_deadline: 1h\nmetrics_generator: {{storage: {storage}}}"),
+    )
+    .await;
+    let otlp = process.address(Face::OtlpHttp);
+    assert_eq!(ask(otlp, "POST", "/v1/traces", &span()).await.0, 200);
+    timeout(Duration::from_secs(60), process.stop())
+        .await
+        .unwrap();
 }
