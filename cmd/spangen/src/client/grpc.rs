@@ -2,12 +2,11 @@
 
 use std::error::Error as _;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use prost::Message as _;
-use tonic::codec::{
-    BufferSettings, Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder,
-};
+use server::grpc::BytesCodec;
+use tonic::codec::{BufferSettings, Codec, CompressionEncoding, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Status};
 
@@ -135,20 +134,18 @@ struct TemplateCodec(usize);
 
 struct TemplateEncoder(usize);
 
-struct BytesDecoder;
-
 impl Codec for TemplateCodec {
     type Encode = Payload;
     type Decode = Bytes;
     type Encoder = TemplateEncoder;
-    type Decoder = BytesDecoder;
+    type Decoder = BytesCodec;
 
     fn encoder(&mut self) -> Self::Encoder {
         TemplateEncoder(self.0)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        BytesDecoder
+        BytesCodec
     }
 }
 
@@ -166,14 +163,5 @@ impl Encoder for TemplateEncoder {
         const PREFIX: usize = 5;
         let size = self.0 + PREFIX;
         BufferSettings::new(size, size)
-    }
-}
-
-impl Decoder for BytesDecoder {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
     }
 }

@@ -6,7 +6,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 /// Hands messages over as encoded bytes.
 ///
-/// For tonic's clients; servers have [`unary`](super::unary).
+/// For tonic's clients, of which some bring an encoder of their own; servers have [`unary`](super::unary).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BytesCodec;
 
