@@ -199,4 +199,41 @@ mod tls {
             );
         }
     }
+
+    #[test]
+    fn files_without_what_they_should_hold_are_named() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["us.example".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (pem, key) = (
+            file("c.pem", &certificate.pem()),
+            file("k.pem", &key.serialize_pem()),
+        );
+        let empty = file("empty.pem", "nothing");
+        for (ca_file, cert_file, key_file, named) in [
+            (&pem, &pem, &key, ""),
+            (&empty, &pem, &key, "empty.pem holds no usable PEM"),
+            (&pem, &empty, &key, "empty.pem holds no usable PEM"),
+            (&pem, &key, &key, "k.pem holds no usable PEM"),
+            (&pem, &pem, &empty, "empty.pem holds no usable PEM"),
+            (&pem, &pem, &pem, "c.pem holds no usable PEM"),
+        ] {
+            let config = config(json!({
+                "url": "https://sink.example/",
+                "tls_config": {"ca_file": ca_file, "cert_file": cert_file, "key_file": key_file},
+            }));
+            let error = Client::new(&config, Clock::manual(0)).err();
+            let text = error.map(|error| error.to_string()).unwrap_or_default();
+            assert!(text.ends_with(named), "{text}");
+            assert_eq!(text.is_empty(), named.is_empty(), "{text}");
+        }
+    }
 }

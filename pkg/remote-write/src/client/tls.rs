@@ -91,25 +91,26 @@ fn roots(config: &TlsClientConfig) -> Result<RootCertStore, StartError> {
 }
 
 fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, StartError> {
-    let pem = read(Path::new(path))?;
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .map_err(|source| StartError::Pem {
-            path: path.into(),
-            source,
-        })?;
-    if certificates.is_empty() {
-        return Err(StartError::Pem {
-            path: path.into(),
-            source: rustls::pki_types::pem::Error::NoItemsFound,
-        });
-    }
-    Ok(certificates)
+    pem(path, |text| {
+        let found: Vec<_> = CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>()?;
+        if found.is_empty() {
+            return Err(rustls::pki_types::pem::Error::NoItemsFound);
+        }
+        Ok(found)
+    })
 }
 
 fn private_key(path: &str) -> Result<PrivateKeyDer<'static>, StartError> {
-    let pem = read(Path::new(path))?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|source| StartError::Pem {
+    pem(path, PrivateKeyDer::from_pem_slice)
+}
+
+/// Reads a file, and what it holds in PEM.
+fn pem<T>(
+    path: &str,
+    parse: impl FnOnce(&[u8]) -> Result<T, rustls::pki_types::pem::Error>,
+) -> Result<T, StartError> {
+    let text = read(Path::new(path))?;
+    parse(&text).map_err(|source| StartError::Pem {
         path: path.into(),
         source,
     })
