@@ -187,9 +187,10 @@ impl Routes {
                 pushes.merge(self.health.router(&[PUSH_SERVICE]))
             }
             Face::Api => {
-                let scrape = self
-                    .generator
-                    .scrape_routes(self.tenancy, &self.tasks, address);
+                let prefix = &self.config.http_api_prefix;
+                let scrape =
+                    self.generator
+                        .scrape_routes(self.tenancy, &self.tasks, address, prefix);
                 self.pages.clone().routes().merge(scrape)
             }
             Face::Admin => self.pages.clone().routes(),

@@ -39,7 +39,9 @@ pub struct AppConfig {
     #[serde(alias = "auth_enabled")]
     pub multitenancy_enabled: bool,
 
-    /// Path in front of the HTTP API. Default: empty.
+    /// Path in front of `/metrics/generated` and what is below it, such as `/tempo`.
+    /// As in Tempo, what operators ask for stays: `/ready`, `/metrics`, `/status`.
+    /// Default: empty.
     pub http_api_prefix: String,
 
     /// How long a stop waits before it begins: readiness and gRPC's health deny
@@ -185,7 +187,7 @@ impl AppConfig {
         problems.extend(self.metrics_generator.validate());
         problems.extend(self.overrides.validate());
         let prefix = &self.http_api_prefix;
-        if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/')) {
+        if !prefix.is_empty() && !is_prefix(prefix) {
             problems.push(Problem::new(
                 "http_api_prefix",
                 format!("{prefix:?} is not accepted; expected a path such as /tempo"),
@@ -209,6 +211,16 @@ impl AppConfig {
             .into_iter()
             .chain(self.metrics_generator.without_effect())
     }
+}
+
+/// Whether it is a path for the router: no pattern, no query, no empty part.
+fn is_prefix(path: &str) -> bool {
+    let is_part = |part: &str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+        !part.is_empty() && part.bytes().all(is_plain)
+    };
+    path.strip_prefix('/')
+        .is_some_and(|rest| rest.split('/').all(is_part))
 }
 
 fn located(root: &Node, problems: Vec<Problem>) -> impl Iterator<Item = Problem> {

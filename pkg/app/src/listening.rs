@@ -3,20 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use distributor::config::{GrpcReceiverConfig, HttpReceiverConfig, KeepaliveConfig};
 use server::{ServeOptions, Tls, TlsConfig};
 use settings::{Problem, Problems};
 
 use crate::config::AppConfig;
 use crate::error::StartError;
 use crate::ports::{Face, Wanted};
-
-/// The longest that the headers of a first request may take, whatever is set:
-/// slow headers are how servers are starved of connections.
-const MAX_HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Stands for no limit.
-const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 /// Every address that the configuration asks for.
 ///
@@ -27,53 +19,50 @@ pub(crate) fn wanted(config: &AppConfig, drain: Duration) -> Result<Vec<Wanted>,
     let mut wanted = Vec::new();
     if let Some(otlp) = &config.distributor.receivers.otlp {
         if let Some(grpc) = &otlp.protocols.grpc {
+            let block = "distributor.receivers.otlp.protocols.grpc.tls";
+            let tls = load_tls(block, grpc.tls.clone())?;
             wanted.push(Wanted {
                 face: Face::OtlpGrpc,
                 address: grpc.socket_addr().map_err(refused)?,
                 setting: "distributor.receivers.otlp.protocols.grpc.endpoint",
-                options: grpc_options(grpc, drain)?,
+                options: grpc.serve_options(tls),
             });
         }
         if let Some(http) = &otlp.protocols.http {
+            let block = "distributor.receivers.otlp.protocols.http.tls";
+            let tls = load_tls(block, http.tls.clone())?;
             wanted.push(Wanted {
                 face: Face::OtlpHttp,
                 address: http.socket_addr().map_err(refused)?,
                 setting: "distributor.receivers.otlp.protocols.http.endpoint",
-                options: http_options(http, drain)?,
+                options: http.serve_options(tls),
             });
         }
     }
     let server = &config.server;
-    let plain = ServeOptions {
-        drain_timeout: drain,
-        ..ServeOptions::default()
-    };
+    let tls = load_tls("server.grpc_tls_config", server.grpc_tls())?;
     wanted.push(Wanted {
         face: Face::Internal,
         address: server.grpc_address().map_err(refused)?,
         setting: "server.grpc_listen_port",
-        options: ServeOptions {
-            tls: load_tls("server.grpc_tls_config", server.grpc_tls_config.tls())?,
-            max_concurrent_streams: server.grpc_server_max_concurrent_streams,
-            ..plain.clone()
-        },
+        options: server.grpc_options(tls),
     });
+    let tls = load_tls("server.http_tls_config", server.http_tls())?;
     wanted.push(Wanted {
         face: Face::Api,
         address: server.http_address().map_err(refused)?,
         setting: "server.http_listen_port",
-        options: ServeOptions {
-            tls: load_tls("server.http_tls_config", server.http_tls_config.tls())?,
-            idle_timeout: set(server.http_server_idle_timeout).unwrap_or(NEVER),
-            ..plain.clone()
-        },
+        options: server.http_options(tls),
     });
     wanted.push(Wanted {
         face: Face::Admin,
         address: server.admin_address().map_err(refused)?,
         setting: "server.admin_listen_port",
-        options: plain,
+        options: ServeOptions::default(),
     });
+    for port in &mut wanted {
+        port.options.drain_timeout = drain;
+    }
     Ok(wanted)
 }
 
@@ -88,54 +77,16 @@ pub(crate) fn show(config: &AppConfig, face: Face, address: SocketAddr, tls: boo
             let path = http.map_or("", |http| &http.traces_url_path);
             format!("{scheme}://{address}{path}")
         }
-        Face::Api => format!("{scheme}://{address}/metrics/generated"),
+        Face::Api => {
+            let prefix = &config.http_api_prefix;
+            format!("{scheme}://{address}{prefix}/metrics/generated")
+        }
         Face::Admin => format!("{scheme}://{address}/status"),
     }
 }
 
 fn refused(problem: Problem) -> StartError {
     StartError::Config(Problems::from(problem))
-}
-
-fn grpc_options(config: &GrpcReceiverConfig, drain: Duration) -> Result<ServeOptions, StartError> {
-    let KeepaliveConfig {
-        server_parameters: keepalive,
-        ..
-    } = &config.keepalive;
-    let default = ServeOptions::default();
-    let tls = config.tls.clone();
-    Ok(ServeOptions {
-        tls: load_tls("distributor.receivers.otlp.protocols.grpc.tls", tls)?,
-        drain_timeout: drain,
-        max_concurrent_streams: match config.max_concurrent_streams {
-            0 => default.max_concurrent_streams,
-            streams => streams,
-        },
-        ping_interval: set(keepalive.time).unwrap_or(default.ping_interval),
-        ping_timeout: set(keepalive.timeout).unwrap_or(default.ping_timeout),
-        max_connection_age: set(keepalive.max_connection_age),
-        max_connection_age_grace: set(keepalive.max_connection_age_grace),
-        ..default
-    })
-}
-
-fn http_options(config: &HttpReceiverConfig, drain: Duration) -> Result<ServeOptions, StartError> {
-    let tls = config.tls.clone();
-    Ok(ServeOptions {
-        tls: load_tls("distributor.receivers.otlp.protocols.http.tls", tls)?,
-        drain_timeout: drain,
-        header_read_timeout: set(config.read_header_timeout)
-            .unwrap_or(MAX_HEADER_READ_TIMEOUT)
-            .min(MAX_HEADER_READ_TIMEOUT),
-        idle_timeout: set(config.idle_timeout).unwrap_or(NEVER),
-        http1_keep_alive: config.keep_alives_enabled,
-        ..ServeOptions::default()
-    })
-}
-
-/// A duration of which zero means that it is not set.
-fn set(duration: Duration) -> Option<Duration> {
-    (!duration.is_zero()).then_some(duration)
 }
 
 fn load_tls(setting: &'static str, config: Option<TlsConfig>) -> Result<Option<Tls>, StartError> {
@@ -160,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn receivers_are_served_as_their_settings_say() {
+    fn ports_are_served_as_their_settings_say() {
         let text = "
 distributor:
   receivers:
@@ -168,10 +119,27 @@ distributor:
       protocols:
         grpc:
           max_concurrent_streams: 5
-          keepalive: {server_parameters: {max_connection_age: 1m, time: 9s}}
-        http: {read_header_timeout: 4s, idle_timeout: 0s, keep_alives_enabled: false}
-server: {http_server_idle_timeout: 3m, grpc_server_max_concurrent_streams: 6}
+          keepalive:
+            server_parameters: {max_connection_age: 1m, max_connection_idle: 8s, time: 9s}
+        http:
+          read_header_timeout: 4s
+          idle_timeout: 0s
+          write_timeout: 3s
+          keep_alives_enabled: false
+server:
+  http_listen_conn_limit: 11
+  http_server_read_timeout: 6s
+  http_server_idle_timeout: 3m
+  http_server_write_timeout: 2s
+  grpc_listen_conn_limit: 12
+  grpc_server_max_concurrent_streams: 6
+  grpc_server_max_connection_idle: 13s
+  grpc_server_max_connection_age: 14s
+  grpc_server_max_connection_age_grace: 15s
+  grpc_server_keepalive_time: 16s
+  grpc_server_keepalive_timeout: 17s
 ";
+        let seconds = Duration::from_secs;
         let options = options(text);
         let faces: Vec<_> = options.iter().map(|(face, _)| *face).collect();
         assert_eq!(
@@ -187,26 +155,72 @@ server: {http_server_idle_timeout: 3m, grpc_server_max_concurrent_streams: 6}
         assert!(
             options
                 .iter()
-                .all(|(_, options)| options.drain_timeout.as_secs() == 7)
+                .all(|(_, options)| options.drain_timeout == seconds(7))
         );
         let [(_, grpc), (_, http), (_, internal), (_, api), _] = options.as_slice() else {
             panic!("{options:?}");
         };
         assert_eq!(grpc.max_concurrent_streams, 5);
-        assert_eq!(grpc.max_connection_age, Some(Duration::from_secs(60)));
-        assert_eq!(grpc.ping_interval, Duration::from_secs(9));
-        assert_eq!(http.header_read_timeout, Duration::from_secs(4));
-        assert_eq!(http.idle_timeout, NEVER);
+        assert_eq!(grpc.max_connection_age, Some(seconds(60)));
+        assert_eq!(grpc.http2_idle_timeout, Some(seconds(8)));
+        assert_eq!(grpc.ping_interval, seconds(9));
+        assert_eq!(http.header_read_timeout, seconds(4));
+        assert_eq!((http.idle_timeout, http.http2_idle_timeout), (None, None));
+        assert_eq!(http.write_timeout, Some(seconds(3)));
         assert!(!http.http1_keep_alive);
+        assert_eq!(internal.max_connections, 12);
         assert_eq!(internal.max_concurrent_streams, 6);
-        assert_eq!(api.idle_timeout, Duration::from_secs(180));
+        assert_eq!(internal.http2_idle_timeout, Some(seconds(13)));
+        assert_eq!(internal.max_connection_age, Some(seconds(14)));
+        assert_eq!(internal.max_connection_age_grace, Some(seconds(15)));
+        assert_eq!(internal.ping_interval, seconds(16));
+        assert_eq!(internal.ping_timeout, seconds(17));
+        assert_eq!(api.max_connections, 11);
+        assert_eq!(api.header_read_timeout, seconds(6));
+        assert_eq!(api.write_timeout, Some(seconds(2)));
+        assert_eq!(api.idle_timeout, Some(seconds(180)));
+        assert_eq!(api.http2_idle_timeout, Some(seconds(180)));
     }
 
     #[test]
-    fn defaults_bound_streams_and_headers() {
-        let options = options("distributor: {receivers: {otlp: {protocols: {grpc:, http:}}}}");
-        assert_eq!(options[0].1.max_concurrent_streams, 1_000);
-        assert_eq!(options[1].1.header_read_timeout, Duration::from_secs(10));
+    fn zero_and_absence_bound_streams_and_headers() {
+        let zero = "
+distributor:
+  receivers:
+    otlp:
+      protocols: {grpc: {max_concurrent_streams: 0}, http: {read_header_timeout: 0s}}
+server: {grpc_server_max_concurrent_streams: 0, http_server_read_header_timeout: 0s}";
+        let longer = "
+distributor: {receivers: {otlp: {protocols: {grpc:, http: {read_header_timeout: 5m}}}}}
+server: {http_server_read_header_timeout: 5m}";
+        for text in ["", zero, longer] {
+            for (face, options) in options(text) {
+                assert_eq!(options.max_concurrent_streams, 1_000, "{face:?} {text}");
+                assert_eq!(options.header_read_timeout.as_secs(), 10, "{face:?} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn oldest_tls_version_is_that_of_go() {
+        let files = "cert_file: c, key_file: k";
+        for (given, want) in [
+            ("''", "1.2"),
+            ("VersionTLS11", "1.2"),
+            ("VersionTLS13", "1.3"),
+        ] {
+            let text = format!(
+                "server: {{tls_min_version: {given}, http_tls_config: {{{files}}}, \
+                 grpc_tls_config: {{{files}}}}}"
+            );
+            let server = Loaded::from_text("c.yaml", text).unwrap().config.server;
+            for tls in [server.http_tls(), server.grpc_tls()] {
+                assert_eq!(tls.unwrap().min_version, want, "{given}");
+            }
+        }
+        let text = "server: {tls_min_version: '1.3'}";
+        let refused = Loaded::from_text("c.yaml", text).unwrap_err().to_string();
+        assert!(refused.contains("server.tls_min_version"), "{refused}");
     }
 
     #[test]

@@ -10,9 +10,6 @@ pub(crate) fn log(config: &AppConfig, ignored: &[String], overrides: &Overrides,
     for warning in ignored {
         tracing::warn!(warning, "part of the configuration is ignored");
     }
-    if !config.http_api_prefix.is_empty() {
-        tracing::warn!("http_api_prefix has no effect yet");
-    }
     if !overrides.any_processor_configured() {
         tracing::warn!(
             "no tenant has a processor, so no series are generated; set \

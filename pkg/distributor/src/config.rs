@@ -108,10 +108,13 @@ impl DistributorConfig {
             ("distributor.artificial_delay", &self.artificial_delay),
             ("distributor.kafka_config", &self.kafka_config),
         ];
-        given
-            .into_iter()
-            .filter_map(|(path, value)| value.is_some().then_some(path))
-            .collect()
+        let mut found = self.receivers.without_effect();
+        found.extend(
+            given
+                .into_iter()
+                .filter_map(|(path, value)| value.is_some().then_some(path)),
+        );
+        found
     }
 }
 

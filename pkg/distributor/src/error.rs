@@ -101,7 +101,7 @@ impl ReceiveError {
             | Self::Malformed { .. }
             | Self::MalformedJson { .. }
             | Self::Push(PushError::Malformed { .. }) => DiscardReason::Malformed,
-            Self::Body(BodyError::Interrupted { .. } | BodyError::TimedOut) => {
+            Self::Body(BodyError::Interrupted { .. } | BodyError::TimedOut { .. }) => {
                 DiscardReason::Cancelled
             }
             Self::Push(PushError::Unavailable { .. }) => DiscardReason::Unavailable,

@@ -27,8 +27,6 @@ use crate::instance::Instance;
 const CHUNK: usize = 64 * 1024;
 /// Chunks that wait for a slow scraper; the walk waits behind them, not pushes.
 const CHUNKS: usize = 4;
-/// Where a tenant's series are scraped.
-const METRICS_PATH: &str = "/metrics/generated";
 
 #[derive(Clone, Debug)]
 struct Scrape {
@@ -36,6 +34,8 @@ struct Scrape {
     tenancy: Tenancy,
     tasks: TaskGroup,
     address: SocketAddr,
+    /// Where a tenant's series are scraped.
+    path: Arc<str>,
 }
 
 /// The query of a scrape.
@@ -46,21 +46,25 @@ struct Parameters {
 
 impl Generator {
     /// `GET /metrics/generated` and `/metrics/generated/targets`, as routes for
-    /// the listener at `address`.
+    /// the listener at `address`. `prefix` stands before both: empty, or a path
+    /// such as `/tempo`.
     pub fn scrape_routes(
         &self,
         tenancy: Tenancy,
         tasks: &TaskGroup,
         address: SocketAddr,
+        prefix: &str,
     ) -> axum::Router {
+        let path = format!("{prefix}/metrics/generated");
         axum::Router::new()
-            .route(METRICS_PATH, get(metrics))
-            .route("/metrics/generated/targets", get(targets))
+            .route(&path, get(metrics))
+            .route(&format!("{path}/targets"), get(targets))
             .with_state(Scrape {
                 generator: self.clone(),
                 tenancy,
                 tasks: tasks.clone(),
                 address,
+                path: path.into(),
             })
     }
 }
@@ -149,7 +153,7 @@ async fn targets(State(scrape): State<Scrape>, headers: HeaderMap) -> Json<serde
         json!({
             "targets": [address],
             "labels": {
-                "__metrics_path__": METRICS_PATH,
+                "__metrics_path__": &*scrape.path,
                 "__param_tenant": tenant.as_str(),
                 "tenant": tenant.as_str(),
             },

@@ -89,7 +89,7 @@ impl Harness {
         let tasks = TaskGroup::new();
         let routes = self
             .generator
-            .scrape_routes(Tenancy::default(), &tasks, address);
+            .scrape_routes(Tenancy::default(), &tasks, address, "");
         let request = Request::get("/metrics/generated").body(Body::empty());
         let response = routes.oneshot_body(request.unwrap()).await;
         self.balanced();

@@ -73,7 +73,7 @@ impl Harness {
         let address = "127.0.0.1:3200".parse().unwrap();
         let tenancy = Tenancy::default();
         let tasks = TaskGroup::new();
-        let routes = self.generator.scrape_routes(tenancy, &tasks, address);
+        let routes = self.generator.scrape_routes(tenancy, &tasks, address, "");
         let request = Request::get("/metrics/generated").body(Body::empty());
         let response = routes.oneshot(request.unwrap()).await.unwrap();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -502,7 +502,7 @@ async fn target_list_names_every_tenant() {
     let tasks = TaskGroup::new();
     let routes = harness
         .generator
-        .scrape_routes(Tenancy::default(), &tasks, address);
+        .scrape_routes(Tenancy::default(), &tasks, address, "");
     let request = Request::get("/metrics/generated/targets")
         .header("host", "spanmill:3200")
         .body(Body::empty());

@@ -13,7 +13,7 @@ use tonic::Code;
 
 use crate::inflate::{Encoding, InflateError, Inflater};
 
-/// How long a client may take to send a body. As Tempo's
+/// How long a client may take to send a body where nothing is set. As Tempo's
 /// `http_server_read_timeout`.
 pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -49,8 +49,11 @@ pub enum BodyError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The client took too long.
-    #[error("request body took longer than {} s", BODY_READ_TIMEOUT.as_secs())]
-    TimedOut,
+    #[error("request body took longer than {limit:?}")]
+    TimedOut {
+        /// How long it might take.
+        limit: Duration,
+    },
 }
 
 impl BodyError {
@@ -72,7 +75,7 @@ impl BodyError {
             Self::Corrupt { .. } | Self::Interrupted { .. } => {
                 (StatusCode::BAD_REQUEST, Code::InvalidArgument)
             }
-            Self::TimedOut => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
+            Self::TimedOut { .. } => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
         }
     }
 }
@@ -80,13 +83,19 @@ impl BodyError {
 /// Reads a whole body and decompresses it by its `Content-Encoding`.
 ///
 /// `limit` holds for the bytes as sent and again for the decompressed ones. A
-/// body that comes in one piece without compression is not copied. Not
-/// cancel-safe: what was read is lost.
+/// body that comes in one piece without compression is not copied. The client has
+/// the time `within` to send it, usually [`BODY_READ_TIMEOUT`]. Not cancel-safe: what
+/// was read is lost.
 ///
 /// # Errors
 ///
 /// [`BodyError`], before more than the limit is held in memory.
-pub async fn read_body<B>(headers: &HeaderMap, body: B, limit: usize) -> Result<Bytes, BodyError>
+pub async fn read_body<B>(
+    headers: &HeaderMap,
+    body: B,
+    limit: usize,
+    within: Duration,
+) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -102,9 +111,9 @@ where
             Some((encoding, name)) => inflate(body, limit, encoding, name).await,
         }
     };
-    timeout(BODY_READ_TIMEOUT, read)
+    timeout(within, read)
         .await
-        .unwrap_or(Err(BodyError::TimedOut))
+        .unwrap_or(Err(BodyError::TimedOut { limit: within }))
 }
 
 async fn collect<B>(body: B, limit: usize, expected: usize) -> Result<Bytes, BodyError>

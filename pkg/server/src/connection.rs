@@ -12,6 +12,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Sleep, Timer};
 use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
@@ -20,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
+use crate::activity::Activity;
 use crate::listener::ServeOptions;
 use crate::stream::{Protocol, Stream};
 use crate::tls::Tls;
@@ -34,6 +36,9 @@ const HTTP2_MAX_FRAME: u32 = 1 << 20;
 
 /// The longest header block of a request.
 const MAX_HEADER_BYTES: u32 = 64 << 10;
+
+/// Stands for no limit, where hyper asks for a time.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 /// What connections of one listener have in common.
 #[derive(Clone)]
@@ -60,7 +65,7 @@ impl Connections {
             greeted = greeting => greeted,
             () = self.drain.requested() => return,
         };
-        let (protocol, stream) = match greeted {
+        let (protocol, mut stream) = match greeted {
             Ok(Ok(greeted)) => greeted,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "connection ended before its first request");
@@ -71,19 +76,30 @@ impl Connections {
                 return;
             }
         };
+        stream.limit_stalls(options.write_timeout);
         let io = TokioIo::new(stream);
         let router = self.router.clone();
         let service = TowerToHyperService::new(
             router.map_request(|request: Request<Incoming>| request.map(Body::new)),
         );
-        let ended = match protocol {
-            Protocol::Http1 => {
-                self.drive(http1(options).serve_connection(io, service))
-                    .await
+        let ended = match (protocol, options.http2_idle_timeout) {
+            (Protocol::Http1, _) => {
+                let connection = http1(options).serve_connection(io, service);
+                self.drive(connection, pending()).await
             }
-            Protocol::Http2 => {
-                self.drive(http2(options).serve_connection(io, service))
-                    .await
+            (Protocol::Http2, None) => {
+                let connection = http2(options).serve_connection(io, service);
+                self.drive(connection, pending()).await
+            }
+            (Protocol::Http2, Some(limit)) => {
+                let activity = Activity::new();
+                let (counted, router) = (activity.clone(), self.router.clone());
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let answer = counted.clone();
+                    answer.count(router.clone(), request.map(Body::new))
+                });
+                let connection = http2(options).serve_connection(io, service);
+                self.drive(connection, activity.idle_for(limit)).await
             }
         };
         if let Err(error) = ended {
@@ -94,11 +110,17 @@ impl Connections {
         }
     }
 
-    async fn drive<C: GracefulConnection>(&self, connection: C) -> Result<(), C::Error> {
+    /// Serves a connection until it ends; it is asked to when `idle` is over.
+    async fn drive<C: GracefulConnection>(
+        &self,
+        connection: C,
+        idle: impl Future<Output = ()>,
+    ) -> Result<(), C::Error> {
         let mut connection = pin!(connection);
         let cut_off = tokio::select! {
             ended = connection.as_mut() => return ended,
             () = self.drain.requested() => None,
+            () = idle => None,
             () = sleep_or_never(self.options.max_connection_age) => {
                 self.options.max_connection_age_grace
             }
@@ -179,7 +201,7 @@ fn http2(options: &ServeOptions) -> http2::Builder<TokioExecutor> {
 #[derive(Debug)]
 struct HeadTimer {
     timer: TokioTimer,
-    idle: Duration,
+    idle: Option<Duration>,
     has_timed: AtomicBool,
 }
 
@@ -194,7 +216,7 @@ impl Timer for HeadTimer {
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
         let moved = if self.has_timed.swap(true, Ordering::Relaxed) {
-            deadline + self.idle
+            deadline + self.idle.unwrap_or(NEVER)
         } else {
             deadline
         };

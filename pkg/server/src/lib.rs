@@ -9,6 +9,7 @@ pub mod status;
 pub mod tenancy;
 pub mod tls;
 
+mod activity;
 mod connection;
 mod inflate;
 mod stream;

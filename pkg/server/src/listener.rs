@@ -60,8 +60,14 @@ pub struct ServeOptions {
     /// How long a client may take for the TLS handshake and the first bytes, and
     /// again for the headers of its first request.
     pub header_read_timeout: Duration,
-    /// How long an HTTP/1 connection may idle between requests.
-    pub idle_timeout: Duration,
+    /// How long an HTTP/1 connection may idle between requests; `None` for ever.
+    pub idle_timeout: Option<Duration>,
+    /// How long an HTTP/2 connection may be without a request; `None` for ever.
+    pub http2_idle_timeout: Option<Duration>,
+    /// How long a client may take nothing of what is sent to it, before its
+    /// connection is cut off; `None` for ever. A window of HTTP/2 that the client
+    /// does not open is not seen by it.
+    pub write_timeout: Option<Duration>,
     /// Whether an HTTP/1 connection serves more than one request.
     pub http1_keep_alive: bool,
     /// Requests that one HTTP/2 connection may have in flight.
@@ -80,6 +86,10 @@ pub struct ServeOptions {
 impl ServeOptions {
     /// The default of [`ServeOptions::max_concurrent_streams`].
     pub const MAX_CONCURRENT_STREAMS: u32 = 1_000;
+
+    /// The longest [`ServeOptions::header_read_timeout`] that a setting may give:
+    /// slow headers are how servers are starved of connections.
+    pub const MAX_HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 }
 
 impl Default for ServeOptions {
@@ -88,8 +98,10 @@ impl Default for ServeOptions {
             tls: None,
             drain_timeout: Duration::from_secs(30),
             max_connections: 10_000,
-            header_read_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(120),
+            header_read_timeout: Self::MAX_HEADER_READ_TIMEOUT,
+            idle_timeout: Some(Duration::from_secs(120)),
+            http2_idle_timeout: None,
+            write_timeout: None,
             http1_keep_alive: true,
             max_concurrent_streams: Self::MAX_CONCURRENT_STREAMS,
             ping_interval: Duration::from_secs(60),

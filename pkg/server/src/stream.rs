@@ -3,9 +3,11 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
 /// What every HTTP/2 connection begins with. RFC 9113, section 3.4.
@@ -26,6 +28,10 @@ pub(crate) struct Stream {
     /// Where in it the next read begins, and how much of it there is.
     unread: usize,
     filled: usize,
+    /// How long writing may make no progress.
+    write_timeout: Option<Duration>,
+    /// Runs while it makes none.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 enum Transport {
@@ -48,6 +54,34 @@ impl Stream {
             sniffed: [0; HTTP2_PREFACE.len()],
             unread: 0,
             filled: 0,
+            write_timeout: None,
+            stalled: None,
+        }
+    }
+
+    /// Ends the connection with an error when its client takes nothing of what is
+    /// written for this long.
+    pub(crate) fn limit_stalls(&mut self, write_timeout: Option<Duration>) {
+        self.write_timeout = write_timeout;
+    }
+
+    /// What writing came to, which is an error if it has waited for too long.
+    fn unless_stalled<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        let Some(limit) = self.write_timeout else {
+            return written;
+        };
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
+        match stalled.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
         }
     }
 
@@ -97,10 +131,11 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.transport {
+        let written = match &mut self.transport {
             Transport::Plain(connection) => Pin::new(connection).poll_write(context, data),
             Transport::Tls(connection) => Pin::new(connection).poll_write(context, data),
-        }
+        };
+        self.unless_stalled(written, context)
     }
 
     fn poll_write_vectored(
@@ -108,10 +143,11 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.transport {
+        let written = match &mut self.transport {
             Transport::Plain(connection) => Pin::new(connection).poll_write_vectored(context, data),
             Transport::Tls(connection) => Pin::new(connection).poll_write_vectored(context, data),
-        }
+        };
+        self.unless_stalled(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -122,10 +158,11 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.transport {
+        let written = match &mut self.transport {
             Transport::Plain(connection) => Pin::new(connection).poll_flush(context),
             Transport::Tls(connection) => Pin::new(connection).poll_flush(context),
-        }
+        };
+        self.unless_stalled(written, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -5,9 +5,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use server::TlsConfig;
+use server::{ServeOptions, Tls, TlsConfig};
 use settings::{ByteSize, Problem};
 use telemetry::logging::LogFormat;
+
+/// Go's names of TLS versions, and what each comes to.
+const TLS_VERSIONS: [(&str, &str); 5] = [
+    ("", "1.2"),
+    ("VersionTLS10", "1.2"),
+    ("VersionTLS11", "1.2"),
+    ("VersionTLS12", "1.2"),
+    ("VersionTLS13", "1.3"),
+];
 
 /// Listeners and logs.
 ///
@@ -22,7 +31,23 @@ pub struct ServerConfig {
     pub http_listen_port: u16,
     /// TLS of the HTTP API. Default: none.
     pub http_tls_config: ServerTlsConfig,
-    /// How long a connection to the HTTP API may idle. Default: 2m.
+    /// Connections to the HTTP API that are served at once; more wait unaccepted.
+    /// Default: 0, which is 10,000.
+    pub http_listen_conn_limit: usize,
+    /// How long a request to the HTTP API may take to arrive. None has a body, so
+    /// it holds for the headers, as `http_server_read_header_timeout` does.
+    /// Default: 30s.
+    #[serde(with = "settings::duration")]
+    pub http_server_read_timeout: Duration,
+    /// How long the headers of such a request may take to arrive, and at most 10s,
+    /// against clients that hold connections. Default: 0s, which is 10s.
+    #[serde(with = "settings::duration")]
+    pub http_server_read_header_timeout: Duration,
+    /// How long a client of the HTTP API may take nothing of what is sent to it; a
+    /// long answer that is being taken may go on. 0s for no limit. Default: 30s.
+    #[serde(with = "settings::duration")]
+    pub http_server_write_timeout: Duration,
+    /// How long a connection to the HTTP API may idle; 0s for no limit. Default: 2m.
     #[serde(with = "settings::duration")]
     pub http_server_idle_timeout: Duration,
 
@@ -35,8 +60,35 @@ pub struct ServerConfig {
     pub grpc_tls_config: ServerTlsConfig,
     /// Longest message that the internal gRPC port takes. Default: 16MiB.
     pub grpc_server_max_recv_msg_size: ByteSize,
-    /// Calls that one connection to it may have in flight. Default: 1000.
+    /// Calls that one connection to it may have in flight; 0 means the default.
+    /// Default: 1000.
     pub grpc_server_max_concurrent_streams: u32,
+    /// Connections to it that are served at once; more wait unaccepted. Default: 0,
+    /// which is 10,000.
+    pub grpc_listen_conn_limit: usize,
+    /// How long a connection to it may be without a call; 0s for no limit.
+    /// Default: 0s.
+    #[serde(with = "settings::duration")]
+    pub grpc_server_max_connection_idle: Duration,
+    /// How old a connection to it may become before it is asked to end, so that
+    /// clients behind a load balancer spread again; 0s for no limit. Default: 0s.
+    #[serde(with = "settings::duration")]
+    pub grpc_server_max_connection_age: Duration,
+    /// What calls in flight still get then; 0s for no limit. Default: 0s.
+    #[serde(with = "settings::duration")]
+    pub grpc_server_max_connection_age_grace: Duration,
+    /// How often a silent client is asked whether it is there; 0s means the
+    /// default. Default: 1m, where Tempo has 2h.
+    #[serde(with = "settings::duration")]
+    pub grpc_server_keepalive_time: Duration,
+    /// How long it may take to answer; 0s means the default. Default: 20s.
+    #[serde(with = "settings::duration")]
+    pub grpc_server_keepalive_timeout: Duration,
+
+    /// The oldest TLS version spoken by both, as in Go: `VersionTLS12` or
+    /// `VersionTLS13`. Older ones may be written and stand for `VersionTLS12`, since
+    /// they are not spoken. Default: empty, `VersionTLS12`.
+    pub tls_min_version: String,
 
     /// Address of the admin pages; empty for every interface. Default:
     /// 127.0.0.1. Whoever reaches it is trusted: keep it on loopback.
@@ -78,12 +130,23 @@ impl Default for ServerConfig {
             http_listen_address: loopback.clone(),
             http_listen_port: 3200,
             http_tls_config: ServerTlsConfig::default(),
+            http_listen_conn_limit: 0,
+            http_server_read_timeout: Duration::from_secs(30),
+            http_server_read_header_timeout: Duration::ZERO,
+            http_server_write_timeout: Duration::from_secs(30),
             http_server_idle_timeout: Duration::from_secs(120),
             grpc_listen_address: loopback.clone(),
             grpc_listen_port: 9095,
             grpc_tls_config: ServerTlsConfig::default(),
             grpc_server_max_recv_msg_size: ByteSize::mib(16),
-            grpc_server_max_concurrent_streams: 1_000,
+            grpc_server_max_concurrent_streams: ServeOptions::MAX_CONCURRENT_STREAMS,
+            grpc_listen_conn_limit: 0,
+            grpc_server_max_connection_idle: Duration::ZERO,
+            grpc_server_max_connection_age: Duration::ZERO,
+            grpc_server_max_connection_age_grace: Duration::ZERO,
+            grpc_server_keepalive_time: Duration::from_secs(60),
+            grpc_server_keepalive_timeout: Duration::from_secs(20),
+            tls_min_version: String::new(),
             admin_listen_address: loopback,
             admin_listen_port: 3201,
             graceful_shutdown_timeout: Duration::from_secs(30),
@@ -119,6 +182,71 @@ impl ServerConfig {
     /// Where the address is none and no host's name.
     pub fn admin_address(&self) -> Result<SocketAddr, Problem> {
         address("admin", &self.admin_listen_address, self.admin_listen_port)
+    }
+
+    /// TLS of the HTTP API; none where it has no certificate.
+    pub fn http_tls(&self) -> Option<TlsConfig> {
+        self.http_tls_config.tls(self.tls_min_version())
+    }
+
+    /// TLS of the internal gRPC port; none where it has no certificate.
+    pub fn grpc_tls(&self) -> Option<TlsConfig> {
+        self.grpc_tls_config.tls(self.tls_min_version())
+    }
+
+    /// How the HTTP API is served, with TLS as it was loaded.
+    pub fn http_options(&self, tls: Option<Tls>) -> ServeOptions {
+        let default = ServeOptions::default();
+        let header_read_timeout = [
+            self.http_server_read_timeout,
+            self.http_server_read_header_timeout,
+        ];
+        ServeOptions {
+            tls,
+            max_connections: match self.http_listen_conn_limit {
+                0 => default.max_connections,
+                limit => limit,
+            },
+            header_read_timeout: header_read_timeout
+                .into_iter()
+                .filter_map(set)
+                .fold(ServeOptions::MAX_HEADER_READ_TIMEOUT, Duration::min),
+            write_timeout: set(self.http_server_write_timeout),
+            idle_timeout: set(self.http_server_idle_timeout),
+            http2_idle_timeout: set(self.http_server_idle_timeout),
+            ..default
+        }
+    }
+
+    /// How the internal gRPC port is served, with TLS as it was loaded.
+    pub fn grpc_options(&self, tls: Option<Tls>) -> ServeOptions {
+        let default = ServeOptions::default();
+        ServeOptions {
+            tls,
+            max_connections: match self.grpc_listen_conn_limit {
+                0 => default.max_connections,
+                limit => limit,
+            },
+            max_concurrent_streams: match self.grpc_server_max_concurrent_streams {
+                0 => default.max_concurrent_streams,
+                streams => streams,
+            },
+            http2_idle_timeout: set(self.grpc_server_max_connection_idle),
+            max_connection_age: set(self.grpc_server_max_connection_age),
+            max_connection_age_grace: set(self.grpc_server_max_connection_age_grace),
+            ping_interval: set(self.grpc_server_keepalive_time).unwrap_or(default.ping_interval),
+            ping_timeout: set(self.grpc_server_keepalive_timeout).unwrap_or(default.ping_timeout),
+            ..default
+        }
+    }
+
+    /// The oldest TLS version, as a listener takes it.
+    fn tls_min_version(&self) -> &'static str {
+        let found = TLS_VERSIONS
+            .iter()
+            .find(|(name, _)| *name == self.tls_min_version);
+        // Checked by `validate`.
+        found.map_or("1.2", |(_, version)| version)
     }
 
     /// How log lines are written.
@@ -158,10 +286,16 @@ impl ServerConfig {
                 "must be above 0",
             ));
         }
-        if self.grpc_server_max_concurrent_streams == 0 {
+        if !TLS_VERSIONS
+            .iter()
+            .any(|(name, _)| *name == self.tls_min_version)
+        {
             problems.push(Problem::new(
-                "server.grpc_server_max_concurrent_streams",
-                "must be above 0",
+                "server.tls_min_version",
+                format!(
+                    "{:?} is not accepted; expected VersionTLS12 or VersionTLS13",
+                    self.tls_min_version
+                ),
             ));
         }
         problems
@@ -170,11 +304,12 @@ impl ServerConfig {
 
 impl ServerTlsConfig {
     /// TLS as a listener takes it; none where no certificate is set.
-    pub fn tls(&self) -> Option<TlsConfig> {
+    fn tls(&self, min_version: &str) -> Option<TlsConfig> {
         (!self.cert_file.as_os_str().is_empty()).then(|| TlsConfig {
             cert_file: self.cert_file.clone(),
             key_file: self.key_file.clone(),
             client_ca_file: self.client_ca_file.clone(),
+            min_version: min_version.to_owned(),
             ..TlsConfig::default()
         })
     }
@@ -207,6 +342,11 @@ impl ServerTlsConfig {
         };
         Some(Problem::new(format!("{path}.{key}"), message))
     }
+}
+
+/// A duration of which zero means that it is not set.
+fn set(duration: Duration) -> Option<Duration> {
+    (!duration.is_zero()).then_some(duration)
 }
 
 fn address(listener: &str, host: &str, port: u16) -> Result<SocketAddr, Problem> {

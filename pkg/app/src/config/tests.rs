@@ -217,7 +217,7 @@ fn what_does_not_concern_us_is_ignored_with_one_warning_each() {
     let loaded = load(
         "ingester: {any: [thing]}
 storage: {path: /data, trace: {backend: s3}}
-server: {http_listen_port: 80, http_server_read_timeout: 10s}
+server: {http_listen_port: 80, proxy_protocol_enabled: true}
 memberlist: {join_members: [a]}
 metrics_generator: {ring: {kvstore: {store: memberlist}}, processor: {local_blocks: {x: 1}}}
 ",
@@ -229,7 +229,7 @@ metrics_generator: {ring: {kvstore: {store: memberlist}}, processor: {local_bloc
         [
             "config.yaml:1:1: ingester has no effect here and is ignored",
             "config.yaml:4:1: memberlist has no effect here and is ignored",
-            "config.yaml:3:32: server.http_server_read_timeout has no effect here and is ignored",
+            "config.yaml:3:32: server.proxy_protocol_enabled has no effect here and is ignored",
             "config.yaml:2:24: storage.trace has no effect here and is ignored",
             "config.yaml:5:71: metrics_generator.processor.local_blocks has no effect here and is ignored",
             "config.yaml:5:21: metrics_generator.ring has no effect here and is ignored",
@@ -280,11 +280,8 @@ fn environment_variables_are_read_where_asked_for() {
 fn tls_of_the_server_block_is_taken_whole_or_refused() {
     let tls = |keys: &str| format!("server: {{http_tls_config: {{{keys}}}}}");
     let config = load(&tls("cert_file: c, key_file: k")).config;
-    assert_eq!(
-        config.server.http_tls_config.tls().unwrap().cert_file,
-        Path::new("c")
-    );
-    assert_eq!(config.server.grpc_tls_config.tls(), None);
+    assert_eq!(config.server.http_tls().unwrap().cert_file, Path::new("c"));
+    assert_eq!(config.server.grpc_tls(), None);
     for keys in [
         "cert_file: c",
         "client_ca_file: a",
@@ -435,4 +432,17 @@ fn broken_files_are_refused_with_a_message() {
     2 |  path: a
       |  ^
     ");
+}
+
+#[test]
+fn prefix_of_the_api_is_a_plain_path() {
+    for prefix in ["''", "/tempo", "/a/b-c"] {
+        load(&format!("http_api_prefix: {prefix}"));
+    }
+    for prefix in [
+        "tempo", "/", "/tempo/", "//tempo", "'/{any}'", "'/a?b'", "/a/:b",
+    ] {
+        let problems = refused(&format!("http_api_prefix: {prefix}"));
+        assert!(problems.contains("http_api_prefix"), "{problems}");
+    }
 }

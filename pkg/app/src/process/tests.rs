@@ -117,6 +117,32 @@ async fn admin_serves_status_pages_and_no_tenant_data() {
 }
 
 #[tokio::test]
+async fn prefix_stands_before_generated_series_and_not_before_status_pages() {
+    let data = tempfile::tempdir().unwrap();
+    let process = start(&data, "http_api_prefix: /obs/tempo").await;
+    let (otlp, api) = (process.address(Face::OtlpHttp), process.address(Face::Api));
+    assert_eq!(ask(otlp, "POST", "/v1/traces", &span()).await.0, 200);
+    let shown: Vec<_> = process.addresses.iter().map(|a| a.shown.as_str()).collect();
+    let wanted = format!("http://{api}/obs/tempo/metrics/generated");
+    assert!(shown.contains(&wanted.as_str()), "{shown:?}");
+    for (path, want) in [
+        ("/obs/tempo/metrics/generated", 200),
+        ("/obs/tempo/metrics/generated/targets", 200),
+        ("/metrics/generated", 404),
+        ("/metrics/generated/targets", 404),
+        ("/ready", 200),
+        ("/metrics", 200),
+        ("/status/config", 200),
+    ] {
+        assert_eq!(ask(api, "GET", path, "").await.0, want, "{path}");
+    }
+    let (_, targets) = ask(api, "GET", "/obs/tempo/metrics/generated/targets", "").await;
+    let path = r#""__metrics_path__":"/obs/tempo/metrics/generated""#;
+    assert!(targets.contains(path), "{targets}");
+    process.stop().await;
+}
+
+#[tokio::test]
 async fn settings_in_force_are_shown_without_secrets() {
     let data = tempfile::tempdir().unwrap();
     let process = start(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use server::body::BODY_READ_TIMEOUT;
 use server::{CorsConfig, ServeOptions, Tls, TlsConfig};
 use settings::{ByteSize, Problem};
 
@@ -183,6 +184,7 @@ impl GrpcReceiverConfig {
             },
             ping_interval: or(keepalive.time, default.ping_interval),
             ping_timeout: or(keepalive.timeout, default.ping_timeout),
+            http2_idle_timeout: given(keepalive.max_connection_idle),
             max_connection_age: given(keepalive.max_connection_age),
             max_connection_age_grace: given(keepalive.max_connection_age_grace),
             ..default
@@ -196,7 +198,7 @@ impl GrpcReceiverConfig {
 pub struct KeepaliveConfig {
     /// What the server does.
     pub server_parameters: KeepaliveServerParameters,
-    /// What clients may do. Without effect.
+    /// What clients may do. Without effect: pings are cheap here.
     pub enforcement_policy: KeepaliveEnforcementPolicy,
 }
 
@@ -204,8 +206,7 @@ pub struct KeepaliveConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KeepaliveServerParameters {
-    /// Without effect: connections of gRPC end when their client is silent.
-    /// Default: 0s.
+    /// How long a connection may be without a request. Default: 0s, no limit.
     #[serde(with = "settings::duration")]
     pub max_connection_idle: Duration,
     /// How old a connection may become. Default: 0s, no limit.
@@ -222,7 +223,7 @@ pub struct KeepaliveServerParameters {
     pub timeout: Duration,
 }
 
-/// How often clients may ping. Without effect: pings are cheap here.
+/// How often clients may ping. Without effect.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KeepaliveEnforcementPolicy {
@@ -250,17 +251,18 @@ pub struct HttpReceiverConfig {
     pub tls: Option<TlsConfig>,
     /// What web pages of other origins may do. Default: nothing.
     pub cors: CorsConfig,
-    /// Without effect: a body has 30 s to arrive. Default: 0s.
+    /// How long the body of a request may take to arrive. Default: 0s, which is 30s.
     #[serde(with = "settings::duration")]
     pub read_timeout: Duration,
-    /// How long the headers of a request may take to arrive; 0s means the
-    /// default. Default: 10s, against clients that hold connections.
+    /// How long the headers of a request may take to arrive, and at most 10s,
+    /// against clients that hold connections; 0s means the default. Default: 10s.
     #[serde(with = "settings::duration")]
     pub read_header_timeout: Duration,
-    /// Without effect: answers are small. Default: 0s.
+    /// How long a client may take nothing of an answer that is sent to it.
+    /// Default: 0s, no limit.
     #[serde(with = "settings::duration")]
     pub write_timeout: Duration,
-    /// How long a connection may be without a request; 0s means the default.
+    /// How long a connection may be without a request; 0s means no limit.
     /// Default: 1m.
     #[serde(with = "settings::duration")]
     pub idle_timeout: Duration,
@@ -314,20 +316,64 @@ impl HttpReceiverConfig {
         }
     }
 
+    /// How long a body may take to arrive.
+    pub fn body_read_timeout(&self) -> Duration {
+        or(self.read_timeout, BODY_READ_TIMEOUT)
+    }
+
     /// How the listener serves, with TLS as it was loaded.
     pub fn serve_options(&self, tls: Option<Tls>) -> ServeOptions {
-        let default = Self::default();
+        let default = ServeOptions::default();
+        let header_read_timeout = or(self.read_header_timeout, default.header_read_timeout);
         ServeOptions {
             tls,
-            header_read_timeout: or(self.read_header_timeout, default.read_header_timeout),
-            idle_timeout: or(self.idle_timeout, default.idle_timeout),
+            header_read_timeout: header_read_timeout.min(ServeOptions::MAX_HEADER_READ_TIMEOUT),
+            idle_timeout: given(self.idle_timeout),
+            http2_idle_timeout: given(self.idle_timeout),
+            write_timeout: given(self.write_timeout),
             http1_keep_alive: self.keep_alives_enabled,
-            ..ServeOptions::default()
+            ..default
         }
     }
 }
 
 impl ReceiversConfig {
+    /// Paths of the settings that are given and have no effect.
+    pub(super) fn without_effect(&self) -> Vec<&'static str> {
+        let protocols = self.otlp.as_ref().map(|otlp| &otlp.protocols);
+        let grpc = protocols.and_then(|protocols| protocols.grpc.as_ref());
+        let http = protocols.and_then(|protocols| protocols.http.as_ref());
+        let of_grpc = |is_given: fn(&GrpcReceiverConfig) -> bool| grpc.is_some_and(is_given);
+        let policy = |grpc: &GrpcReceiverConfig| {
+            grpc.keepalive.enforcement_policy != KeepaliveEnforcementPolicy::default()
+        };
+        [
+            (
+                "distributor.receivers.otlp.protocols.grpc.include_metadata",
+                of_grpc(|grpc| grpc.include_metadata),
+            ),
+            (
+                "distributor.receivers.otlp.protocols.grpc.read_buffer_size",
+                of_grpc(|grpc| grpc.read_buffer_size.is_some()),
+            ),
+            (
+                "distributor.receivers.otlp.protocols.grpc.write_buffer_size",
+                of_grpc(|grpc| grpc.write_buffer_size.is_some()),
+            ),
+            (
+                "distributor.receivers.otlp.protocols.grpc.keepalive.enforcement_policy",
+                of_grpc(policy),
+            ),
+            (
+                "distributor.receivers.otlp.protocols.http.include_metadata",
+                http.is_some_and(|http| http.include_metadata),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(path, is_given)| is_given.then_some(path))
+        .collect()
+    }
+
     /// Checks what the types cannot; `path` is where the block stands.
     pub(super) fn validate(&self, path: &str) -> Vec<Problem> {
         let mut problems: Vec<_> = self

@@ -88,8 +88,8 @@ receivers:
     assert_eq!(http.socket_addr().unwrap().to_string(), "127.0.0.1:14318");
     assert_eq!(http.max_body_bytes(), 1_048_576);
     let options = http.serve_options(None);
-    assert_eq!(options.header_read_timeout, Duration::from_secs(20));
-    assert_eq!(options.idle_timeout, Duration::from_secs(60));
+    assert_eq!(options.header_read_timeout, Duration::from_secs(10));
+    assert_eq!(options.idle_timeout, None);
     assert!(!options.http1_keep_alive);
     let cors = http.cors;
     assert_eq!(
@@ -106,7 +106,9 @@ fn limits_of_zero_are_the_defaults() {
          http: {max_request_body_size: 0}}}}",
     );
     assert_eq!(protocols.grpc.unwrap().max_message_bytes(), 4 << 20);
-    assert_eq!(protocols.http.unwrap().max_body_bytes(), 20 << 20);
+    let http = protocols.http.unwrap();
+    assert_eq!(http.max_body_bytes(), 20 << 20);
+    assert_eq!(http.body_read_timeout(), Duration::from_secs(30));
 }
 
 #[test]
@@ -159,10 +161,33 @@ fn every_problem_is_reported_with_its_path() {
 
 #[test]
 fn settings_without_effect_are_known() {
-    let config = read("{ring: {kvstore: {store: memberlist}}, max_attribute_bytes: 2048}");
+    assert!(DistributorConfig::default().without_effect().is_empty());
+    let config = read(
+        "
+ring: {kvstore: {store: memberlist}}
+max_attribute_bytes: 2048
+receivers:
+  otlp:
+    protocols:
+      grpc:
+        include_metadata: true
+        read_buffer_size: 1MiB
+        write_buffer_size: 1MiB
+        keepalive: {enforcement_policy: {min_time: 10s}}
+      http: {include_metadata: true}",
+    );
+    let protocols = "distributor.receivers.otlp.protocols";
     assert_eq!(
         config.without_effect(),
-        ["distributor.ring", "distributor.max_attribute_bytes"]
+        [
+            &format!("{protocols}.grpc.include_metadata"),
+            &format!("{protocols}.grpc.read_buffer_size"),
+            &format!("{protocols}.grpc.write_buffer_size"),
+            &format!("{protocols}.grpc.keepalive.enforcement_policy"),
+            &format!("{protocols}.http.include_metadata"),
+            "distributor.ring",
+            "distributor.max_attribute_bytes"
+        ]
     );
     assert_eq!(config.validate(), []);
 }

@@ -1,6 +1,6 @@
 //! OTLP/HTTP, protobuf and JSON. Source: OTLP specification, "OTLP/HTTP".
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -26,6 +26,7 @@ use crate::metrics::Receiver;
 struct HttpState<P> {
     distributor: Distributor<P>,
     max_body_bytes: usize,
+    body_read_timeout: Duration,
     path: String,
 }
 
@@ -35,6 +36,7 @@ impl<P: PushSpans> Distributor<P> {
         let state = HttpState {
             distributor: self.clone(),
             max_body_bytes: config.max_body_bytes(),
+            body_read_timeout: config.body_read_timeout(),
             path: config.traces_url_path.clone(),
         };
         let router = Router::new()
@@ -79,7 +81,8 @@ async fn receive<P: PushSpans>(
             content_type: content_type(&parts.headers),
         });
     };
-    let body = read_body(&parts.headers, body, state.max_body_bytes).await?;
+    let (limit, within) = (state.max_body_bytes, state.body_read_timeout);
+    let body = read_body(&parts.headers, body, limit, within).await?;
     let request = match media_type {
         MediaType::Protobuf => body,
         MediaType::Json => otlp::json::to_protobuf(&body)

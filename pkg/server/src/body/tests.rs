@@ -36,7 +36,7 @@ async fn encodings_give_the_same_bytes() {
         ("identity and gzip", &["identity", "gzip"], gzip(&data)),
         ("zstd", &["zstd"], zstd_of_unknown_size(&data)),
     ] {
-        let read = read_body(&headers(encodings), pieces(&sent), limit).await;
+        let read = read_body(&headers(encodings), pieces(&sent), limit, BODY_READ_TIMEOUT).await;
         assert_eq!(read.unwrap(), data, "{name}");
     }
 }
@@ -44,7 +44,13 @@ async fn encodings_give_the_same_bytes() {
 #[tokio::test]
 async fn body_in_one_piece_is_not_copied() {
     let sent = Bytes::from(vec![7; 4_096]);
-    let read = read_body(&HeaderMap::new(), Full::new(sent.clone()), 4_096).await;
+    let read = read_body(
+        &HeaderMap::new(),
+        Full::new(sent.clone()),
+        4_096,
+        BODY_READ_TIMEOUT,
+    )
+    .await;
     assert_eq!(read.unwrap().as_ptr(), sent.as_ptr());
 }
 
@@ -64,7 +70,9 @@ async fn unknown_and_nested_encodings_are_415() {
                     .unwrap_or_else(|_| HeaderValue::from_static("weird")),
             );
         }
-        let error = read_body(&map, pieces(b""), 10).await.unwrap_err();
+        let error = read_body(&map, pieces(b""), 10, BODY_READ_TIMEOUT)
+            .await
+            .unwrap_err();
         assert_eq!(error.http_status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
 }
@@ -81,7 +89,7 @@ async fn limits_hold_before_and_after_decompression() {
         ("long gzip", &["gzip"], gzip(b"").repeat(100_000)),
         ("long zstd", &["zstd"], zeros.clone()),
     ] {
-        let error = read_body(&headers(encodings), pieces(&sent), limit)
+        let error = read_body(&headers(encodings), pieces(&sent), limit, BODY_READ_TIMEOUT)
             .await
             .unwrap_err();
         assert!(
@@ -100,18 +108,31 @@ async fn declared_length_over_the_limit_is_refused_unread() {
     let never = StreamBody::new(futures_util::stream::pending::<
         Result<Frame<Bytes>, Infallible>,
     >());
-    let error = read_body(&map, never, 10).await.unwrap_err();
+    let error = read_body(&map, never, 10, BODY_READ_TIMEOUT)
+        .await
+        .unwrap_err();
     assert!(matches!(error, BodyError::TooLarge { limit: 10 }));
 }
 
 #[tokio::test]
 async fn damaged_gzip_is_400_and_nested_gzip_is_inflated_once() {
-    let error = read_body(&headers(&["gzip"]), pieces(b"plain text"), 100)
-        .await
-        .unwrap_err();
+    let error = read_body(
+        &headers(&["gzip"]),
+        pieces(b"plain text"),
+        100,
+        BODY_READ_TIMEOUT,
+    )
+    .await
+    .unwrap_err();
     assert_eq!(error.http_status(), StatusCode::BAD_REQUEST);
     let inner = gzip(b"spans");
-    let read = read_body(&headers(&["gzip"]), pieces(&gzip(&inner)), 100).await;
+    let read = read_body(
+        &headers(&["gzip"]),
+        pieces(&gzip(&inner)),
+        100,
+        BODY_READ_TIMEOUT,
+    )
+    .await;
     assert_eq!(read.unwrap(), inner);
 }
 
@@ -120,6 +141,12 @@ async fn slow_body_is_cut_off() {
     let never = StreamBody::new(futures_util::stream::pending::<
         Result<Frame<Bytes>, Infallible>,
     >());
-    let error = read_body(&HeaderMap::new(), never, 10).await.unwrap_err();
+    let limit = Duration::from_secs(7);
+    let start = tokio::time::Instant::now();
+    let error = read_body(&HeaderMap::new(), never, 10, limit)
+        .await
+        .unwrap_err();
+    assert_eq!(start.elapsed(), limit);
     assert_eq!(error.http_status(), StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(error.to_string(), "request body took longer than 7s");
 }

@@ -236,6 +236,69 @@ async fn slow_headers_are_cut_off_and_idle_connections_later() {
     assert_eq!(start.elapsed().as_secs(), 130);
 }
 
+#[tokio::test(start_paused = true)]
+async fn http2_connection_idles_from_its_last_answer() {
+    let handler = || async {
+        sleep(Duration::from_secs(100)).await;
+        "hello"
+    };
+    let options = ServeOptions {
+        http2_idle_timeout: Some(Duration::from_secs(60)),
+        ..ServeOptions::default()
+    };
+    let server = serve(Router::new().route("/", get(handler)), options);
+    let start = tokio::time::Instant::now();
+    let connection = TcpStream::connect(server.address).await.unwrap();
+    let (mut sender, driver) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(connection))
+            .await
+            .unwrap();
+    let ask = async {
+        let response = sender.send_request(request(server.address)).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "hello");
+    };
+    let (_, ended) = tokio::join!(ask, driver);
+    ended.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 160);
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_takes_nothing_more_of_an_answer_is_cut_off() {
+    let (sending, dropped) = tokio::sync::oneshot::channel::<()>();
+    let sending = std::sync::Arc::new(parking_lot::Mutex::new(Some(sending)));
+    let handler = move || async move {
+        // Kept by the body for as long as it is sent.
+        let sending = sending.lock().take();
+        let endless = futures_util::stream::repeat_with(move || {
+            let _ = &sending;
+            Ok::<_, std::io::Error>(Bytes::from_static(&[0; 64 << 10]))
+        });
+        axum::body::Body::from_stream(endless)
+    };
+    let options = ServeOptions {
+        write_timeout: Some(Duration::from_secs(30)),
+        ..ServeOptions::default()
+    };
+    let server = serve(Router::new().route("/", get(handler)), options);
+    let start = tokio::time::Instant::now();
+    let mut connection = TcpStream::connect(server.address).await.unwrap();
+    connection
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    // Slow, but it takes what is sent.
+    let mut some = vec![0; 16 << 20];
+    for _ in 0..4 {
+        sleep(Duration::from_secs(20)).await;
+        connection.read_exact(&mut some).await.unwrap();
+    }
+    let cut_off = tokio::time::timeout(Duration::from_secs(3_600), dropped).await;
+    assert!(cut_off.unwrap().is_err());
+    let waited = start.elapsed().as_secs();
+    assert!((80..=120).contains(&waited), "{waited}");
+}
+
 /// RFC 9113, section 6.5.2: what the server announces in its first frames.
 #[tokio::test]
 async fn http2_announces_wide_windows_and_bounded_streams() {

@@ -492,3 +492,21 @@ async fn browsers_of_allowed_origins_may_send() {
         );
     }
 }
+
+#[tokio::test]
+async fn body_that_does_not_come_is_told_how_long_it_had() {
+    let fixture = Fixture::new(false);
+    let config = HttpReceiverConfig {
+        read_timeout: Duration::from_millis(20),
+        ..config()
+    };
+    let client = Client::with(&fixture, &config, reqwest::ClientBuilder::http1_only);
+    let mut connection = TcpStream::connect(client.served.address).await.unwrap();
+    let begun = "POST /v1/traces HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                 content-type: application/json\r\ncontent-length: 10\r\n\r\n{";
+    connection.write_all(begun.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("longer than 20ms"), "{answer}");
+}
