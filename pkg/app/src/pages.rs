@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{Html, IntoResponse};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use server::gzip::{self, GZIP, Gzip};
 use telemetry::{METRICS_CONTENT_TYPE, MetricsRegistry, encode_metrics};
+use tokio::task::spawn_blocking;
 
 use crate::readiness::{Readiness, Stage};
 use crate::version;
@@ -57,11 +59,27 @@ async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
     }
 }
 
-async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
-    (
-        [(CONTENT_TYPE, METRICS_CONTENT_TYPE)],
-        encode_metrics(&pages.registry),
-    )
+async fn metrics(State(pages): State<Pages>, headers: HeaderMap) -> Response {
+    let takes_gzip = gzip::is_accepted(&headers);
+    // Thousands of tenants make megabytes of it.
+    let written = spawn_blocking(move || {
+        let text = encode_metrics(&pages.registry);
+        if !takes_gzip {
+            return text.into_bytes();
+        }
+        let mut gzip = Gzip::new();
+        gzip.push(text.as_bytes());
+        gzip.finish()
+    });
+    let Ok(body) = written.await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let headers = [
+        (CONTENT_TYPE, METRICS_CONTENT_TYPE),
+        (VARY, "accept-encoding"),
+    ];
+    let encoding = takes_gzip.then_some([(CONTENT_ENCODING, GZIP)]);
+    (headers, encoding, body).into_response()
 }
 
 async fn index() -> Html<String> {

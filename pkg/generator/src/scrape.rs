@@ -10,13 +10,14 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use lifecycle::TaskGroup;
 use model::TenantId;
 use serde::Deserialize;
 use serde_json::json;
 use server::Tenancy;
+use server::gzip::{GZIP, Gzip};
 use tokio::sync::mpsc;
 
 use crate::Generator;
@@ -80,10 +81,13 @@ async fn metrics(
     };
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::negotiate(accept.unwrap_or_default());
-    let content_type = [(
-        CONTENT_TYPE,
-        HeaderValue::from_static(format.content_type()),
-    )];
+    let content_type = [
+        (
+            CONTENT_TYPE,
+            HeaderValue::from_static(format.content_type()),
+        ),
+        (VARY, HeaderValue::from_static("accept-encoding")),
+    ];
     let Some(instance) = scrape.generator.instance(&tenant) else {
         // A tenant without spans yet is scraped as one without series.
         let mut nothing = Exposition::new(format, Vec::new(), String::new());
@@ -91,14 +95,16 @@ async fn metrics(
         return (content_type, nothing.text).into_response();
     };
     let (chunks, mut receiver) = mpsc::channel(CHUNKS);
+    let gzip = server::gzip::is_accepted(&headers).then(Gzip::new);
+    let encoding = gzip.is_some().then_some([(CONTENT_ENCODING, GZIP)]);
     scrape.tasks.spawn_thread("scrape", move || {
-        write(&instance, format, &chunks);
+        write(&instance, format, Chunks { chunks, gzip });
     });
     let body = futures_util::stream::poll_fn(move |context| match receiver.poll_recv(context) {
         Poll::Ready(chunk) => Poll::Ready(chunk.map(Ok::<Bytes, io::Error>)),
         Poll::Pending => Poll::Pending,
     });
-    (content_type, Body::from_stream(body)).into_response()
+    (content_type, encoding, Body::from_stream(body)).into_response()
 }
 
 impl Scrape {
@@ -121,20 +127,16 @@ impl Scrape {
 }
 
 /// Writes all series of a tenant, chunk by chunk, until the scraper has gone.
-fn write(instance: &Arc<Instance>, format: Format, chunks: &mpsc::Sender<Bytes>) {
+fn write(instance: &Arc<Instance>, format: Format, mut chunks: Chunks) {
     let now_ms = instance.scraped();
     let trace_id_label = instance.config().registry.trace_id_label_name.clone();
     let mut exposition = Exposition::new(format, instance.external_labels(), trace_id_label);
     let registry = instance.registry();
-    let send = |text: &mut String| {
-        let chunk = Bytes::from(std::mem::take(text));
-        chunks.blocking_send(chunk).is_ok()
-    };
     for family in registry.families(now_ms) {
         exposition.family(&family);
         let mut is_open = true;
         registry.walk(&family, now_ms, &mut exposition, |exposition| {
-            is_open = exposition.text.len() < CHUNK || send(&mut exposition.text);
+            is_open = exposition.text.len() < CHUNK || chunks.send(&mut exposition.text);
             is_open
         });
         if !is_open {
@@ -142,7 +144,42 @@ fn write(instance: &Arc<Instance>, format: Format, chunks: &mpsc::Sender<Bytes>)
         }
     }
     exposition.end();
-    send(&mut exposition.text);
+    chunks.finish(&mut exposition.text);
+}
+
+/// The way of a text to the scraper.
+struct Chunks {
+    chunks: mpsc::Sender<Bytes>,
+    gzip: Option<Gzip>,
+}
+
+impl Chunks {
+    /// Takes the text; says whether the scraper is still there.
+    fn send(&mut self, text: &mut String) -> bool {
+        let Some(gzip) = &mut self.gzip else {
+            return self.chunk(std::mem::take(text).into());
+        };
+        gzip.push(text.as_bytes());
+        text.clear();
+        if gzip.ready() < CHUNK {
+            return !self.chunks.is_closed();
+        }
+        let ready = gzip.take();
+        self.chunk(ready.into())
+    }
+
+    /// Sends the last of the text.
+    fn finish(mut self, text: &mut String) {
+        if self.send(text)
+            && let Some(gzip) = self.gzip.take()
+        {
+            self.chunk(gzip.finish().into());
+        }
+    }
+
+    fn chunk(&self, chunk: Bytes) -> bool {
+        self.chunks.blocking_send(chunk).is_ok()
+    }
 }
 
 /// All tenants, in the form of Prometheus' `http_sd_configs`.

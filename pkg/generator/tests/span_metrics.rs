@@ -68,12 +68,16 @@ impl Harness {
         self.push_bytes(request).await.unwrap()
     }
 
+    fn routes(&self) -> axum::Router {
+        let address = "127.0.0.1:3200".parse().unwrap();
+        let tasks = TaskGroup::new();
+        self.generator
+            .scrape_routes(Tenancy::default(), &tasks, address, "")
+    }
+
     /// Every sample of the scrape endpoint, in the text's order of labels.
     async fn scrape(&self) -> BTreeMap<String, f64> {
-        let address = "127.0.0.1:3200".parse().unwrap();
-        let tenancy = Tenancy::default();
-        let tasks = TaskGroup::new();
-        let routes = self.generator.scrape_routes(tenancy, &tasks, address, "");
+        let routes = self.routes();
         let request = Request::get("/metrics/generated").body(Body::empty());
         let response = routes.oneshot(request.unwrap()).await.unwrap();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -519,4 +523,32 @@ async fn target_list_names_every_tenant() {
             },
         }])
     );
+}
+
+/// Megabytes, which are several pieces also when they are compressed.
+#[tokio::test]
+async fn scrape_is_compressed_for_who_takes_gzip() {
+    let harness = Harness::new(span_metrics());
+    let spans = (0..2_000).map(|number| span(&format!("operation {number}"), &[]));
+    harness.push(SHOP, spans.collect()).await;
+    let routes = harness.routes();
+    let mut texts = Vec::new();
+    for (accepted, encoding) in [("gzip", Some("gzip")), ("identity", None)] {
+        let request = Request::get("/metrics/generated").header("accept-encoding", accepted);
+        let request = request.body(Body::empty()).unwrap();
+        let response = routes.clone().oneshot(request).await.unwrap();
+        let headers = response.headers();
+        let found = headers
+            .get("content-encoding")
+            .map(|it| it.to_str().unwrap());
+        assert_eq!(found, encoding);
+        assert_eq!(headers["vary"], "accept-encoding");
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        texts.push(match encoding {
+            Some(_) => std::io::read_to_string(flate2::read::GzDecoder::new(&*body)).unwrap(),
+            None => String::from_utf8(body.to_vec()).unwrap(),
+        });
+    }
+    assert!(texts[0].len() > 2_000_000, "{}", texts[0].len());
+    assert_eq!(texts[0], texts[1]);
 }

@@ -1,9 +1,10 @@
 //! Listeners, and what is the same on all of them: TLS, size limits,
-//! decompression, tenancy, the form of error answers.
+//! compression, tenancy, the form of error answers.
 
 pub mod body;
 pub mod cors;
 pub mod grpc;
+pub mod gzip;
 pub mod listener;
 pub mod status;
 pub mod tenancy;

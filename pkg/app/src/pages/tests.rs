@@ -70,6 +70,25 @@ async fn metrics_are_openmetrics_with_the_build() {
 }
 
 #[tokio::test]
+async fn metrics_are_compressed_for_who_takes_gzip() {
+    let request = Request::get("/metrics")
+        .header(header::ACCEPT_ENCODING, "gzip")
+        .body(Body::empty());
+    let pages = pages();
+    let response = pages
+        .clone()
+        .routes()
+        .oneshot(request.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
+    assert_eq!(response.headers()[header::VARY], "accept-encoding");
+    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    let text = std::io::read_to_string(flate2::read::GzDecoder::new(&*body)).unwrap();
+    assert_eq!(text, ask(&pages, "GET", "/metrics").await.2);
+}
+
+#[tokio::test]
 async fn every_link_of_the_index_answers_and_nothing_takes_a_post() {
     let pages = pages();
     pages.readiness.enter(Stage::Running);
