@@ -28,10 +28,16 @@ pub(crate) struct Stream {
     /// Where in it the next read begins, and how much of it there is.
     unread: usize,
     filled: usize,
-    /// How long writing may make no progress.
-    write_timeout: Option<Duration>,
-    /// Runs while it makes none.
-    stalled: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
+}
+
+/// Writing that makes no progress.
+#[derive(Default)]
+struct Stall {
+    /// How long it may; `None` for ever.
+    limit: Option<Duration>,
+    /// Runs while it does.
+    running: Option<Pin<Box<Sleep>>>,
 }
 
 enum Transport {
@@ -54,35 +60,14 @@ impl Stream {
             sniffed: [0; HTTP2_PREFACE.len()],
             unread: 0,
             filled: 0,
-            write_timeout: None,
-            stalled: None,
+            stall: Stall::default(),
         }
     }
 
     /// Ends the connection with an error when its client takes nothing of what is
     /// written for this long.
-    pub(crate) fn limit_stalls(&mut self, write_timeout: Option<Duration>) {
-        self.write_timeout = write_timeout;
-    }
-
-    /// What writing came to, which is an error if it has waited for too long.
-    fn unless_stalled<T>(
-        &mut self,
-        written: Poll<io::Result<T>>,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<T>> {
-        let Some(limit) = self.write_timeout else {
-            return written;
-        };
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
-        match stalled.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
+    pub(crate) fn limit_stalls(&mut self, limit: Option<Duration>) {
+        self.stall.limit = limit;
     }
 
     /// Reads until it is clear which protocol the client speaks.
@@ -102,6 +87,28 @@ impl Stream {
             }
         }
         Ok(Protocol::Http1)
+    }
+}
+
+impl Stall {
+    /// What writing came to, which is an error once it has waited for too long.
+    fn check<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        let Some(limit) = self.limit else {
+            return written;
+        };
+        if written.is_ready() {
+            self.running = None;
+            return written;
+        }
+        let running = self.running.get_or_insert_with(|| Box::pin(sleep(limit)));
+        match running.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
@@ -135,7 +142,7 @@ impl AsyncWrite for Stream {
             Transport::Plain(connection) => Pin::new(connection).poll_write(context, data),
             Transport::Tls(connection) => Pin::new(connection).poll_write(context, data),
         };
-        self.unless_stalled(written, context)
+        self.stall.check(written, context)
     }
 
     fn poll_write_vectored(
@@ -147,7 +154,7 @@ impl AsyncWrite for Stream {
             Transport::Plain(connection) => Pin::new(connection).poll_write_vectored(context, data),
             Transport::Tls(connection) => Pin::new(connection).poll_write_vectored(context, data),
         };
-        self.unless_stalled(written, context)
+        self.stall.check(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -162,7 +169,7 @@ impl AsyncWrite for Stream {
             Transport::Plain(connection) => Pin::new(connection).poll_flush(context),
             Transport::Tls(connection) => Pin::new(connection).poll_flush(context),
         };
-        self.unless_stalled(written, context)
+        self.stall.check(written, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -170,5 +177,34 @@ impl AsyncWrite for Stream {
             Transport::Plain(connection) => Pin::new(connection).poll_shutdown(context),
             Transport::Tls(connection) => Pin::new(connection).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_writing_without_any_progress_is_a_stall() {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut stall = Stall {
+            limit: Some(Duration::from_secs(30)),
+            running: None,
+        };
+        for _ in 0..3 {
+            assert!(stall.check::<()>(Poll::Pending, &mut context).is_pending());
+            advance(Duration::from_secs(20)).await;
+            assert!(stall.check(Poll::Ready(Ok(())), &mut context).is_ready());
+        }
+        assert!(stall.check::<()>(Poll::Pending, &mut context).is_pending());
+        advance(Duration::from_secs(20)).await;
+        assert!(stall.check::<()>(Poll::Pending, &mut context).is_pending());
+        advance(Duration::from_secs(11)).await;
+        let stalled = stall.check::<()>(Poll::Pending, &mut context);
+        assert!(matches!(stalled, Poll::Ready(Err(_))));
     }
 }

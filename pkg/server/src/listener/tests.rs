@@ -244,6 +244,7 @@ async fn http2_connection_idles_from_its_last_answer() {
     };
     let options = ServeOptions {
         http2_idle_timeout: Some(Duration::from_secs(60)),
+        ping_interval: Duration::from_secs(3_600),
         ..ServeOptions::default()
     };
     let server = serve(Router::new().route("/", get(handler)), options);
@@ -264,7 +265,7 @@ async fn http2_connection_idles_from_its_last_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn client_that_takes_nothing_more_of_an_answer_is_cut_off() {
+async fn client_that_takes_nothing_of_an_answer_is_cut_off() {
     let (sending, dropped) = tokio::sync::oneshot::channel::<()>();
     let sending = std::sync::Arc::new(parking_lot::Mutex::new(Some(sending)));
     let handler = move || async move {
@@ -281,22 +282,13 @@ async fn client_that_takes_nothing_more_of_an_answer_is_cut_off() {
         ..ServeOptions::default()
     };
     let server = serve(Router::new().route("/", get(handler)), options);
-    let start = tokio::time::Instant::now();
     let mut connection = TcpStream::connect(server.address).await.unwrap();
     connection
         .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         .await
         .unwrap();
-    // Slow, but it takes what is sent.
-    let mut some = vec![0; 16 << 20];
-    for _ in 0..4 {
-        sleep(Duration::from_secs(20)).await;
-        connection.read_exact(&mut some).await.unwrap();
-    }
     let cut_off = tokio::time::timeout(Duration::from_secs(3_600), dropped).await;
     assert!(cut_off.unwrap().is_err());
-    let waited = start.elapsed().as_secs();
-    assert!((80..=120).contains(&waited), "{waited}");
 }
 
 /// RFC 9113, section 6.5.2: what the server announces in its first frames.
