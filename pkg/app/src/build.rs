@@ -17,7 +17,7 @@ use server::grpc::Health;
 use crate::config::{AppConfig, Loaded};
 use crate::data_dir::DataDir;
 use crate::error::StartError;
-use crate::pages::Pages;
+use crate::pages::{Pages, ShownConfig};
 use crate::ports::{self, Face, Port};
 use crate::process::{Address, Part, Process, StopLimits};
 use crate::readiness::{Readiness, Stage};
@@ -110,7 +110,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         whole: config.shutdown_deadline,
     };
     let readiness = Readiness::new();
-    let yaml = config.to_yaml().map_err(StartError::Config)?;
+    let shown = ShownConfig::new(&config).map_err(StartError::Config)?;
     let routes = Routes {
         config,
         tenancy,
@@ -119,7 +119,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         pages: Pages {
             readiness: readiness.clone(),
             registry: Arc::new(registry),
-            config: yaml.into(),
+            config: shown.into(),
             services: &SERVICES,
         },
         health: Health::new(readiness.stopping().clone(), intake.shutdown.clone()),

@@ -180,6 +180,15 @@ impl AppConfig {
         settings::to_yaml(self)
     }
 
+    /// The settings that differ from their defaults as YAML, without secrets.
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be written as YAML.
+    pub fn difference_to_yaml(&self) -> Result<String, Problems> {
+        settings::difference(self, &Self::default())
+    }
+
     /// Checks what the types cannot, with paths from the top of the file.
     fn validate(&self) -> Vec<Problem> {
         let mut problems = self.server.validate();

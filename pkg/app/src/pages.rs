@@ -4,15 +4,18 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use serde::Deserialize;
 use server::gzip::{self, GZIP, Gzip};
+use settings::Problems;
 use telemetry::{METRICS_CONTENT_TYPE, MetricsRegistry, encode_metrics};
 use tokio::task::spawn_blocking;
 
+use crate::config::AppConfig;
 use crate::readiness::{Readiness, Stage};
 use crate::version;
 
@@ -21,20 +24,55 @@ use crate::version;
 pub(crate) struct Pages {
     pub(crate) readiness: Readiness,
     pub(crate) registry: Arc<MetricsRegistry>,
-    /// The settings in force as YAML, without secrets.
-    pub(crate) config: Arc<str>,
+    pub(crate) config: Arc<ShownConfig>,
     /// The parts of this process.
     pub(crate) services: &'static [&'static str],
 }
 
+/// Settings as YAML, without secrets.
+#[derive(Debug)]
+pub(crate) struct ShownConfig {
+    in_force: String,
+    defaults: String,
+    difference: String,
+}
+
+/// The query of `/status/config`.
+#[derive(Debug, Deserialize)]
+struct ConfigQuery {
+    /// Which settings to show.
+    #[serde(default)]
+    mode: String,
+}
+
 /// What `/status` lists: path, and what is there.
-const LINKS: [(&str, &str); 5] = [
+const LINKS: [(&str, &str); 7] = [
     ("/ready", "whether this process takes work"),
     ("/metrics", "metrics about spanmill itself"),
     ("/status/config", "settings in force"),
+    (
+        "/status/config?mode=diff",
+        "settings that differ from their defaults",
+    ),
+    ("/status/config?mode=defaults", "defaults"),
     ("/status/services", "parts of this process and their state"),
     ("/status/version", "version and commit"),
 ];
+
+impl ShownConfig {
+    /// Writes the settings down.
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be written as YAML.
+    pub(crate) fn new(config: &AppConfig) -> Result<Self, Problems> {
+        Ok(Self {
+            in_force: config.to_yaml()?,
+            defaults: AppConfig::default().to_yaml()?,
+            difference: config.difference_to_yaml()?,
+        })
+    }
+}
 
 impl Pages {
     /// The pages as routes; all of them only read.
@@ -92,11 +130,18 @@ async fn index() -> Html<String> {
     Html(page)
 }
 
-async fn config(State(pages): State<Pages>) -> impl IntoResponse {
-    (
-        [(CONTENT_TYPE, "text/yaml; charset=utf-8")],
-        pages.config.to_string(),
-    )
+async fn config(State(pages): State<Pages>, Query(query): Query<ConfigQuery>) -> Response {
+    let text = match query.mode.as_str() {
+        "" => &pages.config.in_force,
+        "defaults" => &pages.config.defaults,
+        "diff" => &pages.config.difference,
+        _ => {
+            let message = "mode is one of defaults, diff\n";
+            return (StatusCode::BAD_REQUEST, message).into_response();
+        }
+    };
+    let content_type = [(CONTENT_TYPE, "text/yaml; charset=utf-8")];
+    (content_type, text.clone()).into_response()
 }
 
 async fn services(State(pages): State<Pages>) -> String {

@@ -6,6 +6,7 @@
 
 pub mod byte_size;
 pub mod decode;
+pub mod difference;
 pub mod duration;
 pub mod node;
 pub mod problem;
@@ -16,6 +17,7 @@ pub mod yaml;
 
 pub use byte_size::ByteSize;
 pub use decode::{decode, decode_at, present};
+pub use difference::difference;
 pub use node::{Content, Entry, Node};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;

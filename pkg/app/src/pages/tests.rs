@@ -7,10 +7,14 @@ use super::*;
 fn pages() -> Pages {
     let mut registry = telemetry::new_metrics_registry();
     version::register(&mut registry);
+    let config = AppConfig {
+        http_api_prefix: "/tempo".to_owned(),
+        ..AppConfig::default()
+    };
     Pages {
         readiness: Readiness::new(),
         registry: Arc::new(registry),
-        config: "target: all\n".into(),
+        config: ShownConfig::new(&config).unwrap().into(),
         services: &["distributor", "generator"],
     }
 }
@@ -101,12 +105,28 @@ async fn every_link_of_the_index_answers_and_nothing_takes_a_post() {
 }
 
 #[tokio::test]
-async fn config_and_services_are_shown() {
+async fn config_is_shown_as_it_is_by_default_and_where_it_differs() {
     let pages = pages();
-    assert_eq!(
-        ask(&pages, "GET", "/status/config").await.2,
-        "target: all\n"
+    let (_, content_type, in_force) = ask(&pages, "GET", "/status/config").await;
+    assert_eq!(content_type, "text/yaml; charset=utf-8");
+    assert!(in_force.starts_with("target: all\n"), "{in_force}");
+    assert!(
+        in_force.contains("\nhttp_api_prefix: /tempo\n"),
+        "{in_force}"
     );
+    let (_, _, defaults) = ask(&pages, "GET", "/status/config?mode=defaults").await;
+    assert_eq!(
+        defaults,
+        in_force.replace("http_api_prefix: /tempo", "http_api_prefix: \"\"")
+    );
+    let (_, _, difference) = ask(&pages, "GET", "/status/config?mode=diff").await;
+    assert_eq!(difference, "http_api_prefix: /tempo\n");
+    assert_eq!(ask(&pages, "GET", "/status/config?mode=all").await.0, 400);
+}
+
+#[tokio::test]
+async fn services_are_shown_with_the_stage() {
+    let pages = pages();
     pages.readiness.enter(Stage::Running);
     assert_eq!(
         ask(&pages, "GET", "/status/services").await.2,
