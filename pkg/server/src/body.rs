@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::inflate::{Encoding, InflateError, Inflater};
+use crate::inflate::{Encoding, InflateError, Inflation};
 
 /// How long a client may take to send a body where nothing is set. As Tempo's
 /// `http_server_read_timeout`.
@@ -82,7 +82,8 @@ impl BodyError {
 
 /// Reads a whole body and decompresses it by its `Content-Encoding`.
 ///
-/// `limit` holds for the bytes as sent and again for the decompressed ones. A
+/// `limit` holds for the bytes as sent and again for the decompressed ones. What
+/// takes long to decompress is done on a thread for blocking work. A
 /// body that comes in one piece without compression is not copied. The client has
 /// the time `within` to send it, usually [`BODY_READ_TIMEOUT`]. Not cancel-safe: what
 /// was read is lost.
@@ -108,7 +109,10 @@ where
     let read = async {
         match encoding {
             None => collect(body, limit, declared.unwrap_or(0)).await,
-            Some((encoding, name)) => inflate(body, limit, encoding, name).await,
+            Some((encoding, name)) => {
+                let compressed = collect(body, limit, declared.unwrap_or(0)).await?;
+                inflate(compressed, limit, encoding, name).await
+            }
         }
     };
     timeout(within, read)
@@ -144,34 +148,20 @@ where
     Ok(whole.freeze())
 }
 
-async fn inflate<B>(
-    body: B,
+async fn inflate(
+    compressed: Bytes,
     limit: usize,
     encoding: Encoding,
     name: &'static str,
-) -> Result<Bytes, BodyError>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let inflate_error = |error| match error {
+) -> Result<Bytes, BodyError> {
+    let inflation = Inflation::begin(encoding, compressed, limit);
+    inflation.await.map_err(|error| match error {
         InflateError::TooLarge { limit } => BodyError::TooLarge { limit },
         InflateError::Corrupt { source } => BodyError::Corrupt {
             encoding: name,
             source,
         },
-    };
-    let mut body = pin!(body);
-    let mut inflater = Inflater::new(encoding, limit);
-    let mut received = 0;
-    while let Some(data) = next_data(body.as_mut()).await? {
-        received += data.len();
-        if received > limit {
-            return Err(BodyError::TooLarge { limit });
-        }
-        inflater.push(&data).map_err(inflate_error)?;
-    }
-    inflater.finish().map_err(inflate_error)
+    })
 }
 
 /// The next data of a body; trailers are skipped.

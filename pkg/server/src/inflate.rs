@@ -1,9 +1,12 @@
 //! Decompression that stops at a limit.
 
 use std::io::{self, ErrorKind, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
+use tokio::task::{JoinHandle, spawn_blocking};
 use zstd::zstd_safe::{self, DCtx};
 
 /// A compression that clients may use.
@@ -25,15 +28,14 @@ pub(crate) enum InflateError {
     },
 }
 
-/// Decompresses pieces of one message.
+/// Decompression of one message.
 ///
-/// Memory stays within twice the limit, whatever the data claims about itself:
-/// output grows as it comes, and the window of zstd is the output.
-pub(crate) struct Inflater(Method);
-
-enum Method {
-    Gzip(Box<MultiGzDecoder<Capped>>),
-    Zstd { compressed: Vec<u8>, limit: usize },
+/// What may take long is done on a thread for blocking work, so that a worker of the
+/// runtime, and all connections on it, do not wait for it. Memory stays within twice
+/// the limit, whatever the data claims about itself.
+pub(crate) enum Inflation {
+    Done(Option<Result<Bytes, InflateError>>),
+    Elsewhere(JoinHandle<Result<Bytes, InflateError>>),
 }
 
 /// Output that refuses to grow over its limit.
@@ -44,6 +46,15 @@ struct Capped {
 
 /// What zstd says when the output does not fit.
 const ZSTD_OUTPUT_FULL: &str = "Destination buffer is too small";
+
+/// The longest data that is decompressed where it comes in, and what may come of it:
+/// about half a millisecond of work, which the rest of a push takes as well.
+const SHORT_INPUT: usize = 64 << 10;
+const SHORT_OUTPUT: usize = 256 << 10;
+
+/// How much shorter gzip makes spans at most; memory for data that claims more is
+/// taken as it comes.
+const GZIP_USUAL_RATIO: usize = 32;
 
 /// Output that is expected of zstd data that does not say its size, at first.
 const ZSTD_FIRST_GUESS: usize = 256 << 10;
@@ -59,49 +70,94 @@ impl Encoding {
     }
 }
 
-impl Inflater {
-    pub(crate) fn new(encoding: Encoding, limit: usize) -> Self {
-        Self(match encoding {
-            Encoding::Gzip => Method::Gzip(Box::new(MultiGzDecoder::new(Capped {
-                out: Vec::new(),
-                limit,
-            }))),
-            Encoding::Zstd => Method::Zstd {
-                compressed: Vec::new(),
-                limit,
-            },
-        })
-    }
-
-    /// Takes the next piece.
-    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), InflateError> {
-        match &mut self.0 {
-            Method::Gzip(decoder) => {
-                let limit = decoder.get_ref().limit;
-                decoder
-                    .write_all(piece)
-                    .map_err(|error| gzip_error(error, limit))
-            }
-            Method::Zstd { compressed, limit } => {
-                if compressed.len() + piece.len() > *limit {
-                    return Err(InflateError::TooLarge { limit: *limit });
-                }
-                compressed.extend_from_slice(piece);
-                Ok(())
-            }
+impl Inflation {
+    /// Begins to decompress a message, which may be as long as `limit` then.
+    ///
+    /// Must be called within a Tokio runtime.
+    pub(crate) fn begin(encoding: Encoding, compressed: Bytes, limit: usize) -> Self {
+        if let Some(done) = inflate_if_short(encoding, &compressed, limit) {
+            return Self::Done(Some(done));
         }
+        Self::Elsewhere(spawn_blocking(move || {
+            inflate(encoding, &compressed, limit)
+        }))
     }
+}
 
-    /// Gives the message after its last piece.
-    pub(crate) fn finish(self) -> Result<Bytes, InflateError> {
-        match self.0 {
-            Method::Gzip(decoder) => {
-                let limit = decoder.get_ref().limit;
-                let capped = decoder.finish().map_err(|error| gzip_error(error, limit))?;
-                Ok(capped.out.into())
-            }
-            Method::Zstd { compressed, limit } => inflate_zstd(&compressed, limit),
+impl Future for Inflation {
+    type Output = Result<Bytes, InflateError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let ended = match &mut *self {
+            Self::Done(done) => return Poll::Ready(done.take().unwrap_or(Ok(Bytes::new()))),
+            Self::Elsewhere(running) => ready!(Pin::new(running).poll(context)),
+        };
+        Poll::Ready(ended.unwrap_or_else(|error| {
+            let source = io::Error::other(error);
+            Err(InflateError::Corrupt { source })
+        }))
+    }
+}
+
+/// Decompresses what is short, before and after; `None` for all else.
+fn inflate_if_short(
+    encoding: Encoding,
+    compressed: &[u8],
+    limit: usize,
+) -> Option<Result<Bytes, InflateError>> {
+    if compressed.len() > SHORT_INPUT || declared(encoding, compressed) > Some(SHORT_OUTPUT) {
+        return None;
+    }
+    let within = limit.min(SHORT_OUTPUT);
+    match inflate(encoding, compressed, within) {
+        // It is longer than it says.
+        Err(InflateError::TooLarge { .. }) if within < limit => None,
+        done => Some(done),
+    }
+}
+
+fn inflate(encoding: Encoding, compressed: &[u8], limit: usize) -> Result<Bytes, InflateError> {
+    match encoding {
+        Encoding::Gzip => inflate_gzip(compressed, limit),
+        Encoding::Zstd => inflate_zstd(compressed, limit),
+    }
+}
+
+/// How long the data says it will be, which may be wrong.
+fn declared(encoding: Encoding, compressed: &[u8]) -> Option<usize> {
+    match encoding {
+        // RFC 1952, 2.3.1: the last four bytes are the length.
+        Encoding::Gzip => {
+            let length = compressed
+                .last_chunk()
+                .map(|last| u32::from_le_bytes(*last))?;
+            usize::try_from(length).ok()
         }
+        Encoding::Zstd => zstd_safe::get_frame_content_size(compressed)
+            .ok()
+            .flatten()
+            .map(|size| usize::try_from(size).unwrap_or(usize::MAX)),
+    }
+}
+
+fn inflate_gzip(compressed: &[u8], limit: usize) -> Result<Bytes, InflateError> {
+    let capacity = declared(Encoding::Gzip, compressed)
+        .unwrap_or(0)
+        .min(limit)
+        .min(compressed.len().saturating_mul(GZIP_USUAL_RATIO));
+    let mut decoder = MultiGzDecoder::new(Capped {
+        out: Vec::with_capacity(capacity),
+        limit,
+    });
+    let inflated = decoder
+        .write_all(compressed)
+        .and_then(|()| decoder.finish());
+    match inflated {
+        Ok(capped) => Ok(capped.out.into()),
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            Err(InflateError::TooLarge { limit })
+        }
+        Err(source) => Err(InflateError::Corrupt { source }),
     }
 }
 
@@ -124,19 +180,8 @@ impl Write for Capped {
     }
 }
 
-fn gzip_error(error: io::Error, limit: usize) -> InflateError {
-    match error.kind() {
-        ErrorKind::FileTooLarge => InflateError::TooLarge { limit },
-        _ => InflateError::Corrupt { source: error },
-    }
-}
-
 fn inflate_zstd(compressed: &[u8], limit: usize) -> Result<Bytes, InflateError> {
-    let declared = zstd_safe::get_frame_content_size(compressed)
-        .ok()
-        .flatten()
-        .map(|size| usize::try_from(size).unwrap_or(usize::MAX));
-    let mut capacity = match declared {
+    let mut capacity = match declared(Encoding::Zstd, compressed) {
         Some(size) if size > limit => return Err(InflateError::TooLarge { limit }),
         Some(size) => size,
         None => ZSTD_FIRST_GUESS
@@ -166,6 +211,7 @@ fn inflate_zstd(compressed: &[u8], limit: usize) -> Result<Bytes, InflateError> 
 pub(crate) mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -181,14 +227,6 @@ pub(crate) mod tests {
         encoder.include_contentsize(false).unwrap();
         encoder.write_all(data).unwrap();
         encoder.finish().unwrap()
-    }
-
-    fn inflate(encoding: Encoding, data: &[u8], limit: usize) -> Result<Bytes, InflateError> {
-        let mut inflater = Inflater::new(encoding, limit);
-        for piece in data.chunks(1_000) {
-            inflater.push(piece)?;
-        }
-        inflater.finish()
     }
 
     /// Bytes that do not compress well.
@@ -233,6 +271,55 @@ pub(crate) mod tests {
                 "{name}"
             );
         }
+    }
+
+    /// The one thread for blocking work is taken, so what needs it waits.
+    #[test]
+    fn only_what_is_short_is_done_on_a_worker() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let (short, long, zeros) = (noise(50_000), noise(300_000), vec![0; 1 << 20]);
+        let zstd = |data: &[u8]| zstd::bulk::compress(data, 3).unwrap();
+        let lying = [gzip(&zeros), gzip(b"short")].concat();
+        let all_zeros = [zeros.as_slice(), b"short"].concat();
+        runtime.block_on(async {
+            spawn_blocking(move || wait.recv());
+            let begin = |encoding, data: &[u8]| {
+                Inflation::begin(encoding, Bytes::copy_from_slice(data), 4 << 20)
+            };
+            for (encoding, data) in [
+                (Encoding::Gzip, gzip(&short)),
+                (Encoding::Zstd, zstd(&short)),
+            ] {
+                let done = begin(encoding, &data).now_or_never();
+                assert_eq!(done.unwrap().unwrap(), short, "{encoding:?}");
+            }
+            let mut waiting = Vec::new();
+            for (name, encoding, data, want) in [
+                ("long gzip", Encoding::Gzip, gzip(&long), &long),
+                ("long zstd", Encoding::Zstd, zstd(&long), &long),
+                ("gzip that grows", Encoding::Gzip, gzip(&zeros), &zeros),
+                ("zstd that grows", Encoding::Zstd, zstd(&zeros), &zeros),
+                ("gzip that lies", Encoding::Gzip, lying, &all_zeros),
+                (
+                    "zstd of unknown size",
+                    Encoding::Zstd,
+                    zstd_of_unknown_size(&zeros),
+                    &zeros,
+                ),
+            ] {
+                let mut begun = begin(encoding, &data);
+                assert!((&mut begun).now_or_never().is_none(), "{name}");
+                waiting.push((name, begun, want));
+            }
+            drop(release);
+            for (name, begun, want) in waiting {
+                assert_eq!(begun.await.unwrap(), want, "{name}");
+            }
+        });
     }
 
     #[test]

@@ -9,18 +9,27 @@ use axum::response::Response;
 use axum::routing::post;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use model::{PushOutcome, PushSpans, TenantId};
+use model::{PushError, PushOutcome, PushSpans, TenantId};
 use prost::Message;
 use proto::otlp::collector::ExportTraceServiceResponse;
 use serde_json::json;
 use server::read_body;
 use server::status::MediaType;
+use tokio::task::spawn_blocking;
 
 use super::{response, result_label, skip_metrics};
 use crate::Distributor;
 use crate::config::HttpReceiverConfig;
 use crate::error::ReceiveError;
 use crate::metrics::Receiver;
+
+/// The length of JSON from which on its conversion counts as long: it takes about as
+/// much time as a usual push of protobuf.
+const LONG_JSON: usize = 64 << 10;
+
+/// When to come again after a conversion that did not end, which only happens to a
+/// process that does.
+const RETRY_AFTER_FAILED_CONVERSION: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 struct HttpState<P> {
@@ -85,14 +94,29 @@ async fn receive<P: PushSpans>(
     let body = read_body(&parts.headers, body, limit, within).await?;
     let request = match media_type {
         MediaType::Protobuf => body,
-        MediaType::Json => otlp::json::to_protobuf(&body)
-            .map(Bytes::from)
-            .map_err(|source| ReceiveError::MalformedJson { source })?,
+        MediaType::Json => to_protobuf(body).await?,
     };
     state
         .distributor
         .push(tenant, request, skip_metrics(&parts.headers))
         .await
+}
+
+/// Converts OTLP/JSON; what is long on a thread for blocking work, so that the other
+/// connections of a worker of the runtime do not wait for it.
+async fn to_protobuf(json: Bytes) -> Result<Bytes, ReceiveError> {
+    let converted = if json.len() < LONG_JSON {
+        otlp::json::to_protobuf(&json)
+    } else {
+        let converting = spawn_blocking(move || otlp::json::to_protobuf(&json));
+        converting.await.map_err(|error| PushError::Unavailable {
+            reason: error.to_string(),
+            retry_after: RETRY_AFTER_FAILED_CONVERSION,
+        })?
+    };
+    converted
+        .map(Bytes::from)
+        .map_err(|source| ReceiveError::MalformedJson { source })
 }
 
 async fn not_post(headers: HeaderMap) -> Response {
@@ -162,4 +186,33 @@ fn content_type(headers: &HeaderMap) -> String {
     let bytes = value.map(HeaderValue::as_bytes).unwrap_or_default();
     let bytes = bytes.get(..LONGEST).unwrap_or(bytes);
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// The one thread for blocking work is taken, so what needs it waits.
+    #[test]
+    fn only_short_json_is_converted_on_a_worker() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        runtime.block_on(async {
+            spawn_blocking(move || wait.recv());
+            let mut context = Context::from_waker(Waker::noop());
+            let json = |spaces: usize| Bytes::from(format!("{{{}}}", " ".repeat(spaces)));
+            let short = pin!(to_protobuf(json(60_000)));
+            assert!(matches!(short.poll(&mut context), Poll::Ready(Ok(_))));
+            let mut long = pin!(to_protobuf(json(70_000)));
+            assert!(long.as_mut().poll(&mut context).is_pending());
+            drop(release);
+            assert_eq!(long.await.unwrap(), "");
+        });
+    }
 }

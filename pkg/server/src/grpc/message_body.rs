@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
-use crate::inflate::{Encoding, InflateError, Inflater};
+use crate::inflate::{Encoding, InflateError, Inflation};
 
 /// How long a client may take to send one message.
 const MESSAGE_READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,9 +47,11 @@ enum State {
         left: usize,
     },
     Compressed {
+        encoding: Encoding,
         left: usize,
-        inflater: Inflater,
+        pieces: BytesMut,
     },
+    Inflating(Inflation),
     Inflated {
         message: Bytes,
     },
@@ -77,7 +79,8 @@ impl<B> MessageBody<B> {
         body
     }
 
-    /// Takes what can be taken from the input; `None` asks for more of it.
+    /// Takes what can be taken from the input; `None` asks for more of it, or for
+    /// the end of a decompression.
     fn step(&mut self) -> Result<Option<Bytes>, Status> {
         if self.encoding.is_none() {
             return self.pass();
@@ -109,18 +112,28 @@ impl<B> MessageBody<B> {
                     *left -= piece.len();
                     return Ok(Some(piece));
                 }
-                State::Compressed { left, inflater } => {
-                    let piece = self.input.split_to(self.input.len().min(*left));
+                State::Compressed {
+                    encoding,
+                    left,
+                    pieces,
+                } => {
+                    let mut piece = self.input.split_to(self.input.len().min(*left));
                     *left -= piece.len();
-                    let waiting = *left > 0;
-                    inflater
-                        .push(&piece)
-                        .map_err(|error| self.inflate_status(&error))?;
-                    if waiting {
+                    let is_only = *left == 0 && pieces.is_empty();
+                    if !is_only {
+                        pieces.extend_from_slice(&piece);
+                        piece = Bytes::new();
+                    }
+                    if *left > 0 {
                         return Ok(None);
                     }
-                    return self.finish_message().map(Some);
+                    if !is_only {
+                        piece = std::mem::take(pieces).freeze();
+                    }
+                    let inflation = Inflation::begin(*encoding, piece, self.limit);
+                    self.state = State::Inflating(inflation);
                 }
+                State::Inflating(_) => return Ok(None),
                 State::Inflated { message } => {
                     let message = std::mem::take(message);
                     self.state = State::start();
@@ -153,7 +166,10 @@ impl<B> MessageBody<B> {
                     *left -= taken;
                     taken
                 }
-                State::Untouched | State::Compressed { .. } | State::Inflated { .. } => break,
+                State::Untouched
+                | State::Compressed { .. }
+                | State::Inflating(_)
+                | State::Inflated { .. } => break,
             };
             rest = rest.get(taken..).unwrap_or(&[]);
         }
@@ -168,8 +184,9 @@ impl<B> MessageBody<B> {
         }
         self.state = match (flag, self.encoding) {
             (1, Some(encoding)) => State::Compressed {
+                encoding,
                 left,
-                inflater: Inflater::new(encoding, self.limit),
+                pieces: BytesMut::new(),
             },
             // A wrong flag, or a compressed message without an encoding, is for
             // tonic to refuse.
@@ -179,14 +196,8 @@ impl<B> MessageBody<B> {
     }
 
     /// Ends a compressed message; gives its new prefix.
-    fn finish_message(&mut self) -> Result<Bytes, Status> {
-        let State::Compressed { inflater, .. } = std::mem::replace(&mut self.state, State::start())
-        else {
-            return Ok(Bytes::new());
-        };
-        let message = inflater
-            .finish()
-            .map_err(|error| self.inflate_status(&error))?;
+    fn finish_message(&mut self, inflated: Result<Bytes, InflateError>) -> Result<Bytes, Status> {
+        let message = inflated.map_err(|error| self.inflate_status(&error))?;
         let length = u32::try_from(message.len()).map_err(|_| self.too_large())?;
         let [a, b, c, d] = length.to_be_bytes();
         self.state = State::Inflated { message };
@@ -244,8 +255,16 @@ where
 {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
+            if let State::Inflating(inflation) = &mut self.state {
+                let inflated = ready!(Pin::new(inflation).poll(context));
+                let prefix = self.finish_message(inflated)?;
+                return Poll::Ready(Some(Ok(Frame::data(prefix))));
+            }
             if let Some(out) = self.step()? {
                 return Poll::Ready(Some(Ok(Frame::data(out))));
+            }
+            if matches!(self.state, State::Inflating(_)) {
+                continue;
             }
             let frame = match Pin::new(&mut self.inner).poll_frame(context) {
                 Poll::Ready(Some(frame)) => frame.map_err(Into::into)?,
