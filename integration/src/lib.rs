@@ -5,6 +5,7 @@
 //! [`Spanmill::finish`], which checks the [`ledger`] and that the process stops
 //! cleanly.
 
+pub mod authority;
 pub mod binaries;
 pub mod expected;
 pub mod exposition;
