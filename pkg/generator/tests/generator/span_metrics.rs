@@ -1,37 +1,20 @@
 //! Spans in, series out, through the scrape endpoint.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::collections::BTreeMap;
 
 use axum::body::{Body, to_bytes};
 use http::Request;
-use lifecycle::TaskGroup;
-use model::{Clock, Push, PushError, PushOutcome, PushSpans, TenantId};
+use model::{Push, PushError, PushOutcome, TenantId};
 use overrides::{
-    DimensionMapping, FilterPolicy, MatchType, Overrides, PolicyAttribute, PolicyMatch,
-    PolicyValue, Processor, Processors, SpanNameSanitization, TenantConfig,
+    DimensionMapping, FilterPolicy, MatchType, PolicyAttribute, PolicyMatch, PolicyValue,
+    Processor, Processors, SpanNameSanitization, TenantConfig,
 };
 use prost::Message;
-use proto::otlp::collector::ExportTraceServiceRequest;
-use proto::otlp::common::{AnyValue, KeyValue, any_value::Value};
-use proto::otlp::resource::Resource;
-use proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, Status};
-use server::Tenancy;
-use spanmill_generator::{Dependencies, Generator, GeneratorMetrics};
+use proto::otlp::common::KeyValue;
+use proto::otlp::trace::{Span, Status};
 use tower::ServiceExt;
 
-const NOW: u64 = 1_700_000_000_000_000_000;
-const MILLISECOND: u64 = 1_000_000;
-
-struct Harness {
-    generator: Generator,
-    own: telemetry::MetricsRegistry,
-}
+use crate::harness::{Harness, MILLISECOND, NOW, attributes, request};
 
 fn span_metrics() -> TenantConfig {
     TenantConfig {
@@ -41,53 +24,17 @@ fn span_metrics() -> TenantConfig {
 }
 
 impl Harness {
-    fn new(config: TenantConfig) -> Self {
-        let mut own = telemetry::new_metrics_registry();
-        let generator = Generator::new(Dependencies {
-            overrides: Overrides::fixed(config),
-            remote_write: None,
-            metrics: GeneratorMetrics::register(&mut own),
-            clock: Clock::manual(NOW),
-            max_lanes: 2,
-            deduplicate_pushes: true,
-        });
-        Self { generator, own }
-    }
-
-    async fn push_bytes(&self, request: Vec<u8>) -> Result<PushOutcome, PushError> {
-        let push = Push {
+    fn push_bytes(&self, request: Vec<u8>) -> Result<PushOutcome, PushError> {
+        self.push(Push {
             tenant: TenantId::single(),
             request: request.into(),
             skip_metrics: false,
-        };
-        self.generator.push(push).await
+        })
     }
 
-    async fn push(&self, resource: &[(&str, &str)], spans: Vec<Span>) -> PushOutcome {
+    fn push_spans(&self, resource: &[(&str, &str)], spans: Vec<Span>) -> PushOutcome {
         let request = request(resource, spans).encode_to_vec();
-        self.push_bytes(request).await.unwrap()
-    }
-
-    fn routes(&self) -> axum::Router {
-        let address = "127.0.0.1:3200".parse().unwrap();
-        let tasks = TaskGroup::new();
-        self.generator
-            .scrape_routes(Tenancy::default(), &tasks, address, "")
-    }
-
-    /// Every sample of the scrape endpoint, in the text's order of labels.
-    async fn scrape(&self) -> BTreeMap<String, f64> {
-        let routes = self.routes();
-        let request = Request::get("/metrics/generated").body(Body::empty());
-        let response = routes.oneshot(request.unwrap()).await.unwrap();
-        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        let text = String::from_utf8(body.to_vec()).unwrap();
-        let samples = text.lines().filter(|line| !line.starts_with('#'));
-        let samples = samples.map(|line| {
-            let (series, value) = line.rsplit_once(' ').unwrap();
-            (series.to_owned(), value.parse().unwrap())
-        });
-        samples.collect()
+        self.push_bytes(request).unwrap()
     }
 
     /// Label sets of the calls counter, with their values.
@@ -99,39 +46,9 @@ impl Harness {
         calls.collect()
     }
 
-    fn own(&self, line: &str) -> bool {
-        telemetry::encode_metrics(&self.own).contains(&format!("spanmill_generator_{line}\n"))
-    }
-}
-
-fn text(value: &str) -> AnyValue {
-    AnyValue {
-        value: Some(Value::StringValue(value.to_owned())),
-    }
-}
-
-fn attributes(pairs: &[(&str, &str)]) -> Vec<KeyValue> {
-    let attribute = |(key, value): &(&str, &str)| KeyValue {
-        key: (*key).to_owned(),
-        value: Some(text(value)),
-        ..KeyValue::default()
-    };
-    pairs.iter().map(attribute).collect()
-}
-
-fn request(resource: &[(&str, &str)], spans: Vec<Span>) -> ExportTraceServiceRequest {
-    ExportTraceServiceRequest {
-        resource_spans: vec![ResourceSpans {
-            resource: Some(Resource {
-                attributes: attributes(resource),
-                ..Resource::default()
-            }),
-            scope_spans: vec![ScopeSpans {
-                spans,
-                ..ScopeSpans::default()
-            }],
-            ..ResourceSpans::default()
-        }],
+    fn has_own(&self, line: &str) -> bool {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        self.own().get(series) == Some(&value.parse().unwrap())
     }
 }
 
@@ -164,7 +81,7 @@ async fn span_gives_calls_latency_and_size() {
     let harness = Harness::new(span_metrics());
     let get = span("GET /", &[]);
     let size = get.encoded_len() as f64;
-    let outcome = harness.push(SHOP, vec![get.clone(), get]).await;
+    let outcome = harness.push_spans(SHOP, vec![get.clone(), get]);
     assert_eq!((outcome.spans, outcome.rejected_spans), (2, 0));
     let series = harness.scrape().await;
     assert_eq!(series.len(), 19);
@@ -204,7 +121,7 @@ async fn dimensions_come_from_the_resource_before_the_span() {
         ("http.method", "GET"),
         ("service", "mine"),
     ];
-    harness.push(&resource, vec![span("a", &pairs)]).await;
+    harness.push_spans(&resource, vec![span("a", &pairs)]);
     let want = "{__service=\"mine\",both=\"resource\",http_method=\"GET\",route=\"GET/resource\",service=\"shop\",span_kind=\"SPAN_KIND_SERVER\",span_name=\"a\",status_code=\"STATUS_CODE_UNSET\"}";
     assert_eq!(
         harness.calls().await,
@@ -227,10 +144,8 @@ async fn target_info_describes_each_resource_once() {
         ("1digit", "x"),
         ("service", "other"),
     ];
-    harness
-        .push(&resource, vec![span("a", &[]), span("b", &[])])
-        .await;
-    harness.push(SHOP, vec![span("c", &[])]).await; // Nothing besides the job.
+    harness.push_spans(&resource, vec![span("a", &[]), span("b", &[])]);
+    harness.push_spans(SHOP, vec![span("c", &[])]); // Nothing besides the job.
     let series = harness.scrape().await;
     let infos: Vec<_> = series
         .keys()
@@ -257,17 +172,17 @@ async fn each_host_has_a_series_and_its_spans_are_counted() {
         ("k8s.node.name", "node-1"),
         ("host.id", "h-1"),
     ];
-    harness.push(&node, vec![span("a", &[]), late]).await;
-    harness.push(&node, vec![span("b", &[])]).await;
-    harness.push(&[("host.id", "h-2")], vec![]).await;
-    harness.push(SHOP, vec![span("c", &[])]).await;
+    harness.push_spans(&node, vec![span("a", &[]), late]);
+    harness.push_spans(&node, vec![span("b", &[])]);
+    harness.push_spans(&[("host.id", "h-2")], vec![]);
+    harness.push_spans(SHOP, vec![span("c", &[])]);
     let mut bytes = request(&[("host.id", "h-3")], vec![span("d", &[])]).encode_to_vec();
     let at = bytes
         .windows(3)
         .position(|window| window == b"h-3")
         .unwrap();
     bytes[at] = 0xff;
-    harness.push_bytes(bytes).await.unwrap();
+    harness.push_bytes(bytes).unwrap();
     let host = |id: &str, source: &str| {
         format!("traces_host_info{{grafana_host_id=\"{id}\",host_source=\"{source}\"}}")
     };
@@ -283,7 +198,7 @@ async fn each_host_has_a_series_and_its_spans_are_counted() {
         "spans_discarded_total{tenant=\"single-tenant\",processor=\"host-info\",reason=\"invalid_utf8\"} 1",
         "spans_discarded_total{tenant=\"single-tenant\",processor=\"all\",reason=\"outside_metrics_ingestion_slack\"} 1",
     ] {
-        assert!(harness.own(line), "{line}");
+        assert!(harness.has_own(line), "{line}");
     }
 }
 
@@ -314,7 +229,7 @@ async fn filtered_and_late_spans_are_in_the_ledger() {
         client,
         late,
     ];
-    harness.push(SHOP, spans).await;
+    harness.push_spans(SHOP, spans);
     assert_eq!(harness.calls().await.len(), 1);
     for line in [
         "spans_received_total{tenant=\"single-tenant\"} 4",
@@ -322,7 +237,7 @@ async fn filtered_and_late_spans_are_in_the_ledger() {
         "spans_discarded_total{tenant=\"single-tenant\",processor=\"span-metrics\",reason=\"span_metrics_filtered\"} 2",
         "spans_discarded_total{tenant=\"single-tenant\",processor=\"all\",reason=\"outside_metrics_ingestion_slack\"} 1",
     ] {
-        assert!(harness.own(line), "{line}");
+        assert!(harness.has_own(line), "{line}");
     }
 }
 
@@ -334,7 +249,7 @@ async fn bad_spans_are_rejected_and_their_neighbours_counted() {
     let mut bytes = request(SHOP, vec![span("good", &[]), long_id]).encode_to_vec();
     // A resource with one scope with one span of one broken byte.
     bytes.extend([0x0a, 5, 0x12, 3, 0x12, 1, 0xff]);
-    let outcome = harness.push_bytes(bytes).await.unwrap();
+    let outcome = harness.push_bytes(bytes).unwrap();
     assert_eq!((outcome.spans, outcome.rejected_spans), (3, 2));
     assert_eq!(
         outcome.message,
@@ -353,7 +268,7 @@ async fn message_without_resource_or_value_is_read_as_empty() {
         key: "k".to_owned(),
         ..KeyValue::default()
     }];
-    harness.push_bytes(bare.encode_to_vec()).await.unwrap();
+    harness.push_bytes(bare.encode_to_vec()).unwrap();
     assert_eq!(harness.calls().await.len(), 1);
 }
 
@@ -362,7 +277,7 @@ async fn broken_frame_applies_nothing() {
     let harness = Harness::new(span_metrics());
     let mut bytes = request(SHOP, vec![span("good", &[])]).encode_to_vec();
     bytes.extend([0x0a, 100]);
-    let refused = harness.push_bytes(bytes).await;
+    let refused = harness.push_bytes(bytes);
     assert!(matches!(refused, Err(PushError::Malformed { .. })));
     assert!(harness.calls().await.is_empty());
 }
@@ -376,9 +291,9 @@ async fn label_that_is_not_utf8_costs_only_its_span() {
         .position(|window| window == b"AAAA")
         .unwrap();
     bytes[at] = 0xff;
-    harness.push_bytes(bytes).await.unwrap();
+    harness.push_bytes(bytes).unwrap();
     assert_eq!(harness.calls().await.len(), 1);
-    assert!(harness.own("spans_discarded_total{tenant=\"single-tenant\",processor=\"span-metrics\",reason=\"invalid_utf8\"} 1"));
+    assert!(harness.has_own("spans_discarded_total{tenant=\"single-tenant\",processor=\"span-metrics\",reason=\"invalid_utf8\"} 1"));
 }
 
 #[tokio::test]
@@ -393,7 +308,7 @@ async fn long_labels_are_cut_between_characters_and_share_a_series() {
         span("abcd\u{e9}2", &[]),
         span("abcd", &[]),
     ];
-    harness.push(SHOP, spans).await;
+    harness.push_spans(SHOP, spans);
     let want = "{service=\"shop\",span_name=\"abcd\"}".to_owned();
     assert_eq!(harness.calls().await, BTreeMap::from([(want, 3.0)]));
 }
@@ -409,7 +324,7 @@ async fn status_and_its_message_are_labels_when_asked_for() {
         code: 2,
         message: "boom".to_owned(),
     });
-    harness.push(SHOP, vec![failed]).await;
+    harness.push_spans(SHOP, vec![failed]);
     let want = "{service=\"shop\",span_name=\"a\",status_code=\"STATUS_CODE_ERROR\",status_message=\"boom\"}";
     assert_eq!(
         harness.calls().await,
@@ -428,7 +343,7 @@ async fn varying_names(names: SpanNameSanitization, max_active_series: u64) -> H
         .collect();
     spans.push(span("GET /users/7", &[]));
     spans.push(span("GET /health", &[]));
-    harness.push(SHOP, spans).await;
+    harness.push_spans(SHOP, spans);
     harness.generator.stop();
     harness
 }
@@ -441,8 +356,10 @@ async fn names_that_vary_share_a_series_when_sanitized() {
         (labels("", "GET /health", ""), 1.0),
     ]);
     assert_eq!(harness.calls().await, want);
-    assert!(harness.own("registry_spans_sanitized_total{tenant=\"single-tenant\"} 10"));
-    assert!(harness.own("registry_post_sanitization_demand_estimate{tenant=\"single-tenant\"} 2"));
+    assert!(harness.has_own("registry_spans_sanitized_total{tenant=\"single-tenant\"} 10"));
+    assert!(
+        harness.has_own("registry_post_sanitization_demand_estimate{tenant=\"single-tenant\"} 2")
+    );
 }
 
 #[tokio::test]
@@ -451,8 +368,10 @@ async fn dry_run_keeps_names_and_tells_what_sanitizing_would_save() {
     let calls = harness.calls().await;
     assert_eq!(calls.len(), 11);
     assert_eq!(calls[&labels("", "GET /users/7", "")], 2.0);
-    assert!(harness.own("registry_spans_sanitized_total{tenant=\"single-tenant\"} 10"));
-    assert!(harness.own("registry_post_sanitization_demand_estimate{tenant=\"single-tenant\"} 2"));
+    assert!(harness.has_own("registry_spans_sanitized_total{tenant=\"single-tenant\"} 10"));
+    assert!(
+        harness.has_own("registry_post_sanitization_demand_estimate{tenant=\"single-tenant\"} 2")
+    );
 }
 
 #[tokio::test]
@@ -462,16 +381,18 @@ async fn dry_run_counts_what_the_limit_refuses_as_well() {
     let calls = harness.calls().await;
     assert_eq!(calls.len(), 2);
     assert_eq!(calls["{metric_overflow=\"true\"}"], 11.0);
-    assert!(harness.own("registry_post_sanitization_demand_estimate{tenant=\"single-tenant\"} 2"));
+    assert!(
+        harness.has_own("registry_post_sanitization_demand_estimate{tenant=\"single-tenant\"} 2")
+    );
 }
 
 #[tokio::test]
 async fn names_stay_unless_asked_and_nothing_counts_them() {
     let harness = varying_names(SpanNameSanitization::Off, 0).await;
     assert_eq!(harness.calls().await.len(), 11);
-    let own = telemetry::encode_metrics(&harness.own);
-    assert!(!own.contains("sanitized_total{"), "{own}");
-    assert!(!own.contains("sanitization_demand_estimate{"), "{own}");
+    let own = harness.own();
+    let counts = |series: &&String| series.contains("_saniti");
+    assert_eq!(own.keys().find(counts), None);
 }
 
 #[tokio::test]
@@ -482,31 +403,25 @@ async fn client_that_wants_no_metrics_gets_none() {
         request: request(SHOP, vec![span("a", &[])]).encode_to_vec().into(),
         skip_metrics: true,
     };
-    assert_eq!(harness.generator.push(push).await.unwrap().spans, 1);
+    assert_eq!(harness.push(push).unwrap().spans, 1);
     assert!(harness.scrape().await.is_empty());
-    assert!(harness.own("spans_discarded_total{tenant=\"single-tenant\",processor=\"all\",reason=\"metrics_generation_skipped\"} 1"));
+    assert!(harness.has_own("spans_discarded_total{tenant=\"single-tenant\",processor=\"all\",reason=\"metrics_generation_skipped\"} 1"));
 }
 
 #[tokio::test]
 async fn stopped_generator_refuses_with_a_delay() {
     let harness = Harness::new(span_metrics());
-    harness.push(SHOP, vec![span("a", &[])]).await;
+    harness.push_spans(SHOP, vec![span("a", &[])]);
     harness.generator.stop();
-    let refused = harness
-        .push_bytes(request(SHOP, vec![]).encode_to_vec())
-        .await;
+    let refused = harness.push_bytes(request(SHOP, vec![]).encode_to_vec());
     assert!(matches!(refused, Err(PushError::Unavailable { .. })));
 }
 
 #[tokio::test]
 async fn target_list_names_every_tenant() {
     let harness = Harness::new(span_metrics());
-    harness.push(SHOP, vec![span("a", &[])]).await;
-    let address = "127.0.0.1:3200".parse().unwrap();
-    let tasks = TaskGroup::new();
-    let routes = harness
-        .generator
-        .scrape_routes(Tenancy::default(), &tasks, address, "");
+    harness.push_spans(SHOP, vec![span("a", &[])]);
+    let routes = harness.routes();
     let request = Request::get("/metrics/generated/targets")
         .header("host", "spanmill:3200")
         .body(Body::empty());
@@ -530,7 +445,7 @@ async fn target_list_names_every_tenant() {
 async fn scrape_is_compressed_for_who_takes_gzip() {
     let harness = Harness::new(span_metrics());
     let spans = (0..2_000).map(|number| span(&format!("operation {number}"), &[]));
-    harness.push(SHOP, spans.collect()).await;
+    harness.push_spans(SHOP, spans.collect());
     let routes = harness.routes();
     let mut texts = Vec::new();
     for (accepted, encoding) in [("gzip", Some("gzip")), ("identity", None)] {

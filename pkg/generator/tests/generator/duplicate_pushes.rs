@@ -1,60 +1,26 @@
 //! A push that comes again counts once (D36).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::sync::Barrier;
 
-use futures_util::FutureExt as _;
-use model::{Clock, Push, PushError, PushOutcome, PushSpans as _, TenantId};
-use overrides::{Overrides, Processor, Processors, TenantConfig};
+use model::{Push, PushError, TenantId};
+use overrides::{Processor, Processors, TenantConfig};
 use prost::Message as _;
-use proto::otlp::collector::ExportTraceServiceRequest;
-use proto::otlp::trace::{ResourceSpans, ScopeSpans, Span};
-use spanmill_generator::{Dependencies, Generator, GeneratorMetrics};
+use proto::otlp::trace::Span;
 
-const SECOND: u64 = 1_000_000_000;
-const NOW: u64 = 1_700_000_000 * SECOND;
+use crate::harness::{Harness, NOW, SECOND, request};
 
-struct Harness {
-    generator: Generator,
-    own: telemetry::MetricsRegistry,
-    clock: Clock,
+fn span_metrics(deduplicate_pushes: bool) -> Harness {
+    let config = TenantConfig {
+        processors: Processors::from_iter([Processor::SpanMetrics]),
+        ..TenantConfig::default()
+    };
+    Harness::with(config, deduplicate_pushes)
 }
 
 impl Harness {
-    fn new(deduplicate_pushes: bool) -> Self {
-        let mut own = telemetry::new_metrics_registry();
-        let clock = Clock::manual(NOW);
-        let generator = Generator::new(Dependencies {
-            overrides: Overrides::fixed(TenantConfig {
-                processors: Processors::from_iter([Processor::SpanMetrics]),
-                ..TenantConfig::default()
-            }),
-            remote_write: None,
-            metrics: GeneratorMetrics::register(&mut own),
-            clock: clock.clone(),
-            max_lanes: 4,
-            deduplicate_pushes,
-        });
-        Self {
-            generator,
-            own,
-            clock,
-        }
-    }
-
-    fn push(&self, push: Push) -> Result<PushOutcome, PushError> {
-        // Nothing waits on the way in.
-        self.generator.push(push).now_or_never().unwrap()
-    }
-
     /// Spans of a tenant: received, counted, skipped, duplicate.
     fn ledger(&self, tenant: &str) -> [u64; 4] {
-        let text = telemetry::encode_metrics(&self.own);
+        let own = self.own();
         let discarded = |reason| {
             format!(
                 "spans_discarded_total{{tenant=\"{tenant}\",processor=\"all\",reason=\"{reason}\"}}"
@@ -66,11 +32,7 @@ impl Harness {
             discarded("metrics_generation_skipped"),
             discarded("duplicate"),
         ]
-        .map(|series| {
-            let start = format!("spanmill_generator_{series} ");
-            let line = text.lines().find_map(|line| line.strip_prefix(&start));
-            line.unwrap().parse().unwrap()
-        })
+        .map(|series| own[&series])
     }
 }
 
@@ -83,16 +45,8 @@ fn bytes(first: u64, spans: u64) -> Vec<u8> {
         end_time_unix_nano: NOW,
         ..Span::default()
     };
-    let request = ExportTraceServiceRequest {
-        resource_spans: vec![ResourceSpans {
-            scope_spans: vec![ScopeSpans {
-                spans: (first..first + spans).map(span).collect(),
-                ..ScopeSpans::default()
-            }],
-            ..ResourceSpans::default()
-        }],
-    };
-    request.encode_to_vec()
+    let spans = (first..first + spans).map(span);
+    request(&[], spans.collect()).encode_to_vec()
 }
 
 fn push(tenant: &str, request: Vec<u8>) -> Push {
@@ -105,7 +59,7 @@ fn push(tenant: &str, request: Vec<u8>) -> Push {
 
 #[test]
 fn push_that_comes_again_is_answered_as_before_and_counted_once() {
-    let harness = Harness::new(true);
+    let harness = span_metrics(true);
     // Two good spans, and one of one broken byte.
     let mut request = bytes(1, 2);
     request.extend([0x0a, 5, 0x12, 3, 0x12, 1, 0xff]);
@@ -127,7 +81,7 @@ fn push_that_comes_again_is_answered_as_before_and_counted_once() {
 
 #[test]
 fn two_minutes_later_it_is_a_push_of_its_own() {
-    let harness = Harness::new(true);
+    let harness = span_metrics(true);
     harness.push(push("acme", bytes(1, 2))).unwrap();
     harness.clock.set(NOW + 120 * SECOND);
     harness.push(push("acme", bytes(1, 2))).unwrap();
@@ -140,7 +94,7 @@ fn two_minutes_later_it_is_a_push_of_its_own() {
 
 #[test]
 fn tenants_may_send_the_same_bytes() {
-    let harness = Harness::new(true);
+    let harness = span_metrics(true);
     for tenant in ["acme", "globex"] {
         harness.push(push(tenant, bytes(1, 2))).unwrap();
         assert_eq!(harness.ledger(tenant), [2, 2, 0, 0]);
@@ -149,7 +103,7 @@ fn tenants_may_send_the_same_bytes() {
 
 #[test]
 fn push_that_failed_or_was_not_to_be_counted_is_no_earlier_one() {
-    let harness = Harness::new(true);
+    let harness = span_metrics(true);
     let mut broken = bytes(1, 2);
     broken.extend([0x0a, 100]);
     for _ in 0..2 {
@@ -168,7 +122,7 @@ fn push_that_failed_or_was_not_to_be_counted_is_no_earlier_one() {
 
 #[test]
 fn switched_off_every_push_counts() {
-    let harness = Harness::new(false);
+    let harness = span_metrics(false);
     for _ in 0..2 {
         harness.push(push("acme", bytes(1, 2))).unwrap();
     }
@@ -181,7 +135,7 @@ fn copies_that_arrive_at_the_same_time_are_applied_once() {
     const COPIES: u64 = 4;
     const SPANS: u64 = 2_000;
     const ROUNDS: u64 = 50;
-    let harness = Harness::new(true);
+    let harness = span_metrics(true);
     let mut received = 0;
     for round in 0..ROUNDS {
         let request = bytes(round * SPANS, SPANS);

@@ -1,33 +1,17 @@
 //! Spans in, edges between services out, through the scrape endpoint.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
-use http::Request;
-use lifecycle::TaskGroup;
-use model::{Clock, Push, PushSpans, TenantId};
+use model::{Push, TenantId};
 use overrides::{
-    FilterPolicy, MatchType, Overrides, PolicyAttribute, PolicyMatch, PolicyValue, Processor,
-    Processors, ServiceGraphsConfig, TenantConfig,
+    FilterPolicy, MatchType, PolicyAttribute, PolicyMatch, PolicyValue, Processor, Processors,
+    ServiceGraphsConfig, TenantConfig,
 };
 use prost::Message;
-use proto::otlp::collector::ExportTraceServiceRequest;
-use proto::otlp::common::{AnyValue, KeyValue, any_value::Value};
-use proto::otlp::resource::Resource;
-use proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, Status, span::Link};
-use server::Tenancy;
-use spanmill_generator::{Dependencies, Generator, GeneratorMetrics};
+use proto::otlp::trace::{Span, Status, span::Link};
 
-const NOW: u64 = 1_700_000_000_000_000_000;
-const MILLISECOND: u64 = 1_000_000;
-const SECOND: u64 = 1_000_000_000;
+use crate::harness::{Harness, MILLISECOND, NOW, SECOND, attributes, request};
 
 const INTERNAL: i32 = 1;
 const SERVER: i32 = 2;
@@ -35,47 +19,55 @@ const CLIENT: i32 = 3;
 const PRODUCER: i32 = 4;
 const CONSUMER: i32 = 5;
 
-struct Harness {
-    generator: Generator,
-    clock: Clock,
-    own: telemetry::MetricsRegistry,
+fn graphs(change: impl FnOnce(&mut ServiceGraphsConfig)) -> Harness {
+    let mut config = TenantConfig {
+        processors: Processors::from_iter([Processor::ServiceGraphs]),
+        ..TenantConfig::default()
+    };
+    change(&mut config.service_graphs);
+    Harness::with(config, false)
 }
 
 impl Harness {
-    fn new(change: impl FnOnce(&mut ServiceGraphsConfig)) -> Self {
-        let mut config = TenantConfig {
-            processors: Processors::from_iter([Processor::ServiceGraphs]),
-            ..TenantConfig::default()
-        };
-        change(&mut config.service_graphs);
-        let mut own = telemetry::new_metrics_registry();
-        let clock = Clock::manual(NOW);
-        let generator = Generator::new(Dependencies {
-            overrides: Overrides::fixed(config),
-            remote_write: None,
-            metrics: GeneratorMetrics::register(&mut own),
-            clock: clock.clone(),
-            max_lanes: 2,
-            deduplicate_pushes: false,
-        });
-        Self {
-            generator,
-            clock,
-            own,
-        }
-    }
-
     /// Pushes spans one by one, each in a request of its own.
-    async fn push(&self, spans: impl IntoIterator<Item = (&'static str, Span)>) {
+    fn push_each(&self, spans: impl IntoIterator<Item = (&'static str, Span)>) {
         for (service, span) in spans {
-            let push = Push {
+            let request = request(&[("service.name", service)], vec![span]);
+            let pushed = self.push(Push {
                 tenant: TenantId::single(),
-                request: request(service, span).encode_to_vec().into(),
+                request: request.encode_to_vec().into(),
                 skip_metrics: false,
-            };
-            self.generator.push(push).await.unwrap();
+            });
+            pushed.unwrap();
         }
         self.balanced();
+    }
+
+    /// Series of service graphs by what follows `traces_service_graph_`.
+    async fn graph_series(&self) -> BTreeMap<String, f64> {
+        let samples = self.scrape().await.into_iter();
+        self.balanced();
+        let samples = samples.filter_map(|(series, value)| {
+            let name = series.strip_prefix("traces_service_graph_")?;
+            Some((name.to_owned(), value))
+        });
+        samples.collect()
+    }
+
+    fn own_of(&self, series: &str) -> u64 {
+        self.own().get(series).copied().unwrap_or(0)
+    }
+
+    /// Every span received is counted, discarded for a reason, or waits.
+    fn balanced(&self) {
+        let own = self.own();
+        let sum = |name: &str| -> u64 {
+            let of_name = own.iter().filter(|(series, _)| series.starts_with(name));
+            of_name.map(|(_, value)| value).sum()
+        };
+        let received = sum("spans_received_total{");
+        let settled = sum("spans_counted_total{") + sum("spans_discarded_total{");
+        assert_eq!(received, settled + self.waiting(), "{own:?}");
     }
 
     /// Lets all that waits expire.
@@ -83,29 +75,9 @@ impl Harness {
         self.clock.set(NOW + 11 * SECOND);
     }
 
-    /// Series of service graphs by what follows `traces_service_graph_`.
-    async fn scrape(&self) -> BTreeMap<String, f64> {
-        let address = "127.0.0.1:3200".parse().unwrap();
-        let tasks = TaskGroup::new();
-        let routes = self
-            .generator
-            .scrape_routes(Tenancy::default(), &tasks, address, "");
-        let request = Request::get("/metrics/generated").body(Body::empty());
-        let response = routes.oneshot_body(request.unwrap()).await;
-        self.balanced();
-        let samples = response
-            .lines()
-            .filter_map(|line| line.strip_prefix("traces_service_graph_"));
-        let samples = samples.map(|line| {
-            let (series, value) = line.rsplit_once(' ').unwrap();
-            (series.to_owned(), value.parse().unwrap())
-        });
-        samples.collect()
-    }
-
     /// The edges, as `client->server connection_type`, with their requests.
     async fn edges(&self) -> BTreeMap<String, f64> {
-        let samples = self.scrape().await.into_iter();
+        let samples = self.graph_series().await.into_iter();
         let edges = samples.filter_map(|(series, value)| {
             let labels = series.strip_prefix("request_total")?;
             let of = |name: &str| {
@@ -123,74 +95,14 @@ impl Harness {
         edges.collect()
     }
 
-    fn own(&self, series: &str) -> u64 {
-        let text = telemetry::encode_metrics(&self.own);
-        let start = format!("spanmill_generator_{series} ");
-        let value = text.lines().find_map(|line| line.strip_prefix(&start));
-        value.unwrap_or("0").parse().unwrap()
-    }
-
     fn discarded(&self, reason: &str) -> u64 {
-        self.own(&format!(
+        self.own_of(&format!(
             "spans_discarded_total{{tenant=\"single-tenant\",processor=\"service-graphs\",reason=\"{reason}\"}}"
         ))
     }
 
     fn waiting(&self) -> u64 {
-        self.own("processor_service_graphs_waiting_spans{tenant=\"single-tenant\"}")
-    }
-
-    /// Every span received is counted, discarded for a reason, or waits.
-    fn balanced(&self) {
-        let text = telemetry::encode_metrics(&self.own);
-        let sum = |name: &str| -> u64 {
-            let lines = text
-                .lines()
-                .filter(|line| line.starts_with(&format!("spanmill_generator_{name}")));
-            let values = lines.map(|line| line.rsplit_once(' ').unwrap().1);
-            values.map(|value| value.parse::<u64>().unwrap()).sum()
-        };
-        let received = sum("spans_received_total{");
-        let settled = sum("spans_counted_total{") + sum("spans_discarded_total{");
-        assert_eq!(received, settled + self.waiting(), "{text}");
-    }
-}
-
-trait OneshotBody {
-    async fn oneshot_body(self, request: Request<Body>) -> String;
-}
-
-impl OneshotBody for axum::Router {
-    async fn oneshot_body(self, request: Request<Body>) -> String {
-        let response = tower::ServiceExt::oneshot(self, request).await.unwrap();
-        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        String::from_utf8(body.to_vec()).unwrap()
-    }
-}
-
-fn attribute(key: &str, value: &str) -> KeyValue {
-    KeyValue {
-        key: key.to_owned(),
-        value: Some(AnyValue {
-            value: Some(Value::StringValue(value.to_owned())),
-        }),
-        ..KeyValue::default()
-    }
-}
-
-fn request(service: &str, span: Span) -> ExportTraceServiceRequest {
-    ExportTraceServiceRequest {
-        resource_spans: vec![ResourceSpans {
-            resource: Some(Resource {
-                attributes: vec![attribute("service.name", service)],
-                ..Resource::default()
-            }),
-            scope_spans: vec![ScopeSpans {
-                spans: vec![span],
-                ..ScopeSpans::default()
-            }],
-            ..ResourceSpans::default()
-        }],
+        self.own_of("processor_service_graphs_waiting_spans{tenant=\"single-tenant\"}")
     }
 }
 
@@ -215,11 +127,8 @@ fn span(kind: i32, span_id: u8, parent: u8, milliseconds: u64) -> Span {
     }
 }
 
-fn with(mut span: Span, attributes: &[(&str, &str)]) -> Span {
-    span.attributes = attributes
-        .iter()
-        .map(|(key, value)| attribute(key, value))
-        .collect();
+fn with(mut span: Span, pairs: &[(&str, &str)]) -> Span {
+    span.attributes = attributes(pairs);
     span
 }
 
@@ -240,13 +149,11 @@ fn edges(edges: &[(&str, f64)]) -> BTreeMap<String, f64> {
 
 #[tokio::test]
 async fn halves_meet_in_either_order() {
-    let harness = Harness::new(|_| ());
+    let harness = graphs(|_| ());
     let (client, server) = (span(CLIENT, 1, 9, 300), span(SERVER, 2, 1, 200));
-    harness
-        .push([("a", client.clone()), ("b", server.clone())])
-        .await;
-    harness.push([("b", server), ("a", client)]).await;
-    let series = harness.scrape().await;
+    harness.push_each([("a", client.clone()), ("b", server.clone())]);
+    harness.push_each([("b", server), ("a", client)]);
+    let series = harness.graph_series().await;
     let of = |name: &str| series.get(&format!("request_{name}{{client=\"a\",server=\"b\"}}"));
     assert_eq!(of("total"), Some(&2.0));
     assert_eq!(of("client_seconds_sum"), Some(&0.6));
@@ -257,13 +164,11 @@ async fn halves_meet_in_either_order() {
     assert_eq!(of("failed_total"), None);
     assert_eq!(harness.waiting(), 0);
 
-    harness
-        .push([
-            ("a", span(CLIENT, 1, 9, 1)),
-            ("b", failed(span(SERVER, 2, 1, 1))),
-        ])
-        .await;
-    let series = harness.scrape().await;
+    harness.push_each([
+        ("a", span(CLIENT, 1, 9, 1)),
+        ("b", failed(span(SERVER, 2, 1, 1))),
+    ]);
+    let series = harness.graph_series().await;
     assert_eq!(
         series["request_failed_total{client=\"a\",server=\"b\"}"],
         1.0
@@ -272,15 +177,13 @@ async fn halves_meet_in_either_order() {
 
 #[tokio::test]
 async fn what_finds_no_counterpart_is_a_virtual_node_or_unpaired() {
-    let harness = Harness::new(|_| ());
+    let harness = graphs(|_| ());
     let peer = |peer: &'static str| [("peer.service", peer)];
-    harness
-        .push([
-            ("shop", with(span(CLIENT, 1, 9, 100), &peer("stripe"))),
-            ("shop", span(CLIENT, 2, 9, 100)),
-            ("shop", span(SERVER, 3, 8, 100)),
-        ])
-        .await;
+    harness.push_each([
+        ("shop", with(span(CLIENT, 1, 9, 100), &peer("stripe"))),
+        ("shop", span(CLIENT, 2, 9, 100)),
+        ("shop", span(SERVER, 3, 8, 100)),
+    ]);
     assert!(harness.edges().await.is_empty());
     assert_eq!(harness.waiting(), 3);
     harness.clock.set(NOW + 9 * SECOND);
@@ -295,23 +198,21 @@ async fn what_finds_no_counterpart_is_a_virtual_node_or_unpaired() {
 #[tokio::test]
 async fn every_root_counts_at_once_and_its_absent_client_took_no_time() {
     for observe_absent_side in [false, true] {
-        let harness = Harness::new(|config| config.observe_absent_side = observe_absent_side);
+        let harness = graphs(|config| config.observe_absent_side = observe_absent_side);
         let mobile = [("peer.service", "mobile")];
-        harness
-            .push([
-                ("web", span(SERVER, 1, 0, 100)),
-                ("web", span(SERVER, 2, 0, 100)),
-                ("web", with(span(SERVER, 3, 0, 100), &mobile)),
-                ("", span(SERVER, 4, 0, 100)),
-            ])
-            .await;
+        harness.push_each([
+            ("web", span(SERVER, 1, 0, 100)),
+            ("web", span(SERVER, 2, 0, 100)),
+            ("web", with(span(SERVER, 3, 0, 100), &mobile)),
+            ("", span(SERVER, 4, 0, 100)),
+        ]);
         let want = [
             ("user->web virtual_node", 2.0),
             ("mobile->web virtual_node", 1.0),
         ];
         assert_eq!(harness.edges().await, edges(&want));
         assert_eq!(harness.discarded("no_service_name"), 1);
-        let series = harness.scrape().await;
+        let series = harness.graph_series().await;
         let labels = "{client=\"user\",connection_type=\"virtual_node\",server=\"web\"}";
         let count = |side: &str| series.get(&format!("request_{side}_seconds_count{labels}"));
         assert_eq!(count("server"), Some(&2.0));
@@ -336,10 +237,8 @@ async fn database_is_named_by_the_first_that_names_it() {
             "10.0.0.1:5432",
         ),
     ] {
-        let harness = Harness::new(|_| ());
-        harness
-            .push([("a", with(span(CLIENT, 1, 9, 50), attributes))])
-            .await;
+        let harness = graphs(|_| ());
+        harness.push_each([("a", with(span(CLIENT, 1, 9, 50), attributes))]);
         let want = format!("a->{want} database");
         assert_eq!(harness.edges().await, edges(&[(&want, 1.0)]));
     }
@@ -350,18 +249,18 @@ async fn database_is_named_by_the_first_that_names_it() {
 async fn database_with_a_span_of_its_own_can_be_waited_for() {
     let client = || with(span(CLIENT, 1, 9, 50), &[("db.name", "orders")]);
     let server = || span(SERVER, 2, 1, 40);
-    let at_once = Harness::new(|_| ());
-    at_once.push([("a", client()), ("pg", server())]).await;
+    let at_once = graphs(|_| ());
+    at_once.push_each([("a", client()), ("pg", server())]);
     assert_eq!(at_once.waiting(), 1);
     assert_eq!(at_once.edges().await, edges(&[("a->orders database", 1.0)]));
 
-    let waits = Harness::new(|config| config.database_wait_for_server = true);
-    waits.push([("a", client()), ("pg", server())]).await;
+    let waits = graphs(|config| config.database_wait_for_server = true);
+    waits.push_each([("a", client()), ("pg", server())]);
     assert_eq!(waits.edges().await, edges(&[("a->pg database", 1.0)]));
     let labels = "{client=\"a\",connection_type=\"database\",server=\"pg\"}";
-    let sum = waits.scrape().await[&format!("request_server_seconds_sum{labels}")];
+    let sum = waits.graph_series().await[&format!("request_server_seconds_sum{labels}")];
     assert_eq!(sum, 0.04);
-    waits.push([("a", client())]).await;
+    waits.push_each([("a", client())]);
     waits.expire();
     let want = [("a->pg database", 1.0), ("a->orders database", 1.0)];
     assert_eq!(waits.edges().await, edges(&want));
@@ -369,15 +268,13 @@ async fn database_with_a_span_of_its_own_can_be_waited_for() {
 
 #[tokio::test]
 async fn time_of_a_message_on_its_way_is_observed_when_asked_for() {
-    let harness = Harness::new(|config| config.enable_messaging_system_latency_histogram = true);
+    let harness = graphs(|config| config.enable_messaging_system_latency_histogram = true);
     let mut producer = span(PRODUCER, 1, 9, 100);
     producer.end_time_unix_nano -= 50 * MILLISECOND;
     let consumer = span(CONSUMER, 2, 1, 20);
-    harness
-        .push([("shop", producer), ("mailer", consumer)])
-        .await;
+    harness.push_each([("shop", producer), ("mailer", consumer)]);
     let labels = "{client=\"shop\",connection_type=\"messaging_system\",server=\"mailer\"}";
-    let series = harness.scrape().await;
+    let series = harness.graph_series().await;
     assert_eq!(
         series[&format!("request_messaging_system_seconds_sum{labels}")],
         0.03
@@ -397,14 +294,14 @@ async fn dimensions_are_those_of_both_sides() {
             "{client=\"a\",client_region=\"us\",server=\"b\",server_region=\"eu\",server_tier=\"gold\"}",
         ),
     ] {
-        let harness = Harness::new(|config| {
+        let harness = graphs(|config| {
             config.dimensions = vec!["region".to_owned(), "tier".to_owned()];
             config.enable_client_server_prefix = prefix;
         });
         let client = with(span(CLIENT, 1, 9, 1), &[("region", "us")]);
         let server = with(span(SERVER, 2, 1, 1), &[("region", "eu"), ("tier", "gold")]);
-        harness.push([("a", client), ("b", server)]).await;
-        let series = harness.scrape().await;
+        harness.push_each([("a", client), ("b", server)]);
+        let series = harness.graph_series().await;
         assert_eq!(
             series.get(&format!("request_total{want}")),
             Some(&1.0),
@@ -431,8 +328,8 @@ async fn internal_spans_are_bridged_when_asked_for() {
     ];
     for order in orders {
         for (bridge, want) in [(true, &[("a->b", 1.0)][..]), (false, &[])] {
-            let harness = Harness::new(|config| config.bridge_internal_spans = bridge);
-            harness.push(order.map(|at: usize| spans[at].clone())).await;
+            let harness = graphs(|config| config.bridge_internal_spans = bridge);
+            harness.push_each(order.map(|at: usize| spans[at].clone()));
             assert_eq!(harness.edges().await, edges(want), "{order:?}");
             assert_eq!(harness.discarded("kind_not_applicable"), 2);
         }
@@ -445,7 +342,7 @@ async fn consumer_of_a_batch_has_an_edge_for_each_link() {
         (true, &[("shop->mailer messaging_system", 3.0)][..]),
         (false, &[("user->mailer virtual_node", 1.0)]),
     ] {
-        let harness = Harness::new(|config| config.use_span_links = use_span_links);
+        let harness = graphs(|config| config.use_span_links = use_span_links);
         let producer = |number: u8| Span {
             trace_id: vec![number; 16],
             ..span(PRODUCER, number, 0, 10)
@@ -458,12 +355,8 @@ async fn consumer_of_a_batch_has_an_edge_for_each_link() {
                 ..Link::default()
             })
             .collect();
-        harness
-            .push([("shop", producer(4)), ("shop", producer(5))])
-            .await;
-        harness
-            .push([("mailer", consumer), ("shop", producer(6))])
-            .await;
+        harness.push_each([("shop", producer(4)), ("shop", producer(5))]);
+        harness.push_each([("mailer", consumer), ("shop", producer(6))]);
         assert_eq!(harness.edges().await, edges(want));
         assert_eq!(harness.waiting(), if use_span_links { 0 } else { 3 });
     }
@@ -489,13 +382,13 @@ async fn counterpart_of_a_filtered_span_goes_with_it() {
         [("a", client()), ("b", server())],
         [("b", server()), ("a", client())],
     ] {
-        let harness = Harness::new(only_clients);
-        harness.push(spans).await;
+        let harness = graphs(only_clients);
+        harness.push_each(spans);
         harness.expire();
         assert!(harness.edges().await.is_empty());
         assert_eq!(harness.discarded("service_graphs_filtered"), 2);
         assert_eq!(
-            harness.own("processor_service_graphs_edges{tenant=\"single-tenant\"}"),
+            harness.own_of("processor_service_graphs_edges{tenant=\"single-tenant\"}"),
             0
         );
     }
@@ -504,48 +397,44 @@ async fn counterpart_of_a_filtered_span_goes_with_it() {
 /// D17, D21.
 #[tokio::test]
 async fn store_takes_no_more_than_its_limit_and_expired_halves_make_room() {
-    let harness = Harness::new(|config| {
+    let harness = graphs(|config| {
         config.max_items = 2;
         config.enable_unpaired_metrics = true;
     });
-    harness
-        .push((1..5).map(|number| ("a", span(CLIENT, number, 9, 1))))
-        .await;
+    harness.push_each((1..5).map(|number| ("a", span(CLIENT, number, 9, 1))));
     assert_eq!((harness.waiting(), harness.discarded("store_full")), (2, 2));
     // The pair of one that waits needs no room.
-    harness.push([("b", span(SERVER, 6, 1, 1))]).await;
+    harness.push_each([("b", span(SERVER, 6, 1, 1))]);
     harness.expire();
     let late = |number| Span {
         end_time_unix_nano: NOW + 11 * SECOND,
         ..span(CLIENT, number, 9, 1)
     };
     assert_eq!(harness.edges().await, edges(&[("a->b", 1.0)]));
-    harness.push((5..8).map(|number| ("a", late(number)))).await;
+    harness.push_each((5..8).map(|number| ("a", late(number))));
     assert_eq!((harness.waiting(), harness.discarded("store_full")), (2, 3));
-    let series = harness.scrape().await;
+    let series = harness.graph_series().await;
     assert_eq!(series["unpaired_spans_total{client=\"a\"}"], 1.0);
     assert_eq!(series["dropped_spans_total{client=\"a\"}"], 3.0);
 }
 
 #[tokio::test]
 async fn span_in_the_place_of_another_replaces_it() {
-    let harness = Harness::new(|_| ());
+    let harness = graphs(|_| ());
     // Two servers that one client called, before it is known.
-    harness
-        .push([("b", span(SERVER, 2, 1, 1)), ("c", span(SERVER, 3, 1, 1))])
-        .await;
-    harness.push([("a", span(CLIENT, 1, 9, 1))]).await;
+    harness.push_each([("b", span(SERVER, 2, 1, 1)), ("c", span(SERVER, 3, 1, 1))]);
+    harness.push_each([("a", span(CLIENT, 1, 9, 1))]);
     assert_eq!(harness.edges().await, edges(&[("a->c", 1.0)]));
     assert_eq!((harness.waiting(), harness.discarded("replaced")), (0, 1));
 }
 
 #[tokio::test]
 async fn edge_has_the_weight_of_the_half_that_came_last() {
-    let harness = Harness::new(|config| config.span_multiplier_key = "ratio".to_owned());
+    let harness = graphs(|config| config.span_multiplier_key = "ratio".to_owned());
     let client = with(span(CLIENT, 1, 9, 100), &[("ratio", "0.5")]);
     let server = with(span(SERVER, 2, 1, 100), &[("ratio", "0.25")]);
-    harness.push([("a", client), ("b", failed(server))]).await;
-    let series = harness.scrape().await;
+    harness.push_each([("a", client), ("b", failed(server))]);
+    let series = harness.graph_series().await;
     for (name, want) in [
         ("total", 4.0),
         ("failed_total", 4.0),
@@ -560,7 +449,7 @@ async fn edge_has_the_weight_of_the_half_that_came_last() {
 
 #[tokio::test]
 async fn memory_is_bounded_by_the_limit_and_given_back() {
-    let harness = Harness::new(|config| {
+    let harness = graphs(|config| {
         config.max_items = 10_000;
         config.wait = Duration::from_secs(10);
     });
@@ -572,31 +461,26 @@ async fn memory_is_bounded_by_the_limit_and_given_back() {
             ..span(CLIENT, 1, 9, 1)
         }
     });
-    let requests: Vec<_> = traces.map(|span| request("a", span)).collect();
-    for chunk in requests.chunks(500) {
-        let resource_spans = chunk
-            .iter()
-            .flat_map(|r| r.resource_spans.clone())
-            .collect();
-        let push = Push {
+    let traces: Vec<_> = traces.collect();
+    for chunk in traces.chunks(500) {
+        let request = request(&[("service.name", "a")], chunk.to_vec());
+        let pushed = harness.push(Push {
             tenant: TenantId::single(),
-            request: ExportTraceServiceRequest { resource_spans }
-                .encode_to_vec()
-                .into(),
+            request: request.encode_to_vec().into(),
             skip_metrics: false,
-        };
-        harness.generator.push(push).await.unwrap();
+        });
+        pushed.unwrap();
     }
-    harness.scrape().await;
+    harness.graph_series().await;
     assert_eq!(
         (harness.waiting(), harness.discarded("store_full")),
         (10_000, 10_000)
     );
-    let bytes = || harness.own("processor_service_graphs_store_bytes{tenant=\"single-tenant\"}");
+    let bytes = || harness.own_of("processor_service_graphs_store_bytes{tenant=\"single-tenant\"}");
     let full = bytes();
     assert!(full < 150 * 10_000, "{full} bytes for 10,000 halves");
     harness.expire();
-    harness.scrape().await;
+    harness.graph_series().await;
     assert_eq!(harness.waiting(), 0);
     assert!(bytes() * 2 < full, "{} bytes for none", bytes());
 }

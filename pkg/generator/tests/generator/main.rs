@@ -1,0 +1,12 @@
+//! Pushes in, series out: the generator as its callers have it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod duplicate_pushes;
+mod harness;
+mod service_graphs;
+mod span_metrics;
