@@ -82,7 +82,8 @@ fuzz: $(TOOLS)/bin/cargo-fuzz ## Fuzz the wire view for FUZZ_SECONDS (60); needs
 	  { echo "make fuzz needs a nightly toolchain: rustup toolchain install nightly" >&2; exit 1; }
 	@mkdir -p $(TARGET_DIR)/fuzz-corpus
 	cd pkg/otlp && cargo +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz view \
-	  $(TARGET_DIR)/fuzz-corpus fuzz/corpus/view -- -max_total_time=$(FUZZ_SECONDS)
+	  $(TARGET_DIR)/fuzz-corpus fuzz/corpus/view ../../integration/testdata/conformance/inputs \
+	  -- -max_total_time=$(FUZZ_SECONDS)
 
 tools: test-tools $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-audit ## Install every tool that `make ci` needs.
 
