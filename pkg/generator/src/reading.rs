@@ -68,6 +68,7 @@ impl<'a, 'p> Reading<'a, 'p> {
         slack: TimeSlack,
     ) -> Result<Self, WireError> {
         let spans = request.len() / SMALL_SPAN_BYTES + 1;
+        let halves = processors.service_graphs.as_ref().map_or(0, |_| spans);
         let mut reading = Self {
             processors,
             slack,
@@ -76,8 +77,8 @@ impl<'a, 'p> Reading<'a, 'p> {
             span_sources: Vec::with_capacity(spans),
             targets: Vec::new(),
             target_sources: Vec::new(),
-            halves: Vec::new(),
-            half_sources: Vec::new(),
+            halves: Vec::with_capacity(halves),
+            half_sources: Vec::with_capacity(halves),
             hosts: Vec::new(),
             host_sources: Vec::new(),
             host_spans: 0,
