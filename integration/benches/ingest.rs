@@ -15,7 +15,10 @@ use std::hint::black_box;
 
 use generator::{Dependencies, Generator, GeneratorMetrics};
 use gungraun::prelude::*;
-use model::{Clock, Exemplar, LabelSet, LabelSetBuf, Point, Push, PushSpans, SampleSink, Series};
+use model::{
+    Clock, Exemplar, HistogramSample, LabelSet, LabelSetBuf, Point, Push, PushSpans, SampleSink,
+    Series,
+};
 use otlp::Span;
 use overrides::{Overrides, Processor, Processors, TenantConfig};
 use prost::Message;
@@ -202,6 +205,15 @@ impl SampleSink for Nothing {
 
     fn series(&mut self, series: Series<'_>, points: &[Point], exemplar: Option<Exemplar>) {
         black_box((series, points, exemplar));
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        samples: &[HistogramSample<'_>],
+        exemplar: Option<Exemplar>,
+    ) {
+        black_box((name, samples, exemplar));
     }
 }
 

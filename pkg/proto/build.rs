@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use prost_build::Config;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "opentelemetry/proto/collector/trace/v1/trace_service.proto",
     "google/rpc/status.proto",
     "google/rpc/error_details.proto",
+    "prometheus/client/metrics.proto",
     "prometheus/write/v1.proto",
     "prometheus/write/v2.proto",
     "tempopb/generator.proto",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle::Shutdown;
-use model::{Clock, Exemplar, LabelSet, Point, SampleSink, Series, TenantId};
+use model::{Clock, Exemplar, HistogramSample, LabelSet, Point, SampleSink, Series, TenantId};
 use overrides::Overrides;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -27,6 +27,8 @@ impl SampleSink for Discard {
     fn label_set(&mut self, _: LabelSet<'_>) {}
 
     fn series(&mut self, _: Series<'_>, _: &[Point], _: Option<Exemplar>) {}
+
+    fn histogram(&mut self, _: &str, _: &[HistogramSample<'_>], _: Option<Exemplar>) {}
 }
 
 /// Collects every tenant at its interval, until shutdown. Changed settings are

@@ -1,30 +1,83 @@
-//! The text of a scrape: Prometheus 0.0.4, or OpenMetrics 1.0 with exemplars.
+//! The forms of a scrape: Prometheus' text 0.0.4, OpenMetrics 1.0 with
+//! exemplars, and, where there are native histograms, Prometheus' protobuf.
 //!
 //! Source: protocols, section 4.
 
+mod protobuf;
+
 use std::fmt::Write as _;
 
-use model::{Exemplar, LabelSet, LabelSetBuf, Point, SampleSink, Series};
+use bytes::Bytes;
+use model::{Exemplar, HistogramSample, LabelSet, LabelSetBuf, Point, SampleSink, Series};
 use registry::{Family, MetricKind};
 
-/// Which text a scraper gets.
+pub(crate) use self::protobuf::Protobuf;
+
+/// Which form a scraper gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// `text/plain; version=0.0.4`.
     Prometheus,
     /// `application/openmetrics-text; version=1.0.0`.
     OpenMetrics,
+    /// Delimited messages `io.prometheus.client.MetricFamily`.
+    Protobuf,
+}
+
+/// Writes metrics in one form: each family, its series, and the end.
+pub(crate) trait Exposition: SampleSink {
+    /// Starts a metric.
+    fn family(&mut self, family: &Family);
+
+    /// Ends the last metric.
+    fn end(&mut self);
+
+    /// Bytes that wait to be taken.
+    fn len(&mut self) -> usize;
+
+    /// Takes what has been written.
+    fn take(&mut self) -> Bytes;
+}
+
+/// Which labels come on top of the series' own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ScrapeLabels {
+    pub(crate) external_labels: Vec<(String, String)>,
+    /// The exemplars' label.
+    pub(crate) trace_id_label: String,
+}
+
+impl ScrapeLabels {
+    fn merge<'a>(&self, own: LabelSet<'a>, merged: &'a mut LabelSetBuf) -> LabelSet<'a> {
+        if self.external_labels.is_empty() {
+            return own;
+        }
+        // The series' own labels come later and win (D26).
+        merged.clear();
+        for (name, value) in &self.external_labels {
+            merged.push(name, value);
+        }
+        for (name, value) in own {
+            merged.push(name, value);
+        }
+        merged.finish()
+    }
 }
 
 impl Format {
-    /// The format that an `Accept` header prefers; Prometheus' if in doubt.
-    pub(crate) fn negotiate(accept: &str) -> Self {
+    /// The format that an `Accept` header prefers; Prometheus' text if in doubt.
+    /// Protobuf is for those who have native histograms: it has nothing else
+    /// that text does not have.
+    pub(crate) fn negotiate(accept: &str, has_native: bool) -> Self {
         let mut best = (Self::Prometheus, 0.0);
         for range in accept.split(',') {
             let mut parameters = range.split(';').map(str::trim);
             let format = match parameters.next() {
                 Some("application/openmetrics-text") => Self::OpenMetrics,
                 Some("text/plain" | "text/*" | "*/*") => Self::Prometheus,
+                Some("application/vnd.google.protobuf") if has_native && is_delimited(range) => {
+                    Self::Protobuf
+                }
                 _ => continue,
             };
             let quality = parameters
@@ -41,68 +94,56 @@ impl Format {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+                 encoding=delimited"
+            }
         }
     }
 }
 
+/// Whether a range of protobuf is the one that there is.
+fn is_delimited(range: &str) -> bool {
+    let mut wanted = [
+        "proto=io.prometheus.client.MetricFamily",
+        "encoding=delimited",
+    ]
+    .iter();
+    wanted.all(|wanted| {
+        range
+            .split(';')
+            .any(|parameter| parameter.trim() == *wanted)
+    })
+}
+
 /// Writes metrics as text.
 #[derive(Debug)]
-pub(crate) struct Exposition {
+pub(crate) struct Text {
     format: Format,
-    external_labels: Vec<(String, String)>,
-    trace_id_label: String,
+    scrape_labels: ScrapeLabels,
     /// The labels of the current label set, without braces.
     labels: String,
     merged: LabelSetBuf,
     started_ms: i64,
     /// The `_created` line of the current label set, which follows its series.
     created: Option<&'static str>,
-    pub(crate) text: String,
+    /// Whether native histograms are written, as far as text can.
+    is_native: bool,
+    text: String,
 }
 
-impl Exposition {
-    pub(crate) fn new(
-        format: Format,
-        external_labels: Vec<(String, String)>,
-        trace_id_label: String,
-    ) -> Self {
+impl Text {
+    /// Text in either format that has it.
+    pub(crate) fn new(format: Format, scrape_labels: ScrapeLabels) -> Self {
         Self {
             format,
-            external_labels,
-            trace_id_label,
+            scrape_labels,
             labels: String::new(),
             merged: LabelSetBuf::new(),
             started_ms: 0,
             created: None,
+            is_native: false,
             text: String::new(),
-        }
-    }
-
-    /// Starts a metric.
-    pub(crate) fn family(&mut self, family: &Family) {
-        let (kind, suffix) = match family.kind {
-            MetricKind::Counter => ("counter", "_total"),
-            MetricKind::Gauge => ("gauge", ""),
-            MetricKind::ClassicHistogram { .. } => ("histogram", ""),
-        };
-        let name = match self.format {
-            Format::Prometheus => family.name.as_str(),
-            // A counter is named without its suffix there.
-            Format::OpenMetrics => family.name.strip_suffix(suffix).unwrap_or(&family.name),
-        };
-        self.created = match (self.format, &family.kind) {
-            (Format::Prometheus, _) | (_, MetricKind::Gauge) => None,
-            (Format::OpenMetrics, MetricKind::Counter) => Some("_total"),
-            (Format::OpenMetrics, MetricKind::ClassicHistogram { .. }) => Some("_count"),
-        };
-        let help = family.help;
-        self.write(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
-    }
-
-    /// Ends the text.
-    pub(crate) fn end(&mut self) {
-        if self.format == Format::OpenMetrics {
-            self.text.push_str("# EOF\n");
         }
     }
 
@@ -128,31 +169,53 @@ impl Exposition {
 
     fn exemplar(&mut self, exemplar: Exemplar) {
         let trace_id = u128::from_be_bytes(exemplar.trace_id);
-        let label = std::mem::take(&mut self.trace_id_label);
+        let label = std::mem::take(&mut self.scrape_labels.trace_id_label);
         self.write(format_args!(" # {{{label}=\"{trace_id:032x}\"}} "));
-        self.trace_id_label = label;
+        self.scrape_labels.trace_id_label = label;
         push_number(&mut self.text, exemplar.value);
         self.text.push(' ');
         push_seconds(&mut self.text, exemplar.timestamp_ms);
     }
 }
 
-impl SampleSink for Exposition {
+impl Exposition for Text {
+    fn family(&mut self, family: &Family) {
+        let (kind, suffix, last) = match family.kind {
+            MetricKind::Counter => ("counter", "_total", Some("_total")),
+            MetricKind::Gauge => ("gauge", "", None),
+            MetricKind::ClassicHistogram { .. }
+            | MetricKind::NativeHistogram { .. }
+            | MetricKind::ClassicAndNative { .. } => ("histogram", "", Some("_count")),
+        };
+        self.is_native = matches!(family.kind, MetricKind::NativeHistogram { .. });
+        let is_open = self.format == Format::OpenMetrics;
+        self.created = last.filter(|_| is_open);
+        // A counter is named without its suffix there.
+        let short = family.name.strip_suffix(suffix).filter(|_| is_open);
+        let (name, help) = (short.unwrap_or(&family.name), family.help);
+        self.write(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    }
+
+    fn end(&mut self) {
+        if self.format == Format::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
+    }
+
+    fn len(&mut self) -> usize {
+        self.text.len()
+    }
+
+    fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.text).into()
+    }
+}
+
+impl SampleSink for Text {
     fn label_set(&mut self, labels: LabelSet<'_>) {
         self.labels.clear();
-        if self.external_labels.is_empty() {
-            push_labels(&mut self.labels, labels);
-            return;
-        }
-        // The series' own labels come later and win (D26).
-        self.merged.clear();
-        for (name, value) in &self.external_labels {
-            self.merged.push(name, value);
-        }
-        for (name, value) in labels {
-            self.merged.push(name, value);
-        }
-        push_labels(&mut self.labels, self.merged.finish());
+        let labels = self.scrape_labels.merge(labels, &mut self.merged);
+        push_labels(&mut self.labels, labels);
     }
 
     fn started(&mut self, timestamp_ms: i64) {
@@ -179,6 +242,33 @@ impl SampleSink for Exposition {
             self.text.push(' ');
             push_seconds(&mut self.text, self.started_ms);
             self.text.push('\n');
+        }
+    }
+
+    /// Text knows the buckets of classic histograms only: of a native one there
+    /// is one for all.
+    fn histogram(
+        &mut self,
+        name: &str,
+        samples: &[HistogramSample<'_>],
+        exemplar: Option<Exemplar>,
+    ) {
+        let Some(sample) = samples.last().filter(|_| self.is_native) else {
+            return;
+        };
+        self.started_ms = sample.started_ms;
+        for (suffix, le, value, exemplar) in [
+            ("_bucket", Some("+Inf"), sample.count, exemplar),
+            ("_sum", None, sample.sum, None),
+            ("_count", None, sample.count, None),
+        ] {
+            let name = &format!("{name}{suffix}");
+            let timestamp_ms = sample.timestamp_ms;
+            let point = Point {
+                timestamp_ms,
+                value,
+            };
+            self.series(Series { name, le }, &[point], exemplar);
         }
     }
 }
@@ -215,109 +305,4 @@ fn push_seconds(text: &mut String, millis: i64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use registry::{KeyHasher, Limits, MAX_METRICS, Metric, Registry, Schema, Update};
-
-    use super::*;
-
-    const NOW_MS: i64 = 1_700_000_001_000;
-
-    fn text(format: Format, external: &[(&str, &str)]) -> String {
-        let registry = Registry::new(Limits::default(), 1);
-        let metric = |name: &str, kind| Metric {
-            name: name.to_owned(),
-            help: "Some help",
-            unit: "",
-            kind,
-            sparse: false,
-        };
-        let bounds = vec![0.5];
-        let table = registry.add_table(Schema::new([
-            metric("calls_total", MetricKind::Counter),
-            metric("latency", MetricKind::ClassicHistogram { bounds }),
-            metric("info", MetricKind::Gauge),
-        ]));
-        let mut values = [f64::NAN; MAX_METRICS];
-        values[..3].copy_from_slice(&[1.0, 0.25, 1.0]);
-        let update = Update {
-            key: KeyHasher::new().key(b"a"),
-            weight: 1.0,
-            spans: 1,
-            order: 0,
-            values,
-            trace_id: [0xab; 16],
-            timestamp_ms: 1_700_000_000_123,
-        };
-        registry.apply(&table, &[update], 1_600_000_000_000, |_, labels| {
-            labels.push("name", "a\\b\"c\nd} 1\nfake 9");
-            Ok(())
-        });
-        let external = external
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        let mut exposition = Exposition::new(format, external, "traceID".to_owned());
-        for family in registry.families(NOW_MS) {
-            exposition.family(&family);
-            registry.walk(&family, NOW_MS, &mut exposition, |_| true);
-        }
-        exposition.end();
-        exposition.text
-    }
-
-    #[test]
-    fn openmetrics_has_exemplars_and_creation_times() {
-        let labels = r#"name="a\\b\"c\nd} 1\nfake 9""#;
-        let trace_id = "ab".repeat(16);
-        assert_eq!(
-            text(Format::OpenMetrics, &[]),
-            format!(
-                "# HELP calls Some help\n# TYPE calls counter\n\
-                 calls_total{{{labels}}} 1\n\
-                 calls_created{{{labels}}} 1600000000.000\n\
-                 # HELP latency Some help\n# TYPE latency histogram\n\
-                 latency_bucket{{{labels},le=\"0.5\"}} 1 # {{traceID=\"{trace_id}\"}} 0.25 1700000000.123\n\
-                 latency_bucket{{{labels},le=\"+Inf\"}} 1\n\
-                 latency_sum{{{labels}}} 0.25\n\
-                 latency_count{{{labels}}} 1\n\
-                 latency_created{{{labels}}} 1600000000.000\n\
-                 # HELP info Some help\n# TYPE info gauge\n\
-                 info{{{labels}}} 1\n\
-                 # EOF\n"
-            )
-        );
-    }
-
-    #[test]
-    fn prometheus_text_has_neither() {
-        let text = text(Format::Prometheus, &[("zone", "z"), ("name", "loses")]);
-        assert!(text.starts_with("# HELP calls_total Some help\n# TYPE calls_total counter\n"));
-        assert!(text.contains("fake 9\",zone=\"z\"} 1\n"));
-        for absent in ["_created", "# {", "EOF", "loses"] {
-            assert!(!text.contains(absent), "{absent}\n{text}");
-        }
-    }
-
-    #[test]
-    fn accept_header_chooses_the_format() {
-        for (accept, want) in [
-            ("", Format::Prometheus),
-            ("*/*", Format::Prometheus),
-            ("text/plain;version=0.0.4", Format::Prometheus),
-            (
-                "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-                Format::OpenMetrics,
-            ),
-            (
-                "application/openmetrics-text;version=1.0.0;q=0.2,text/plain;q=0.5",
-                Format::Prometheus,
-            ),
-            (
-                "application/openmetrics-text; q=nonsense",
-                Format::Prometheus,
-            ),
-        ] {
-            assert_eq!(Format::negotiate(accept), want, "{accept}");
-        }
-    }
-}
+mod tests;

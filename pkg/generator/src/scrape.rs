@@ -14,6 +14,7 @@ use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use lifecycle::TaskGroup;
 use model::TenantId;
+use overrides::HistogramMode;
 use serde::Deserialize;
 use serde_json::json;
 use server::Tenancy;
@@ -21,7 +22,7 @@ use server::gzip::{GZIP, Gzip};
 use tokio::sync::mpsc;
 
 use crate::Generator;
-use crate::exposition::{Exposition, Format};
+use crate::exposition::{Exposition, Format, Protobuf, ScrapeLabels, Text};
 use crate::instance::Instance;
 
 /// Bytes that are sent at a time.
@@ -80,25 +81,35 @@ async fn metrics(
         Err(problem) => return (StatusCode::UNAUTHORIZED, problem + "\n").into_response(),
     };
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
-    let format = Format::negotiate(accept.unwrap_or_default());
-    let content_type = [
-        (
-            CONTENT_TYPE,
-            HeaderValue::from_static(format.content_type()),
-        ),
-        (VARY, HeaderValue::from_static("accept-encoding")),
-    ];
+    let accept = accept.unwrap_or_default();
+    let content_type = |format: Format| {
+        let content_type = HeaderValue::from_static(format.content_type());
+        let varies = HeaderValue::from_static("accept-encoding");
+        [(CONTENT_TYPE, content_type), (VARY, varies)]
+    };
     let Some(instance) = scrape.generator.instance(&tenant) else {
         // A tenant without spans yet is scraped as one without series.
-        let mut nothing = Exposition::new(format, Vec::new(), String::new());
+        let format = Format::negotiate(accept, false);
+        let mut nothing = Text::new(format, ScrapeLabels::default());
         nothing.end();
-        return (content_type, nothing.text).into_response();
+        return (content_type(format), nothing.take()).into_response();
     };
+    let histograms = instance.config().registry.generate_native_histograms;
+    let format = Format::negotiate(accept, histograms != HistogramMode::Classic);
+    let content_type = content_type(format);
     let (chunks, mut receiver) = mpsc::channel(CHUNKS);
     let gzip = server::gzip::is_accepted(&headers).then(Gzip::new);
     let encoding = gzip.is_some().then_some([(CONTENT_ENCODING, GZIP)]);
     scrape.tasks.spawn_thread("scrape", move || {
-        write(&instance, format, Chunks { chunks, gzip });
+        let scrape_labels = ScrapeLabels {
+            external_labels: instance.external_labels(),
+            trace_id_label: instance.config().registry.trace_id_label_name.clone(),
+        };
+        let chunks = Chunks { chunks, gzip };
+        match format {
+            Format::Protobuf => write(&instance, Protobuf::new(scrape_labels), chunks),
+            _ => write(&instance, Text::new(format, scrape_labels), chunks),
+        }
     });
     let body = futures_util::stream::poll_fn(move |context| match receiver.poll_recv(context) {
         Poll::Ready(chunk) => Poll::Ready(chunk.map(Ok::<Bytes, io::Error>)),
@@ -127,16 +138,14 @@ impl Scrape {
 }
 
 /// Writes all series of a tenant, chunk by chunk, until the scraper has gone.
-fn write(instance: &Arc<Instance>, format: Format, mut chunks: Chunks) {
+fn write(instance: &Arc<Instance>, mut exposition: impl Exposition, mut chunks: Chunks) {
     let now_ms = instance.scraped();
-    let trace_id_label = instance.config().registry.trace_id_label_name.clone();
-    let mut exposition = Exposition::new(format, instance.external_labels(), trace_id_label);
     let registry = instance.registry();
     for family in registry.families(now_ms) {
         exposition.family(&family);
         let mut is_open = true;
         registry.walk(&family, now_ms, &mut exposition, |exposition| {
-            is_open = exposition.text.len() < CHUNK || chunks.send(&mut exposition.text);
+            is_open = exposition.len() < CHUNK || chunks.send(exposition.take());
             is_open
         });
         if !is_open {
@@ -144,23 +153,22 @@ fn write(instance: &Arc<Instance>, format: Format, mut chunks: Chunks) {
         }
     }
     exposition.end();
-    chunks.finish(&mut exposition.text);
+    chunks.finish(exposition.take());
 }
 
-/// The way of a text to the scraper.
+/// The way of an answer to the scraper.
 struct Chunks {
     chunks: mpsc::Sender<Bytes>,
     gzip: Option<Gzip>,
 }
 
 impl Chunks {
-    /// Takes the text; says whether the scraper is still there.
-    fn send(&mut self, text: &mut String) -> bool {
+    /// Takes a piece; says whether the scraper is still there.
+    fn send(&mut self, piece: Bytes) -> bool {
         let Some(gzip) = &mut self.gzip else {
-            return self.chunk(std::mem::take(text).into());
+            return self.chunk(piece);
         };
-        gzip.push(text.as_bytes());
-        text.clear();
+        gzip.push(&piece);
         if gzip.ready() < CHUNK {
             return !self.chunks.is_closed();
         }
@@ -168,9 +176,9 @@ impl Chunks {
         self.chunk(ready.into())
     }
 
-    /// Sends the last of the text.
-    fn finish(mut self, text: &mut String) {
-        if self.send(text)
+    /// Sends the last piece.
+    fn finish(mut self, piece: Bytes) {
+        if self.send(piece)
             && let Some(gzip) = self.gzip.take()
         {
             self.chunk(gzip.finish().into());

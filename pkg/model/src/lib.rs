@@ -12,5 +12,7 @@ pub mod tenant;
 pub use clock::Clock;
 pub use labels::{LabelSet, LabelSetBuf};
 pub use push::{Push, PushError, PushOutcome, PushSpans};
-pub use sample::{Exemplar, Metadata, MetricType, Point, SampleSink, Series};
+pub use sample::{
+    BucketSpan, Exemplar, HistogramSample, Metadata, MetricType, Point, SampleSink, Series,
+};
 pub use tenant::{InvalidTenantId, TenantId};

@@ -27,6 +27,12 @@ pub mod otlp {
     }
 }
 
+/// Metrics in Prometheus' protobuf format.
+pub mod exposition {
+    pub use crate::generated::io::prometheus::client::*;
+    pub use prost_types::Timestamp;
+}
+
 /// Prometheus remote write 1.0.
 pub mod remote_write {
     pub use crate::generated::prometheus::*;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use model::{Exemplar, Point, SampleSink, Series};
+use model::{Exemplar, HistogramSample, Point, SampleSink, Series};
 use parking_lot::MutexGuard;
 
 use crate::lane::LaneTable;
+use crate::native_histogram::NATIVE_CELLS;
 use crate::schema::{Column, MetricKind, Schema};
 use crate::state::{Registry, State};
 use crate::table::{SlotState, Table};
@@ -105,7 +106,8 @@ impl Registry {
         self.merge_lanes(now_ms);
         let mut families: Vec<Family> = Vec::new();
         let state = self.state.lock();
-        for (index, table) in state.tables.iter().enumerate() {
+        let tables = state.tables.iter().enumerate();
+        for (index, table) in tables.filter(|(_, table)| !table.retired) {
             for (place, column) in table.schema.columns().iter().enumerate() {
                 let metric = &column.metric;
                 match families.iter_mut().find(|known| known.name == metric.name) {
@@ -206,7 +208,7 @@ impl State {
         }
         let schema = Arc::clone(&table.schema);
         let ends = table.retired || slot.updated_ms < collection.idle_since_ms;
-        if !ends || slot.collected != 0 {
+        if !ends || slot.collected != 0 || table.natives.any_collected(number) {
             sink.label_set(table.label_set(&slot));
             sink.started(slot.started_ms);
         }
@@ -220,7 +222,7 @@ impl State {
             sink,
         };
         if ends {
-            writer.end(&schema, slot.collected, successor.as_deref());
+            writer.end(table, number, slot.collected, successor.as_deref());
             table.end(number, &mut self.admission.limiter);
             stats.ended += schema.series();
             return;
@@ -232,6 +234,7 @@ impl State {
             let is_new = slot.collected & bit == 0;
             writer.points.zero_ms = is_new.then_some(collection.zero_ms);
             writer.column(table, number, column);
+            writer.native(table, number, column, Some(collection.zero_ms));
             stats.series += column.series;
             slot.collected |= bit;
         }
@@ -286,6 +289,7 @@ impl State {
             sink,
         };
         writer.column(table, number, column);
+        writer.native(table, number, column, None);
     }
 }
 
@@ -306,17 +310,25 @@ struct Writer<'a, S> {
 
 impl<S: SampleSink> Writer<'_, S> {
     /// Ends the series of a slot, but for those that another table goes on with.
-    fn end(&mut self, schema: &Schema, collected: u8, successor: Option<&Schema>) {
+    fn end(&mut self, table: &Table, number: u32, collected: u8, successor: Option<&Schema>) {
         let stale = [Point::stale(self.points.now_ms)];
-        for (bit, column) in Schema::bits().zip(schema.columns()) {
-            if collected & bit == 0 {
-                continue;
-            }
+        for (bit, column) in Schema::bits().zip(table.schema.columns()) {
             self.sink.metric(column.metric.metadata());
             let next = successor.and_then(|next| {
                 let mut columns = next.columns().iter();
                 columns.find(|next| column.goes_on_as(next))
             });
+            if let Some(native) = &column.native
+                && table.natives.is_collected(number, native.place)
+                && next.is_none_or(|next| !column.native_goes_on_as(next))
+            {
+                let stale = [HistogramSample::stale(self.points.now_ms)];
+                self.sink.histogram(&column.metric.name, &stale, None);
+            }
+            if collected & bit == 0 {
+                continue;
+            }
+            let next = next.filter(|next| column.plain_goes_on_as(next));
             for le in &column.le {
                 if next.is_none_or(|next| !next.le.contains(le)) {
                     let series = Series {
@@ -331,7 +343,10 @@ impl<S: SampleSink> Writer<'_, S> {
             }
             let names: &[&str] = match &column.metric.kind {
                 MetricKind::Counter | MetricKind::Gauge => &[&column.metric.name],
-                MetricKind::ClassicHistogram { .. } => &[&column.sum_name, &column.count_name],
+                MetricKind::ClassicHistogram { .. } | MetricKind::ClassicAndNative { .. } => {
+                    &[&column.sum_name, &column.count_name]
+                }
+                MetricKind::NativeHistogram { .. } => &[],
             };
             for name in names {
                 self.sink.series(Series { name, le: None }, &stale, None);
@@ -339,8 +354,9 @@ impl<S: SampleSink> Writer<'_, S> {
         }
     }
 
+    /// Writes the series of a metric, but for that of a native histogram.
     fn column(&mut self, table: &mut Table, number: u32, column: &Column) {
-        let cells = column.cells.clone();
+        let cells = column.plain_cells();
         self.sink.metric(column.metric.metadata());
         match &column.metric.kind {
             MetricKind::Counter => {
@@ -354,7 +370,8 @@ impl<S: SampleSink> Writer<'_, S> {
                 self.cumulative(&column.metric.name, value);
                 self.points.zero_ms = zero_ms;
             }
-            MetricKind::ClassicHistogram { .. } => {
+            MetricKind::NativeHistogram { .. } => {}
+            MetricKind::ClassicHistogram { .. } | MetricKind::ClassicAndNative { .. } => {
                 let mut count = 0.0;
                 for (offset, le) in column.le.iter().enumerate() {
                     let cell = cells.start + offset;
@@ -375,6 +392,44 @@ impl<S: SampleSink> Writer<'_, S> {
                 self.cumulative(&column.sum_name, sum);
                 self.cumulative(&column.count_name, count);
             }
+        }
+    }
+
+    /// Writes the series of a native histogram, if the metric is one. In a
+    /// collection an empty one at `zero_ms` comes before the first.
+    fn native(&mut self, table: &mut Table, number: u32, column: &Column, zero_ms: Option<i64>) {
+        let Some(native) = &column.native else {
+            return;
+        };
+        let mut cells = [0.0; NATIVE_CELLS];
+        let row = table.row(number).iter().skip(native.cells.start);
+        for (cell, value) in cells.iter_mut().zip(row) {
+            *cell = *value;
+        }
+        let name = &column.metric.name;
+        let is_new = zero_ms.is_some() && !table.natives.is_collected(number, native.place);
+        let mut exemplar = None;
+        // A classic histogram of the same observations has the exemplars. And
+        // Prometheus reads those of a series before its histograms, and does
+        // not know a new series then: they wait for the next collection.
+        if column.plain_cells().is_empty() && !is_new {
+            let cell = native.cells.start as u16;
+            let bit = self.consumer.bit();
+            exemplar = table.exemplars.take(self.exemplars, cell, bit);
+        }
+        let exemplar = exemplar.map(|exemplar| self.not_later(exemplar));
+        let started_ms = table.slot(number).map_or(0, |slot| slot.started_ms);
+        let natives = &mut table.natives;
+        let sample = natives.sample(number, native, cells, started_ms, self.points.now_ms);
+        match zero_ms {
+            Some(zero_ms) if is_new => {
+                let zero = HistogramSample::empty(zero_ms, sample.schema, sample.zero_threshold);
+                self.sink.histogram(name, &[zero, sample], exemplar);
+            }
+            _ => self.sink.histogram(name, &[sample], exemplar),
+        }
+        if zero_ms.is_some() {
+            natives.note_collected(number, native.place);
         }
     }
 

@@ -6,6 +6,7 @@
 use model::{Exemplar, LabelSet};
 
 use crate::exemplars::NONE;
+use crate::native_histogram::NativeDelta;
 use crate::state::{Registry, TableId};
 use crate::table::{Resolved, SlotState};
 
@@ -16,6 +17,8 @@ pub struct Delta {
     pub labels: Vec<u8>,
     /// The row of the schema.
     pub cells: Vec<f64>,
+    /// The buckets of native histograms.
+    pub natives: Vec<NativeDelta>,
     /// Exemplars, with the cell of their bucket and the push that brought them.
     pub exemplars: Vec<(u16, Exemplar, u64)>,
 }
@@ -43,7 +46,10 @@ impl Registry {
             if slot.state != SlotState::Active {
                 continue;
             }
+            let natives = table.take_natives(number).into_iter();
+            let natives = natives.map(|taken| taken.delta).collect();
             batch.entries.push(Delta {
+                natives,
                 labels: table.label_set(&slot).as_bytes().to_vec(),
                 cells: table.row(number).to_vec(),
                 exemplars: table
@@ -74,7 +80,11 @@ impl Registry {
             let number = match table.resolve(labels, &mut state.admission, now_ms) {
                 Resolved::Slot(number) | Resolved::Overflow(number) => number,
             };
-            table.merge_row(number, &delta.cells, &mut state.admission.limiter, now_ms);
+            let limiter = &mut state.admission.limiter;
+            let number = table.merge_row(number, &delta.cells, limiter, now_ms);
+            for native in &delta.natives {
+                table.merge_native_delta(number, &delta.cells, native, now_ms);
+            }
             let Some(mut list) = table.slot(number).map(|slot| slot.exemplars) else {
                 continue;
             };

@@ -2,6 +2,7 @@
 
 use model::Exemplar;
 
+use crate::bucket_pages::{BucketPages, NO_PAGES};
 use crate::exemplars::{Exemplars, NONE};
 use crate::key_table::{KeyTable, MISSING};
 use crate::schema::{MetricKind, Schema};
@@ -26,6 +27,10 @@ pub(crate) struct LaneTable {
     /// For each row, its slot and its exemplars.
     pub(crate) heads: Vec<RowHead>,
     pub(crate) exemplars: Exemplars,
+    /// Buckets of native histograms, in the schema that they begin with.
+    pub(crate) buckets: BucketPages,
+    /// For each row up to the last that has any, its buckets.
+    bucket_heads: Vec<u32>,
     /// The row of the overflow slot, if one is open.
     pub(crate) overflow_row: Option<u32>,
 }
@@ -155,14 +160,41 @@ impl LaneTable {
                         *cell = value;
                     }
                 }
-                MetricKind::ClassicHistogram { bounds } => {
-                    // Branch-free: the number of bounds below the value.
-                    let bucket: usize =
-                        bounds.iter().map(|bound| usize::from(value > *bound)).sum();
-                    if let [buckets @ .., sum] = cells {
+                kind => {
+                    let mut cell = column.cells.start;
+                    let mut native_cells = cells;
+                    if let Some(bounds) = kind.bounds() {
+                        // Branch-free: the number of bounds below the value.
+                        let bucket: usize =
+                            bounds.iter().map(|bound| usize::from(value > *bound)).sum();
+                        cell += bucket;
+                        let (plain, native) = native_cells
+                            .split_at_mut_checked(bounds.len() + 2)
+                            .unwrap_or_default();
+                        native_cells = native;
+                        if let [buckets @ .., sum] = plain {
+                            *sum += value * update.weight;
+                            if let Some(count) = buckets.get_mut(bucket) {
+                                *count += update.weight;
+                            }
+                        }
+                    }
+                    if let Some(native) = &column.native
+                        && let [sum, zero_count, fractional] = native_cells
+                    {
                         *sum += value * update.weight;
-                        if let Some(count) = buckets.get_mut(bucket) {
-                            *count += update.weight;
+                        *fractional += f64::from(u8::from(update.weight.fract() != 0.0));
+                        match native.buckets.key(value) {
+                            Some(key) => {
+                                let row = row as usize;
+                                if self.bucket_heads.len() <= row {
+                                    self.bucket_heads.resize(row + 1, NO_PAGES);
+                                }
+                                if let Some(head) = self.bucket_heads.get_mut(row) {
+                                    self.buckets.add(head, native.place, key, update.weight);
+                                }
+                            }
+                            None => *zero_count += update.weight,
                         }
                     }
                     if update.trace_id != [0; 16] {
@@ -171,13 +203,18 @@ impl LaneTable {
                             value,
                             timestamp_ms: update.timestamp_ms,
                         };
-                        let cell = (column.cells.start + bucket) as u16;
                         let at = sequence << 32 | u64::from(update.order);
-                        self.exemplars.set(&mut head.exemplars, cell, exemplar, at);
+                        self.exemplars
+                            .set(&mut head.exemplars, cell as u16, exemplar, at);
                     }
                 }
             }
         }
+    }
+
+    /// The buckets of a row.
+    pub(crate) fn bucket_head(&self, row: usize) -> u32 {
+        self.bucket_heads.get(row).copied().unwrap_or(NO_PAGES)
     }
 
     /// Forgets the rows of a width and keeps the keys.
@@ -187,6 +224,10 @@ impl LaneTable {
         self.heads.clear();
         self.heads.shrink_to(KEPT_ROWS);
         self.exemplars.clear();
+        self.buckets.clear();
+        self.buckets.shrink_to(KEPT_ROWS);
+        self.bucket_heads.clear();
+        self.bucket_heads.shrink_to(KEPT_ROWS);
         self.overflow_row = None;
     }
 
@@ -196,5 +237,7 @@ impl LaneTable {
         self.rows.shrink_to_fit();
         self.heads.shrink_to_fit();
         self.exemplars.shrink();
+        self.buckets.shrink_to(0);
+        self.bucket_heads.shrink_to_fit();
     }
 }

@@ -6,6 +6,7 @@
 //! tables a few slots at a time, so that pushes never wait for them.
 
 mod admission;
+mod bucket_pages;
 mod cardinality;
 mod collect;
 mod delta;
@@ -19,6 +20,9 @@ mod lane;
 mod lanes;
 mod limiter;
 mod merge;
+mod merge_natives;
+mod native_buckets;
+mod native_histogram;
 mod relabel;
 mod replace;
 mod schema;
@@ -32,6 +36,8 @@ pub use delta::{Delta, DeltaBatch};
 pub use fingerprint::{KeyHasher, LaneKey};
 pub use label_limiter::{LABEL_OVERFLOW, LabelStats};
 pub use limiter::{Counts, Limits};
+pub use native_buckets::NativeBuckets;
+pub use native_histogram::NativeDelta;
 pub use relabel::Relabelled;
 pub use schema::{Metric, MetricKind, Schema};
 pub use state::{Registry, RegistryStats, TableId};

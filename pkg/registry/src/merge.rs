@@ -12,9 +12,11 @@ impl State {
             if width == 0 {
                 continue;
             }
-            for (head, cells) in rows.heads.iter().zip(rows.rows.chunks_exact(width)) {
+            let cells = rows.rows.chunks_exact(width);
+            for (row, (head, cells)) in rows.heads.iter().zip(cells).enumerate() {
                 let number = table.merge_row(head.slot, cells, &mut self.admission.limiter, now_ms);
                 merge_exemplars(table, number, rows, head.exemplars);
+                table.merge_natives(number, cells, rows, row, now_ms);
             }
             rows.close_rows(width);
         }

@@ -70,6 +70,8 @@ impl State {
         if slot.state != SlotState::Active {
             return;
         }
+        let taken = table.take_natives(number);
+        let mut moved = Vec::new();
         let mut cells = vec![0.0; next.schema.width()];
         let mut collected = 0;
         let mut goes_on = false;
@@ -79,14 +81,28 @@ impl State {
                 continue;
             };
             goes_on = true;
+            let row = table.row(number);
             if let (Some(to), Some(from)) = (
-                cells.get_mut(column.cells.clone()),
-                table.row(number).get(old.cells.clone()),
+                cells.get_mut(column.plain_cells()),
+                row.get(old.plain_cells()),
             ) {
                 copy_cells(&old.metric.kind, from, &column.metric.kind, to);
             }
-            if slot.collected & old_bit != 0 {
+            if slot.collected & old_bit != 0 && old.plain_goes_on_as(column) {
                 collected |= bit;
+            }
+            if let (Some(old), Some(native)) = (&old.native, &column.native)
+                && let Some(taken) = taken.iter().find(|taken| taken.delta.place == old.place)
+            {
+                if let (Some(to), Some(from)) = (
+                    cells.get_mut(native.cells.clone()),
+                    row.get(old.cells.clone()),
+                ) {
+                    to.copy_from_slice(from);
+                }
+                let mut taken = taken.clone();
+                taken.delta.place = native.place;
+                moved.push(taken);
             }
         }
         table.row_mut(number).fill(0.0);
@@ -95,19 +111,21 @@ impl State {
             return;
         }
         let labels = table.label_set(&slot);
-        match next.resolve(labels, &mut self.admission, now_ms) {
-            Resolved::Slot(to) => {
-                next.merge_row(to, &cells, &mut self.admission.limiter, now_ms);
-                if let Some(to) = next.slot_mut(to)
-                    && to.started_ms >= slot.started_ms
-                {
-                    to.started_ms = slot.started_ms;
-                    to.updated_ms = to.updated_ms.max(slot.updated_ms);
-                    to.collected |= collected;
-                }
-            }
-            Resolved::Overflow(to) => {
-                next.merge_row(to, &cells, &mut self.admission.limiter, now_ms);
+        let resolved = next.resolve(labels, &mut self.admission, now_ms);
+        let (Resolved::Slot(to) | Resolved::Overflow(to)) = resolved;
+        next.merge_row(to, &cells, &mut self.admission.limiter, now_ms);
+        for taken in &moved {
+            next.merge_native_delta(to, &cells, &taken.delta, now_ms);
+        }
+        if resolved == Resolved::Slot(to)
+            && let Some(place) = next.slot_mut(to)
+            && place.started_ms >= slot.started_ms
+        {
+            place.started_ms = slot.started_ms;
+            place.updated_ms = place.updated_ms.max(slot.updated_ms);
+            place.collected |= collected;
+            for taken in &moved {
+                next.natives.go_on_as(to, taken);
             }
         }
     }
@@ -116,8 +134,22 @@ impl State {
 impl Column {
     /// Whether the metric is the same for who reads it, if its series are.
     pub(crate) fn goes_on_as(&self, next: &Self) -> bool {
+        self.native_goes_on_as(next) || self.plain_goes_on_as(next)
+    }
+
+    /// Whether its series go on, a native histogram aside.
+    pub(crate) fn plain_goes_on_as(&self, next: &Self) -> bool {
+        let (kind, next_kind) = (&self.metric.kind, &next.metric.kind);
+        let is_plain = !self.plain_cells().is_empty();
+        let both_classic = kind.bounds().is_some() && next_kind.bounds().is_some();
         self.metric.name == next.metric.name
-            && discriminant(&self.metric.kind) == discriminant(&next.metric.kind)
+            && is_plain
+            && (both_classic || discriminant(kind) == discriminant(next_kind))
+    }
+
+    /// Whether its native histogram goes on.
+    pub(crate) fn native_goes_on_as(&self, next: &Self) -> bool {
+        self.metric.name == next.metric.name && self.native.is_some() && next.native.is_some()
     }
 }
 
@@ -125,11 +157,7 @@ impl Column {
 /// sum, count and every bucket that stays go on from where they were; a bucket
 /// that is new begins with what is known to lie in it.
 fn copy_cells(from_kind: &MetricKind, from: &[f64], to_kind: &MetricKind, to: &mut [f64]) {
-    let (
-        MetricKind::ClassicHistogram { bounds: old },
-        MetricKind::ClassicHistogram { bounds: new },
-    ) = (from_kind, to_kind)
-    else {
+    let (Some(old), Some(new)) = (from_kind.bounds(), to_kind.bounds()) else {
         for (to, from) in to.iter_mut().zip(from) {
             *to = *from;
         }

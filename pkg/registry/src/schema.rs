@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use model::{Metadata, MetricType};
 
+use crate::native_buckets::NativeBuckets;
+use crate::native_histogram::NATIVE_CELLS;
 use crate::update::MAX_METRICS;
 
 /// What a metric's values mean.
@@ -18,6 +20,47 @@ pub enum MetricKind {
         /// Upper bounds, increasing; `+Inf` is implied.
         bounds: Vec<f64>,
     },
+    /// Counts per exponential bucket, and the sum of what was observed, in one
+    /// series.
+    NativeHistogram {
+        /// Which buckets there are.
+        buckets: NativeBuckets,
+    },
+    /// A classic and a native histogram of the same observations. Exemplars are
+    /// with the classic one.
+    ClassicAndNative {
+        /// Upper bounds, increasing; `+Inf` is implied.
+        bounds: Vec<f64>,
+        /// Which buckets the native one has.
+        buckets: NativeBuckets,
+    },
+}
+
+impl MetricKind {
+    /// Whether it is a native histogram, maybe with a classic one.
+    pub fn is_native(&self) -> bool {
+        self.native_buckets().is_some()
+    }
+
+    /// The bounds of a classic histogram, if it is one.
+    pub(crate) fn bounds(&self) -> Option<&[f64]> {
+        match self {
+            Self::Counter | Self::Gauge | Self::NativeHistogram { .. } => None,
+            Self::ClassicHistogram { bounds } | Self::ClassicAndNative { bounds, .. } => {
+                Some(bounds)
+            }
+        }
+    }
+
+    /// The buckets of a native histogram, if it is one.
+    fn native_buckets(&self) -> Option<NativeBuckets> {
+        match self {
+            Self::Counter | Self::Gauge | Self::ClassicHistogram { .. } => None,
+            Self::NativeHistogram { buckets } | Self::ClassicAndNative { buckets, .. } => {
+                Some(*buckets)
+            }
+        }
+    }
 }
 
 /// One metric of a [`Schema`].
@@ -43,7 +86,9 @@ impl Metric {
             kind: match self.kind {
                 MetricKind::Counter => MetricType::Counter,
                 MetricKind::Gauge => MetricType::Gauge,
-                MetricKind::ClassicHistogram { .. } => MetricType::Histogram,
+                MetricKind::ClassicHistogram { .. }
+                | MetricKind::NativeHistogram { .. }
+                | MetricKind::ClassicAndNative { .. } => MetricType::Histogram,
             },
             help: self.help,
             unit: self.unit,
@@ -54,8 +99,8 @@ impl Metric {
 /// The metrics that share a label set.
 ///
 /// A slot of the registry holds one row of numbers: a counter or gauge takes
-/// one cell; a histogram one for each bucket, `+Inf` included, and one for the
-/// sum.
+/// one cell; a classic histogram one for each bucket, `+Inf` included, and one
+/// for the sum; a native one three: its buckets lie elsewhere.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schema {
     metrics: Vec<Column>,
@@ -75,6 +120,18 @@ pub(crate) struct Column {
     pub(crate) sum_name: String,
     pub(crate) count_name: String,
     pub(crate) le: Vec<String>,
+    pub(crate) native: Option<NativeColumn>,
+}
+
+/// The native histogram of a column.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NativeColumn {
+    /// Its part of the column's cells, after those of the classic one: the sum,
+    /// the zero bucket, and how many observations had a fractional weight.
+    pub(crate) cells: Range<usize>,
+    /// Its place among the native histograms of the schema.
+    pub(crate) place: u8,
+    pub(crate) buckets: NativeBuckets,
 }
 
 impl Schema {
@@ -88,17 +145,30 @@ impl Schema {
             limits_labels: false,
         };
         for metric in metrics.into_iter().take(MAX_METRICS) {
-            let (cells, series, le) = match &metric.kind {
-                MetricKind::Counter | MetricKind::Gauge => (1, 1, Vec::new()),
-                MetricKind::ClassicHistogram { bounds } => {
-                    let le = bounds.iter().map(f64::to_string);
-                    let le = le.chain(std::iter::once("+Inf".to_owned())).collect();
-                    (bounds.len() + 2, bounds.len() as u64 + 3, le)
-                }
+            let mut le = Vec::new();
+            let (mut cells, mut series) = match metric.kind {
+                MetricKind::Counter | MetricKind::Gauge => (1, 1),
+                _ => (0, 0),
             };
+            if let Some(bounds) = metric.kind.bounds() {
+                le.extend(bounds.iter().map(f64::to_string));
+                le.push("+Inf".to_owned());
+                (cells, series) = (bounds.len() + 2, bounds.len() as u64 + 3);
+            }
+            let first = schema.width + cells;
+            let native = metric.kind.native_buckets().map(|buckets| NativeColumn {
+                cells: first..first + NATIVE_CELLS,
+                place: schema.natives().count() as u8,
+                buckets,
+            });
+            if native.is_some() {
+                cells += NATIVE_CELLS;
+                series += 1;
+            }
             schema.metrics.push(Column {
                 cells: schema.width..schema.width + cells,
                 series,
+                native,
                 bucket_name: format!("{}_bucket", metric.name),
                 sum_name: format!("{}_sum", metric.name),
                 count_name: format!("{}_count", metric.name),
@@ -130,8 +200,9 @@ impl Schema {
         self.width
     }
 
-    /// Series of one label set, by which limits count: 1 for a counter or
-    /// gauge, and for a histogram its buckets with `+Inf`, `_sum` and `_count`.
+    /// Series of one label set, by which limits count: 1 for a counter, gauge or
+    /// native histogram, and for a classic histogram its buckets with `+Inf`,
+    /// `_sum` and `_count`.
     pub fn series(&self) -> u64 {
         self.series
     }
@@ -139,6 +210,13 @@ impl Schema {
     /// The metrics, in the order of their values in an update.
     pub fn metrics(&self) -> impl Iterator<Item = &Metric> {
         self.metrics.iter().map(|column| &column.metric)
+    }
+
+    /// The native histograms, in the order of their places.
+    pub(crate) fn natives(&self) -> impl Iterator<Item = &NativeColumn> {
+        self.metrics
+            .iter()
+            .filter_map(|column| column.native.as_ref())
     }
 
     pub(crate) fn columns(&self) -> &[Column] {
@@ -152,6 +230,12 @@ impl Schema {
 }
 
 impl Column {
+    /// The cells without those of a native histogram.
+    pub(crate) fn plain_cells(&self) -> Range<usize> {
+        let end = self.native.as_ref().map(|native| native.cells.start);
+        self.cells.start..end.unwrap_or(self.cells.end)
+    }
+
     /// Whether its series have not appeared yet in a row.
     pub(crate) fn is_absent(&self, row: &[f64]) -> bool {
         let cells = row.get(self.cells.clone()).unwrap_or_default();
@@ -191,5 +275,35 @@ pub(crate) mod tests {
         let latency = &schema.columns()[1];
         assert_eq!(latency.cells, 1..5);
         assert_eq!(latency.le, ["0.5", "1", "+Inf"]);
+    }
+
+    #[test]
+    fn native_histogram_is_one_series_after_the_cells_of_the_classic_one() {
+        let buckets = NativeBuckets::new(1.1, 100, std::time::Duration::ZERO);
+        let metric = |kind| Metric {
+            name: "latency".to_owned(),
+            help: "help",
+            unit: "",
+            kind,
+            sparse: false,
+        };
+        let bounds = vec![0.5, 1.0];
+        let schema = Schema::new([
+            metric(MetricKind::NativeHistogram { buckets }),
+            metric(MetricKind::ClassicAndNative { bounds, buckets }),
+        ]);
+        assert_eq!(
+            (schema.width(), schema.series(), schema.natives().count()),
+            (10, 7, 2)
+        );
+        let [native, both] = schema.columns() else {
+            panic!("two columns");
+        };
+        assert_eq!((native.plain_cells(), native.series), (0..0, 1));
+        assert_eq!((both.plain_cells(), both.series), (3..7, 6));
+        let places: Vec<_> = [native, both]
+            .map(|column| column.native.clone().unwrap().cells)
+            .into();
+        assert_eq!(places, [0..3, 7..10]);
     }
 }

@@ -12,6 +12,7 @@ use crate::fingerprint::hash_labels;
 use crate::label_arena::{LabelArena, LabelRef};
 use crate::label_limiter::LabelLimiter;
 use crate::limiter::Limiter;
+use crate::native_histogram::NativeHistograms;
 use crate::relabel::Superseding;
 use crate::schema::{Metric, MetricKind, Schema};
 
@@ -72,6 +73,7 @@ pub(crate) struct Table {
     rows: Vec<Vec<f64>>,
     labels: LabelArena,
     pub(crate) exemplars: Exemplars,
+    pub(crate) natives: NativeHistograms,
     free: Vec<u32>,
     ended: Vec<u32>,
     overflow: Option<u32>,
@@ -85,6 +87,7 @@ impl Table {
         let is_gauge = |metric: &Metric| metric.kind == MetricKind::Gauge;
         let has_gauges = schema.metrics().any(is_gauge);
         Self {
+            natives: NativeHistograms::new(schema.natives().count()),
             schema,
             retired: false,
             successor: None,
@@ -349,6 +352,7 @@ impl Table {
         };
         slot.state = SlotState::Ended;
         self.exemplars.release_taken(&mut slot.exemplars, 0);
+        self.natives.clear(number);
         self.ended.push(number);
         if counts {
             limiter.release(series);

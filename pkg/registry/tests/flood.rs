@@ -6,7 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
-use model::{Exemplar, LabelSet, Point, SampleSink, Series};
+use model::{Exemplar, HistogramSample, LabelSet, Point, SampleSink, Series};
 use spanmill_registry::{
     Collection, Consumer, KeyHasher, Limits, MAX_METRICS, Metric, MetricKind, Registry, Schema,
     Update,
@@ -38,6 +38,10 @@ impl SampleSink for Totals {
             "latency_count" => self.count += value,
             _ => {}
         }
+    }
+
+    fn histogram(&mut self, name: &str, _: &[HistogramSample<'_>], _: Option<Exemplar>) {
+        unreachable!("{name} is not native");
     }
 }
 

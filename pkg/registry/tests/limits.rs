@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Exemplar, LabelSet, Point, SampleSink, Series};
+use model::{Exemplar, HistogramSample, LabelSet, Point, SampleSink, Series};
 use spanmill_registry::{
     Collection, Consumer, KeyHasher, LABEL_OVERFLOW, Limits, MAX_METRICS, Metric, MetricKind,
     Registry, Relabelled, Schema, TableId, Update,
@@ -30,6 +30,10 @@ impl SampleSink for Written {
     fn series(&mut self, _: Series<'_>, points: &[Point], _: Option<Exemplar>) {
         let known = self.series.insert(self.current.clone(), points.to_vec());
         assert!(known.is_none(), "{} twice", self.current);
+    }
+
+    fn histogram(&mut self, name: &str, _: &[HistogramSample<'_>], _: Option<Exemplar>) {
+        unreachable!("{name} is not native");
     }
 }
 

@@ -8,7 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use model::{Exemplar, LabelSet, LabelSetBuf, Metadata, MetricType, Point, SampleSink, Series};
+use model::{
+    Exemplar, HistogramSample, LabelSet, LabelSetBuf, Metadata, MetricType, Point, SampleSink,
+    Series,
+};
 use proptest::prelude::*;
 use spanmill_registry::{
     Applied, Collection, Consumer, InvalidLabels, KeyHasher, Limits, MAX_METRICS, Metric,
@@ -40,6 +43,10 @@ impl SampleSink for Written {
         }
         let before = self.series.insert(id.clone(), points.to_vec());
         assert!(before.is_none(), "{id} is written twice");
+    }
+
+    fn histogram(&mut self, name: &str, _: &[HistogramSample<'_>], _: Option<Exemplar>) {
+        unreachable!("{name} is not native");
     }
 }
 
@@ -75,6 +82,10 @@ impl SampleSink for Told {
     fn series(&mut self, series: Series<'_>, _: &[Point], _: Option<Exemplar>) {
         self.series
             .insert(series.name.to_owned(), self.metric.unwrap());
+    }
+
+    fn histogram(&mut self, name: &str, _: &[HistogramSample<'_>], _: Option<Exemplar>) {
+        unreachable!("{name} is not native");
     }
 }
 

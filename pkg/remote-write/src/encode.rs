@@ -1,5 +1,6 @@
 //! Series to compressed requests.
 
+mod histogram;
 mod snappy;
 mod symbols;
 pub(crate) mod transcode;
@@ -9,6 +10,7 @@ pub(crate) mod v2;
 use bytes::Bytes;
 use model::{Exemplar, Point};
 
+pub(crate) use self::histogram::EncodedHistograms;
 use self::snappy::Compressor;
 use crate::protocol::Protocol;
 
@@ -35,6 +37,15 @@ pub(crate) struct Batch {
     pub(crate) highest_timestamp_ms: i64,
 }
 
+/// The samples of one series, oldest first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Samples<'a> {
+    /// Of a counter, a gauge, or a part of a classic histogram.
+    Points(&'a [Point]),
+    /// Of a native histogram.
+    Histograms(&'a EncodedHistograms),
+}
+
 /// Fills requests one after the other and compresses them.
 pub(crate) struct Batcher {
     protocol: Protocol,
@@ -53,6 +64,31 @@ pub(crate) struct Batcher {
 pub(crate) struct Scratch {
     compressor: Compressor,
     encoder: v2::Encoder,
+}
+
+impl Samples<'_> {
+    fn count(self) -> u64 {
+        match self {
+            Self::Points(points) => points.len() as u64,
+            Self::Histograms(histograms) => histograms.count(),
+        }
+    }
+
+    /// What native histograms take, which no bound is known of.
+    fn histogram_bytes(self) -> usize {
+        match self {
+            Self::Points(_) => 0,
+            Self::Histograms(histograms) => histograms.length(),
+        }
+    }
+
+    /// The time of the last, in milliseconds since the Unix epoch.
+    fn last_ms(self) -> i64 {
+        match self {
+            Self::Points(points) => points.last().map_or(i64::MIN, |point| point.timestamp_ms),
+            Self::Histograms(histograms) => histograms.last_ms(),
+        }
+    }
 }
 
 impl Batcher {
@@ -80,13 +116,13 @@ impl Batcher {
     /// before, if it is full.
     pub(crate) fn add(
         &mut self,
-        points: &[Point],
+        samples: Samples<'_>,
         exemplar: Option<Exemplar>,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Option<Batch> {
-        let batch = self.make_room(points);
+        let batch = self.make_room(samples);
         match self.scratch.compressor.write(write) {
-            Ok(()) => self.added(points, exemplar),
+            Ok(()) => self.added(samples, exemplar),
             Err(error) => self.lose(&error),
         }
         batch
@@ -96,11 +132,11 @@ impl Batcher {
     /// returns about the bytes that the series takes in 1.0.
     pub(crate) fn add_v2(
         &mut self,
-        points: &[Point],
+        samples: Samples<'_>,
         exemplar: Option<Exemplar>,
         write: impl FnOnce(&mut v2::Encoder, (&mut Vec<u8>, &mut Vec<u8>)) -> usize,
     ) -> Option<Batch> {
-        let batch = self.make_room(points);
+        let batch = self.make_room(samples);
         let Scratch {
             compressor,
             encoder,
@@ -109,26 +145,23 @@ impl Batcher {
         let written = compressor.write_both(|head, body| bytes = write(encoder, (head, body)));
         self.expanded_bytes += bytes;
         match written {
-            Ok(()) => self.added(points, exemplar),
+            Ok(()) => self.added(samples, exemplar),
             Err(error) => self.lose(&error),
         }
         batch
     }
 
-    /// Closes the request, if the points do not fit into it.
-    fn make_room(&mut self, points: &[Point]) -> Option<Batch> {
+    /// Closes the request, if the samples do not fit into it.
+    fn make_room(&mut self, samples: Samples<'_>) -> Option<Batch> {
         let bytes = self.scratch.compressor.len().max(self.expanded_bytes);
-        let full =
-            self.samples + points.len() as u64 > self.max_samples || bytes >= MAX_REQUEST_BYTES;
+        let full = self.samples + samples.count() > self.max_samples || bytes >= MAX_REQUEST_BYTES;
         if full { self.close() } else { None }
     }
 
-    fn added(&mut self, points: &[Point], exemplar: Option<Exemplar>) {
-        self.samples += points.len() as u64;
+    fn added(&mut self, samples: Samples<'_>, exemplar: Option<Exemplar>) {
+        self.samples += samples.count();
         self.exemplars += u64::from(exemplar.is_some());
-        for point in points {
-            self.highest_timestamp_ms = self.highest_timestamp_ms.max(point.timestamp_ms);
-        }
+        self.highest_timestamp_ms = self.highest_timestamp_ms.max(samples.last_ms());
     }
 
     /// Closes the last request and returns it, if it has samples, and the

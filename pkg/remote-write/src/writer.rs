@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Exemplar, LabelSet, Metadata, MetricType, Point, SampleSink, Series, TenantId};
+use model::{
+    Exemplar, HistogramSample, LabelSet, Metadata, MetricType, Point, SampleSink, Series, TenantId,
+};
 use settings::Secret;
 
 use crate::RemoteWrite;
 use crate::encode::v1::{SharedLabels, merge, write_labelled_series};
 use crate::encode::v2::{Content, Labels};
-use crate::encode::{Batch, Batcher};
+use crate::encode::{Batch, Batcher, EncodedHistograms, Samples};
 use crate::protocol::Protocol;
 use crate::relabel::{EditedLabels, Relabeller};
 
@@ -48,6 +50,7 @@ pub struct Append {
     metadata: Option<Metadata>,
     shared: SharedLabels,
     edited: EditedLabels,
+    histograms: EncodedHistograms,
     streams: Vec<Stream>,
 }
 
@@ -100,6 +103,7 @@ impl TenantWriter {
             metadata: None,
             shared: SharedLabels::default(),
             edited: EditedLabels::default(),
+            histograms: EncodedHistograms::default(),
             streams: self.0.streams(),
         }
     }
@@ -196,13 +200,35 @@ impl SampleSink for Append {
     }
 
     fn series(&mut self, series: Series<'_>, points: &[Point], exemplar: Option<Exemplar>) {
-        if points.is_empty() {
+        if !points.is_empty() {
+            self.write(series, Samples::Points(points), exemplar);
+        }
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        samples: &[HistogramSample<'_>],
+        exemplar: Option<Exemplar>,
+    ) {
+        if samples.is_empty() {
             return;
         }
+        let mut histograms = std::mem::take(&mut self.histograms);
+        histograms.set(samples);
+        let series = Series { name, le: None };
+        self.write(series, Samples::Histograms(&histograms), exemplar);
+        self.histograms = histograms;
+    }
+}
+
+impl Append {
+    /// Writes a series into the requests of every endpoint.
+    fn write(&mut self, series: Series<'_>, samples: Samples<'_>, exemplar: Option<Exemplar>) {
         let labelled = exemplar.map(|exemplar| (self.trace_id_label.as_str(), exemplar));
         let is_gauge = |metadata: Metadata| metadata.kind == MetricType::Gauge;
         let content = Content {
-            points,
+            samples,
             started_ms: self
                 .started_ms
                 .filter(|_| !self.metadata.is_some_and(is_gauge)),
@@ -227,13 +253,13 @@ impl SampleSink for Append {
             }
             let batcher = &mut stream.batcher;
             let full = match (batcher.protocol(), is_plain) {
-                (Protocol::V1, true) => batcher.add(points, exemplar, |raw| {
-                    self.shared.write_series(raw, series, points, labelled);
+                (Protocol::V1, true) => batcher.add(samples, exemplar, |raw| {
+                    self.shared.write_series(raw, series, samples, labelled);
                 }),
-                (Protocol::V1, false) => batcher.add(points, exemplar, |raw| {
-                    write_labelled_series(raw, self.edited.iter(), points, labelled);
+                (Protocol::V1, false) => batcher.add(samples, exemplar, |raw| {
+                    write_labelled_series(raw, self.edited.iter(), samples, labelled);
                 }),
-                (Protocol::V2, true) => batcher.add_v2(points, exemplar, |encoder, out| {
+                (Protocol::V2, true) => batcher.add_v2(samples, exemplar, |encoder, out| {
                     let labels = Labels {
                         number: self.label_sets,
                         own,
@@ -241,7 +267,7 @@ impl SampleSink for Append {
                     };
                     encoder.write_series(out, labels, series, content)
                 }),
-                (Protocol::V2, false) => batcher.add_v2(points, exemplar, |encoder, out| {
+                (Protocol::V2, false) => batcher.add_v2(samples, exemplar, |encoder, out| {
                     encoder.write_labelled_series(out, self.edited.iter(), content)
                 }),
             };

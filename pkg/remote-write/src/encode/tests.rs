@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use model::{LabelSet, LabelSetBuf, Metadata, MetricType, Series};
+use model::{HistogramSample, LabelSet, LabelSetBuf, Metadata, MetricType, Series};
 use proptest::prelude::*;
 use prost::Message;
 use proto::remote_write as pb;
@@ -150,7 +150,7 @@ fn encode(cases: &[Case]) -> Vec<u8> {
                 },
             )
         });
-        labels.write_series(&mut out, series, &points, exemplar);
+        labels.write_series(&mut out, series, Samples::Points(&points), exemplar);
     }
     out
 }
@@ -209,7 +209,7 @@ fn encode_v2(batcher: &mut Batcher, cases: &[Case]) -> Vec<Batch> {
                 timestamp_ms,
             });
         let content = Content {
-            points: &points,
+            samples: Samples::Points(&points),
             started_ms: Some(STARTED_MS),
             metadata: Some(metadata(case)),
             exemplar: exemplar.map(|exemplar| ("traceID", exemplar)),
@@ -218,16 +218,20 @@ fn encode_v2(batcher: &mut Batcher, cases: &[Case]) -> Vec<Batch> {
             name: &case.name,
             le: case.le.as_deref(),
         };
-        batches.extend(batcher.add_v2(&points, exemplar, |encoder, out| {
-            encoder.write_series(out, labels, series, content)
-        }));
+        batches.extend(
+            batcher.add_v2(Samples::Points(&points), exemplar, |encoder, out| {
+                encoder.write_series(out, labels, series, content)
+            }),
+        );
         let full = expected(case).labels;
         let full = full
             .iter()
             .map(|label| (label.name.as_str(), label.value.as_str()));
-        batches.extend(batcher.add_v2(&points, exemplar, |encoder, out| {
-            encoder.write_labelled_series(out, full, content)
-        }));
+        batches.extend(
+            batcher.add_v2(Samples::Points(&points), exemplar, |encoder, out| {
+                encoder.write_labelled_series(out, full, content)
+            }),
+        );
     }
     batches
 }
@@ -350,7 +354,7 @@ proptest! {
         let exemplar = case.exemplar
             .map(|(trace_id, value, timestamp_ms)| ("traceID", Exemplar { trace_id, value, timestamp_ms }));
         let labels = want.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
-        write_labelled_series(&mut out, labels, &points, exemplar);
+        write_labelled_series(&mut out, labels, Samples::Points(&points), exemplar);
         prop_assert_eq!(out, encode(&[case]));
     }
 }
@@ -363,10 +367,14 @@ fn batches_close_at_the_sample_limit_and_keep_a_series_together() {
         value: 1.0,
     };
     let batches = [
-        batcher.add(&[point(1), point(9)], None, |raw| raw.push(1)),
-        batcher.add(&[point(2), point(3)], None, |raw| raw.push(2)),
-        batcher.add(&[point(4)], None, |raw| raw.push(3)),
-        batcher.add(&[point(5)], None, |raw| raw.push(4)),
+        batcher.add(Samples::Points(&[point(1), point(9)]), None, |raw| {
+            raw.push(1)
+        }),
+        batcher.add(Samples::Points(&[point(2), point(3)]), None, |raw| {
+            raw.push(2)
+        }),
+        batcher.add(Samples::Points(&[point(4)]), None, |raw| raw.push(3)),
+        batcher.add(Samples::Points(&[point(5)]), None, |raw| raw.push(4)),
         batcher.finish().0,
     ];
     let batches: Vec<_> = batches
@@ -386,6 +394,68 @@ fn batches_close_at_the_sample_limit_and_keep_a_series_together() {
 }
 
 #[test]
+fn histograms_follow_the_exemplar_and_count_as_samples() {
+    let mut buf = LabelSetBuf::new();
+    buf.push("service", "web");
+    let mut labels = SharedLabels::default();
+    labels.set(buf.finish(), &[]);
+    let mut histograms = EncodedHistograms::default();
+    histograms.set(&[3, 4].map(|at| HistogramSample::empty(at, 3, 1.0)));
+    let exemplar = Exemplar {
+        trace_id: [1; 16],
+        value: 2.0,
+        timestamp_ms: 3,
+    };
+    let series = Series {
+        name: "latency",
+        le: None,
+    };
+    let samples = Samples::Histograms(&histograms);
+    let mut batcher = Batcher::new(Protocol::V1, 10, Scratch::default());
+    batcher.add(samples, Some(exemplar), |raw| {
+        labels.write_series(raw, series, samples, Some(("traceID", exemplar)));
+    });
+    let batch = batcher.finish().0.unwrap();
+    assert_eq!((batch.samples, batch.exemplars), (2, 1));
+    assert_eq!(batch.highest_timestamp_ms, 4);
+    let raw = snap::raw::Decoder::new()
+        .decompress_vec(&batch.body)
+        .unwrap();
+    let request = pb::WriteRequest::decode(raw.as_slice()).unwrap();
+    let read = &request.timeseries[0];
+    let times: Vec<_> = read.histograms.iter().map(|h| h.timestamp).collect();
+    assert_eq!((times, read.exemplars.len()), (vec![3, 4], 1));
+    let mut relabelled = Vec::new();
+    let all = read.labels.iter();
+    let all = all.map(|label| (label.name.as_str(), label.value.as_str()));
+    write_labelled_series(&mut relabelled, all, samples, Some(("traceID", exemplar)));
+    assert_eq!(relabelled, raw);
+
+    let labels = Labels {
+        number: 1,
+        own: buf.finish(),
+        external: &[],
+    };
+    let content = Content {
+        samples,
+        started_ms: Some(4),
+        metadata: None,
+        exemplar: Some(("traceID", exemplar)),
+    };
+    let mut batcher = Batcher::new(Protocol::V2, 10, Scratch::default());
+    batcher.add_v2(samples, Some(exemplar), |encoder, out| {
+        encoder.write_series(out, labels, series, content)
+    });
+    let second = batcher.finish().0.unwrap();
+    assert_eq!((second.samples, second.exemplars), (2, 1));
+    assert_eq!(second.highest_timestamp_ms, 4);
+    assert_eq!(read_v1(&to_v1(&second.body).unwrap()), request);
+    let starts = read_v2(&second).timeseries[0].histograms.clone();
+    let starts: Vec<_> = starts.iter().map(|h| h.start_timestamp).collect();
+    assert_eq!(starts, [0, 4]);
+}
+
+#[test]
 fn batches_close_at_the_byte_limit() {
     let mut batcher = Batcher::new(Protocol::V1, 1000, Scratch::default());
     let mut add = || {
@@ -394,7 +464,9 @@ fn batches_close_at_the_byte_limit() {
             value: 1.0,
         };
         let half = |raw: &mut Vec<u8>| raw.resize(raw.len() + MAX_REQUEST_BYTES / 2, 0);
-        batcher.add(&[point], None, half).map(|batch| batch.samples)
+        batcher
+            .add(Samples::Points(&[point]), None, half)
+            .map(|batch| batch.samples)
     };
     assert_eq!([add(), add(), add()], [None, None, Some(2)]);
     assert_eq!(batcher.finish().0.map(|batch| batch.samples), Some(1));
@@ -414,7 +486,7 @@ fn symbols_begin_anew_in_each_request() {
         value: 1.0,
     }];
     let content = Content {
-        points: &points,
+        samples: Samples::Points(&points),
         started_ms: None,
         metadata: None,
         exemplar: None,
@@ -425,14 +497,16 @@ fn symbols_begin_anew_in_each_request() {
         ("second", 2, own),
         ("third", 2, own),
     ] {
-        batches.extend(batcher.add_v2(&points, None, |encoder, out| {
-            let labels = Labels {
-                number,
-                own,
-                external: &external,
-            };
-            encoder.write_series(out, labels, Series { name, le: None }, content)
-        }));
+        batches.extend(
+            batcher.add_v2(Samples::Points(&points), None, |encoder, out| {
+                let labels = Labels {
+                    number,
+                    own,
+                    external: &external,
+                };
+                encoder.write_series(out, labels, Series { name, le: None }, content)
+            }),
+        );
     }
     batches.extend(batcher.finish().0);
     let read: Vec<_> = batches
@@ -468,13 +542,41 @@ fn requests_close_at_the_byte_limit_of_the_first_version() {
         value: 1.0,
     }];
     let content = Content {
-        points: &points,
+        samples: Samples::Points(&points),
         started_ms: None,
         metadata: None,
         exemplar: None,
     };
     let mut add = || {
-        let batch = batcher.add_v2(&points, None, |encoder, out| {
+        let batch = batcher.add_v2(Samples::Points(&points), None, |encoder, out| {
+            encoder.write_labelled_series(out, [("a", long.as_str())].into_iter(), content)
+        });
+        batch.map(|batch| batch.samples)
+    };
+    assert_eq!([add(), add(), add()], [None, None, Some(2)]);
+}
+
+/// Labels and buckets stay under the limit each, but not both together.
+#[test]
+fn buckets_count_for_the_byte_limit_of_the_first_version() {
+    let mut batcher = Batcher::new(Protocol::V2, 1_000, Scratch::default());
+    let long = "x".repeat(MAX_REQUEST_BYTES / 8 * 3);
+    let counts = vec![1.0; MAX_REQUEST_BYTES / 64];
+    let mut histograms = EncodedHistograms::default();
+    histograms.set(&[HistogramSample {
+        is_float: true,
+        counts: &counts,
+        ..HistogramSample::empty(1, 3, 1.0)
+    }]);
+    let samples = Samples::Histograms(&histograms);
+    let content = Content {
+        samples,
+        started_ms: None,
+        metadata: None,
+        exemplar: None,
+    };
+    let mut add = || {
+        let batch = batcher.add_v2(samples, None, |encoder, out| {
             encoder.write_labelled_series(out, [("a", long.as_str())].into_iter(), content)
         });
         batch.map(|batch| batch.samples)

@@ -6,6 +6,8 @@
 
 use model::{Exemplar, LabelSet, Point, Series};
 
+use super::Samples;
+
 /// Field 1 of `WriteRequest`, `TimeSeries` and `Label`, length-delimited.
 const FIELD_1_BYTES: u8 = 0x0a;
 /// Field 2 of `TimeSeries` (a sample) and `Label` (the value), length-delimited.
@@ -80,13 +82,13 @@ impl SharedLabels {
         self.le_end = self.le_end.max(self.le_at);
     }
 
-    /// Appends one series with its points and at most one exemplar, whose
+    /// Appends one series with its samples and at most one exemplar, whose
     /// label has the name given.
     pub(crate) fn write_series(
         &self,
         out: &mut Vec<u8>,
         series: Series<'_>,
-        points: &[Point],
+        samples: Samples<'_>,
         exemplar: Option<(&str, Exemplar)>,
     ) {
         let [before_name, before_le, after_le] = self.around(series);
@@ -95,7 +97,7 @@ impl SharedLabels {
             + before_le.len()
             + series.le.map_or(0, |le| label_length(LE, le))
             + after_le.len()
-            + points_length(points)
+            + samples_length(samples)
             + exemplar.map_or(0, |(label, exemplar)| exemplar_length(label, exemplar));
 
         // The tag and length of the series come on top.
@@ -109,10 +111,7 @@ impl SharedLabels {
             put_label(out, LE, le);
         }
         out.extend_from_slice(after_le);
-        put_points(out, points);
-        if let Some((label, exemplar)) = exemplar {
-            put_exemplar(out, label, exemplar);
-        }
+        put_samples(out, samples, exemplar);
     }
 
     /// What comes before a series' name, between that and `le`, and after.
@@ -137,24 +136,21 @@ impl SharedLabels {
 pub(crate) fn write_labelled_series<'a>(
     out: &mut Vec<u8>,
     labels: impl Iterator<Item = (&'a str, &'a str)> + Clone,
-    points: &[Point],
+    samples: Samples<'_>,
     exemplar: Option<(&str, Exemplar)>,
 ) {
     let length = labels
         .clone()
         .map(|(name, value)| label_length(name, value))
         .sum::<usize>()
-        + points_length(points)
+        + samples_length(samples)
         + exemplar.map_or(0, |(label, exemplar)| exemplar_length(label, exemplar));
     out.push(FIELD_1_BYTES);
     put_varint(out, length as u64);
     for (name, value) in labels {
         put_label(out, name, value);
     }
-    put_points(out, points);
-    if let Some((label, exemplar)) = exemplar {
-        put_exemplar(out, label, exemplar);
-    }
+    put_samples(out, samples, exemplar);
 }
 
 /// The labels of a set and the external ones, sorted by name, each once.
@@ -181,6 +177,28 @@ pub(crate) fn merge<'a>(
         (Some(_), None) => own.next(),
         (None, _) => external.next(),
     })
+}
+
+/// Appends samples and an exemplar, by the numbers of their fields.
+#[inline]
+fn put_samples(out: &mut Vec<u8>, samples: Samples<'_>, exemplar: Option<(&str, Exemplar)>) {
+    if let Samples::Points(points) = samples {
+        put_points(out, points);
+    }
+    if let Some((label, exemplar)) = exemplar {
+        put_exemplar(out, label, exemplar);
+    }
+    if let Samples::Histograms(histograms) = samples {
+        histograms.put(out);
+    }
+}
+
+#[inline]
+fn samples_length(samples: Samples<'_>) -> usize {
+    match samples {
+        Samples::Points(points) => points_length(points),
+        Samples::Histograms(histograms) => histograms.length(),
+    }
 }
 
 #[inline]

@@ -6,6 +6,7 @@
 
 use model::{Exemplar, LabelSet, Metadata, MetricType, Point, Series};
 
+use super::Samples;
 use super::symbols::Symbols;
 use super::v1::{
     DOUBLE_FIELD_LENGTH, LE, NAME, SharedLabels, TRACE_ID_DIGITS, hex_digit, put_varint,
@@ -81,8 +82,8 @@ pub(crate) struct Labels<'a> {
 /// What a series has besides its labels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Content<'a> {
-    /// Its samples, oldest first.
-    pub(crate) points: &'a [Point],
+    /// Its samples.
+    pub(crate) samples: Samples<'a>,
     /// Since when it has counted, in milliseconds since the Unix epoch; `None`
     /// if it does not count.
     pub(crate) started_ms: Option<i64>,
@@ -133,7 +134,8 @@ impl Encoder {
         let le = series
             .le
             .map_or(0, |le| LE.len() + le.len() + LABEL_OVERHEAD);
-        self.shared_bytes + NAME.len() + series.name.len() + LABEL_OVERHEAD + le + SERIES_OVERHEAD
+        let name = NAME.len() + series.name.len() + LABEL_OVERHEAD;
+        self.shared_bytes + name + le + SERIES_OVERHEAD + content.samples.histogram_bytes()
     }
 
     /// The same for a series whose labels are given in full, sorted by name.
@@ -145,7 +147,7 @@ impl Encoder {
     ) -> usize {
         self.begin(head);
         self.references.clear();
-        let mut bytes = SERIES_OVERHEAD;
+        let mut bytes = SERIES_OVERHEAD + content.samples.histogram_bytes();
         for (name, value) in labels {
             for text in [name, value] {
                 let reference = intern(&mut self.symbols, head, text);
@@ -198,8 +200,15 @@ impl Encoder {
         let mut series = std::mem::take(&mut self.series);
         series.clear();
         put_bytes(&mut series, FIELD_1_BYTES, &self.references);
-        for point in content.points {
-            put_sample(&mut series, *point, content.started_ms);
+        match content.samples {
+            Samples::Points(points) => {
+                for point in points {
+                    put_sample(&mut series, *point, content.started_ms);
+                }
+            }
+            Samples::Histograms(histograms) => {
+                histograms.put_v2(&mut series, content.started_ms);
+            }
         }
         if let Some((label, exemplar)) = content.exemplar {
             self.put_exemplar(head, &mut series, label, exemplar);
@@ -280,9 +289,7 @@ fn put_symbol(head: &mut Vec<u8>, text: &str) {
 
 #[inline]
 fn put_sample(out: &mut Vec<u8>, point: Point, started_ms: Option<i64>) {
-    // A start must not be later than the sample: a zero before the first value
-    // has none.
-    let started = started_ms.filter(|started| *started <= point.timestamp_ms && *started != 0);
+    let started = start(started_ms, point.timestamp_ms);
     let timestamp = point.timestamp_ms as u64;
     let start_length = started.map_or(0, |started| 1 + varint_length(started as u64));
     out.push(FIELD_2_BYTES);
@@ -296,6 +303,13 @@ fn put_sample(out: &mut Vec<u8>, point: Point, started_ms: Option<i64>) {
         out.push(FIELD_3_VARINT);
         put_varint(out, started as u64);
     }
+}
+
+/// The start timestamp of a sample. It must not be later than the sample: a zero
+/// before the first value has none.
+#[inline]
+pub(super) fn start(started_ms: Option<i64>, timestamp_ms: i64) -> Option<i64> {
+    started_ms.filter(|started| *started <= timestamp_ms && *started != 0)
 }
 
 #[inline]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use model::{Exemplar, LabelSet, Metadata, Point, SampleSink, Series};
+use model::{Exemplar, HistogramSample, LabelSet, Metadata, Point, SampleSink, Series};
 use parking_lot::Mutex;
 use registry::{Cardinality, KeyHasher, RecentCardinality};
 
@@ -147,6 +147,15 @@ impl<S: SampleSink> SampleSink for CountingSink<'_, S> {
 
     fn series(&mut self, series: Series<'_>, points: &[Point], exemplar: Option<Exemplar>) {
         self.sink.series(series, points, exemplar);
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        samples: &[HistogramSample<'_>],
+        exemplar: Option<Exemplar>,
+    ) {
+        self.sink.histogram(name, samples, exemplar);
     }
 }
 

@@ -1,0 +1,158 @@
+use registry::{KeyHasher, Limits, MAX_METRICS, Metric, NativeBuckets, Registry, Schema, Update};
+
+use super::*;
+
+const NOW_MS: i64 = 1_700_000_001_000;
+
+fn text(format: Format, external: &[(&str, &str)]) -> String {
+    let bounds = vec![0.5];
+    let latency = MetricKind::ClassicHistogram { bounds };
+    written(latency, external, |labels| Text::new(format, labels)).text
+}
+
+/// What is written of a counter, a histogram of this kind, and a gauge.
+pub(super) fn written<E: Exposition>(
+    latency: MetricKind,
+    external: &[(&str, &str)],
+    exposition: impl Fn(ScrapeLabels) -> E,
+) -> E {
+    let registry = Registry::new(Limits::default(), 1);
+    let metric = |name: &str, kind| Metric {
+        name: name.to_owned(),
+        help: "Some help",
+        unit: "",
+        kind,
+        sparse: false,
+    };
+    let table = registry.add_table(Schema::new([
+        metric("calls_total", MetricKind::Counter),
+        metric("latency", latency),
+        metric("info", MetricKind::Gauge),
+    ]));
+    let mut values = [f64::NAN; MAX_METRICS];
+    values[..3].copy_from_slice(&[1.0, 0.25, 1.0]);
+    let update = Update {
+        key: KeyHasher::new().key(b"a"),
+        weight: 1.0,
+        spans: 1,
+        order: 0,
+        values,
+        trace_id: [0xab; 16],
+        timestamp_ms: 1_700_000_000_123,
+    };
+    registry.apply(&table, &[update], 1_600_000_000_000, |_, labels| {
+        labels.push("name", "a\\b\"c\nd} 1\nfake 9");
+        Ok(())
+    });
+    let external = external
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let scrape_labels = ScrapeLabels {
+        external_labels: external,
+        trace_id_label: "traceID".to_owned(),
+    };
+    let mut exposition = exposition(scrape_labels);
+    for family in registry.families(NOW_MS) {
+        exposition.family(&family);
+        registry.walk(&family, NOW_MS, &mut exposition, |_| true);
+    }
+    exposition.end();
+    exposition
+}
+
+pub(super) fn native_buckets() -> NativeBuckets {
+    NativeBuckets::new(1.1, 100, std::time::Duration::ZERO)
+}
+
+#[test]
+fn text_has_one_bucket_of_a_native_histogram() {
+    let buckets = native_buckets();
+    let native = MetricKind::NativeHistogram { buckets };
+    let text = |format| written(native.clone(), &[], |labels| Text::new(format, labels)).text;
+    let labels = r#"name="a\\b\"c\nd} 1\nfake 9""#;
+    let trace_id = "ab".repeat(16);
+    let open = text(Format::OpenMetrics);
+    let want = format!(
+        "# HELP latency Some help\n# TYPE latency histogram\n\
+         latency_bucket{{{labels},le=\"+Inf\"}} 1 # {{traceID=\"{trace_id}\"}} 0.25 1700000000.123\n\
+         latency_sum{{{labels}}} 0.25\n\
+         latency_count{{{labels}}} 1\n\
+         latency_created{{{labels}}} 1600000000.000\n"
+    );
+    assert!(open.contains(&want), "{open}");
+    let plain = text(Format::Prometheus);
+    assert_eq!(plain.matches("latency_").count(), 3, "{plain}");
+}
+
+#[test]
+fn text_of_both_histograms_is_that_of_the_classic_one() {
+    let (bounds, buckets) = (vec![0.5], native_buckets());
+    let both = MetricKind::ClassicAndNative { bounds, buckets };
+    let text = written(both, &[], |labels| Text::new(Format::OpenMetrics, labels)).text;
+    assert_eq!(text, self::text(Format::OpenMetrics, &[]));
+}
+
+#[test]
+fn openmetrics_has_exemplars_and_creation_times() {
+    let labels = r#"name="a\\b\"c\nd} 1\nfake 9""#;
+    let trace_id = "ab".repeat(16);
+    assert_eq!(
+        text(Format::OpenMetrics, &[]),
+        format!(
+            "# HELP calls Some help\n# TYPE calls counter\n\
+             calls_total{{{labels}}} 1\n\
+             calls_created{{{labels}}} 1600000000.000\n\
+             # HELP latency Some help\n# TYPE latency histogram\n\
+             latency_bucket{{{labels},le=\"0.5\"}} 1 # {{traceID=\"{trace_id}\"}} 0.25 1700000000.123\n\
+             latency_bucket{{{labels},le=\"+Inf\"}} 1\n\
+             latency_sum{{{labels}}} 0.25\n\
+             latency_count{{{labels}}} 1\n\
+             latency_created{{{labels}}} 1600000000.000\n\
+             # HELP info Some help\n# TYPE info gauge\n\
+             info{{{labels}}} 1\n\
+             # EOF\n"
+        )
+    );
+}
+
+#[test]
+fn prometheus_text_has_neither() {
+    let text = text(Format::Prometheus, &[("zone", "z"), ("name", "loses")]);
+    assert!(text.starts_with("# HELP calls_total Some help\n# TYPE calls_total counter\n"));
+    assert!(text.contains("fake 9\",zone=\"z\"} 1\n"));
+    for absent in ["_created", "# {", "EOF", "loses"] {
+        assert!(!text.contains(absent), "{absent}\n{text}");
+    }
+}
+
+#[test]
+fn accept_header_chooses_the_format() {
+    for (accept, want) in [
+        ("", Format::Prometheus),
+        ("*/*", Format::Prometheus),
+        ("text/plain;version=0.0.4", Format::Prometheus),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            Format::OpenMetrics,
+        ),
+        (
+            "application/openmetrics-text;version=1.0.0;q=0.2,text/plain;q=0.5",
+            Format::Prometheus,
+        ),
+        (
+            "application/openmetrics-text; q=nonsense",
+            Format::Prometheus,
+        ),
+    ] {
+        assert_eq!(Format::negotiate(accept, false), want, "{accept}");
+        assert_eq!(Format::negotiate(accept, true), want, "{accept}");
+    }
+    let protobuf = "application/vnd.google.protobuf;\
+         proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    let all = format!("{protobuf},application/openmetrics-text;version=1.0.0;q=0.8");
+    assert_eq!(Format::negotiate(&all, true), Format::Protobuf);
+    assert_eq!(Format::negotiate(&all, false), Format::OpenMetrics);
+    let text = all.replace("delimited", "text");
+    assert_eq!(Format::negotiate(&text, true), Format::OpenMetrics);
+}
