@@ -13,9 +13,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use compare::{Comparison, GainedWeight};
-pub use inputs::{Input, shift_times, span_ends};
+pub use inputs::{Input, PushedSpan, pushed_spans, shift_times};
 
 use crate::exposition::{Exposition, Labels};
+use crate::native_histogram::NativeHistogram;
 use crate::remote_write_sink::Received;
 
 /// A recorded case.
@@ -45,9 +46,11 @@ pub type SeriesId = (String, Labels);
 pub struct Outcome {
     /// The last value of each series.
     pub samples: BTreeMap<SeriesId, f64>,
+    /// The last native histogram of each series of those.
+    pub histograms: BTreeMap<SeriesId, NativeHistogram>,
     /// The last exemplar of each series that had one.
     pub exemplars: BTreeMap<SeriesId, (Labels, f64)>,
-    /// Series that did not begin with a zero.
+    /// Series that did not begin with a zero or an empty histogram.
     pub no_zero_sample: BTreeSet<SeriesId>,
     /// Spans that reached the generator.
     pub spans_received: f64,
@@ -172,8 +175,14 @@ impl Outcome {
                     _ => {}
                 }
             }
-            // Cases with native histograms are not compared.
-            "histogram" => {}
+            "histogram" => {
+                // Label values may have braces, too, but come before.
+                let at = rest.rfind(" {").context("no histogram")?;
+                let (series, histogram) = rest.split_at(at);
+                let (series, _) = series_and_value(&format!("{series} 0"))?;
+                let histogram = NativeHistogram::parse(histogram)?;
+                self.histograms.insert(series, histogram);
+            }
             other => bail!("unknown kind {other:?}"),
         }
         Ok(())
@@ -195,12 +204,13 @@ impl Outcome {
                 let exemplar = (exemplar.labels.clone(), exemplar.value);
                 outcome.exemplars.insert(id.clone(), exemplar);
             }
-            if series
-                .points
-                .first()
-                .is_some_and(|(_, value)| *value != 0.0)
-            {
+            let first = series.points.first().map(|(_, value)| *value);
+            let first_histogram = series.histograms.first().map(|(_, first)| first.count);
+            if first.or(first_histogram).is_some_and(|value| value != 0.0) {
                 outcome.no_zero_sample.insert(id.clone());
+            }
+            if let Some((_, histogram)) = series.histograms.last() {
+                outcome.histograms.insert(id.clone(), histogram.clone());
             }
             if let Some(value) = series.last() {
                 outcome.samples.insert(id, value);

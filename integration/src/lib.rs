@@ -11,6 +11,7 @@ pub mod expected;
 pub mod exposition;
 pub mod http;
 pub mod ledger;
+pub mod native_histogram;
 pub mod patience;
 pub mod ports;
 pub mod process;

@@ -62,7 +62,7 @@ impl Prometheus {
             ),
             format!("--web.listen-address={}", port.address()),
             "--web.enable-remote-write-receiver".into(),
-            "--enable-feature=exemplar-storage".into(),
+            "--enable-feature=exemplar-storage,native-histograms".into(),
             "--log.level=warn".into(),
         ];
         let process = Process::start("prometheus", &program(), &arguments, directory.path())

@@ -270,6 +270,24 @@ async fn subprocessor_switched_off_ends_alone() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn native_histogram_goes_on_where_the_classic_one_is_given_up() -> anyhow::Result<()> {
+    let settings =
+        |mode: &str| json!({ "processors": ["span-metrics"], "generate_native_histograms": mode });
+    let changing = Changing::with(settings("both")).await?;
+    changing.take(&calls(3, 0, 1)).await?;
+    changing.change_to(settings("native")).await?;
+    changing.take(&calls(4, 0, 100)).await?;
+    let history = changing.finish().await?;
+    history.goes_on(CALLS, OF_CART, 7.0)?;
+    history.ended(&format!("{LATENCY}_count"), OF_CART, 3.0)?;
+    let native = history.only(LATENCY, OF_CART)?;
+    let mut counts: Vec<f64> = native.histograms.iter().map(|(_, h)| h.count).collect();
+    counts.dedup();
+    ensure!(counts == [0.0, 3.0, 7.0], "counts {counts:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn changed_dimensions_end_the_label_sets_that_cannot_come_again() -> anyhow::Result<()> {
     let settings = |dimension: &str| {
         json!({

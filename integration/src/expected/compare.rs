@@ -9,9 +9,13 @@ use serde_json::Value;
 
 use super::{Case, Outcome, SeriesId};
 use crate::exposition::Labels;
+use crate::native_histogram::NativeHistogram;
 
 /// Metrics that are gauges, and so never begin with a zero (D23).
 const GAUGES: [&str; 2] = ["traces_target_info", "traces_host_info"];
+
+/// The calls of span metrics, each with its weight.
+const CALLS: &str = "traces_spanmetrics_calls_total";
 
 /// Of a sum of float64, which depends on the order of addition.
 const SUM_TOLERANCE: f64 = 1e-9;
@@ -30,6 +34,8 @@ pub struct Comparison {
     pub buckets: Option<Vec<f64>>,
     /// D5: weights that Tempo did not read.
     pub gained: Option<GainedWeight>,
+    /// D4: weights that Tempo rounded up.
+    pub exact_weights: bool,
     /// D22: each root of a trace counts, and not only the last of them.
     pub more_virtual_nodes: bool,
     /// D20: the limit that the case runs into.
@@ -75,6 +81,7 @@ impl Comparison {
             only: Vec::new(),
             buckets: buckets.filter(|_| touched("D3")),
             gained: touched("D5").then_some(gained),
+            exact_weights: touched("D4"),
             more_virtual_nodes: touched("D22"),
             limit: limit.filter(|_| touched("D20")),
             without_label: touched("D26").then_some("service"),
@@ -105,6 +112,14 @@ impl Comparison {
         self.compare("sample", &wanted, &samples, &mut found, |id, want, got| {
             is_close(&id.0, *want, *got) || self.may_be_more(id) && got > want
         });
+        let wanted = self.histograms_with_gains(&recorded);
+        self.compare(
+            "histogram",
+            &wanted,
+            &ours.histograms,
+            &mut found,
+            |id, want, got| is_same(want, got) || self.may_be_more(id) && got.count > want.count,
+        );
         if self.buckets.is_none() {
             let wanted = padded(&recorded.exemplars);
             self.compare(
@@ -112,7 +127,8 @@ impl Comparison {
                 &wanted,
                 &ours.exemplars,
                 &mut found,
-                |id, a, b| a == b || self.may_be_more(id),
+                // Which one a native histogram has is not compared (D13, D27).
+                |id, a, b| a == b || self.may_be_more(id) || recorded.histograms.contains_key(id),
             );
         }
         let gauges = |ids: &BTreeSet<SeriesId>| -> BTreeMap<SeriesId, ()> {
@@ -173,6 +189,7 @@ impl Comparison {
         };
         let mut outcome = outcome.clone();
         outcome.samples.retain(|id, _| compared(id));
+        outcome.histograms.retain(|id, _| compared(id));
         outcome.exemplars.retain(|id, _| compared(id));
         outcome.no_zero_sample.retain(compared);
         outcome
@@ -192,6 +209,29 @@ impl Comparison {
             }
         }
         samples
+    }
+
+    /// D4: the exact weights are those that were counted as calls.
+    fn histograms_with_gains(&self, recorded: &Outcome) -> BTreeMap<SeriesId, NativeHistogram> {
+        let mut histograms = recorded.histograms.clone();
+        let Some(gained) = self.gained.filter(|_| self.exact_weights) else {
+            return histograms;
+        };
+        let counted = self.with_gains(recorded.samples.clone());
+        for ((_, labels), histogram) in &mut histograms {
+            let of_span = labels
+                .get("span_name")
+                .is_some_and(|n| n == gained.span_name);
+            let calls = counted.get(&(CALLS.to_owned(), labels.clone()));
+            if let Some(calls) = calls.filter(|_| of_span) {
+                // All its spans are in one bucket.
+                histogram.count = *calls;
+                histogram.counts = vec![*calls];
+                histogram.sum = calls * gained.seconds;
+                histogram.is_float = calls.fract() != 0.0;
+            }
+        }
+        histograms
     }
 
     /// Compares two maps; without a label, of several series of ours that are
@@ -262,6 +302,27 @@ fn is_close(name: &str, want: f64, got: f64) -> bool {
     want == got || (want - got).abs() <= tolerance * want.abs().max(got.abs())
 }
 
+/// Whether a histogram is the recorded one; Tempo gives no hints of resets,
+/// which these never have.
+fn is_same(want: &NativeHistogram, got: &NativeHistogram) -> bool {
+    let close = |a: &f64, b: &f64| (a - b).abs() <= COUNT_TOLERANCE * a.abs().max(b.abs());
+    is_close("_sum", want.sum, got.sum)
+        && close(&want.count, &got.count)
+        && want.counts.len() == got.counts.len()
+        && want
+            .counts
+            .iter()
+            .zip(&got.counts)
+            .all(|(a, b)| close(a, b))
+        && *want
+            == NativeHistogram {
+                count: want.count,
+                sum: want.sum,
+                counts: want.counts.clone(),
+                ..got.clone()
+            }
+}
+
 /// D25: trace ids of full length, and none of nothing but zeros.
 fn padded(exemplars: &BTreeMap<SeriesId, (Labels, f64)>) -> BTreeMap<SeriesId, (Labels, f64)> {
     let mut exemplars = exemplars.clone();
@@ -319,7 +380,26 @@ fn limited(limit: u64, recorded: &Outcome, ours: &Outcome) -> Vec<String> {
             let key = (name.clone(), labels.get("le").cloned());
             *totals.entry(key).or_default() += value;
         }
+        for ((name, _), histogram) in &outcome.histograms {
+            let counts = histogram.by_key().into_iter();
+            let parts = counts.map(|(key, count)| (format!("{name} {key}"), count));
+            let zero = (format!("{name} zero"), histogram.zero_count);
+            let count = (format!("{name} count"), histogram.count);
+            let sum = (format!("{name}_sum"), histogram.sum);
+            for (part, value) in parts.chain([zero, count, sum]) {
+                *totals.entry((part, None)).or_default() += value;
+            }
+        }
         totals
+    };
+    let metrics = |outcome: &Outcome| -> BTreeSet<(SeriesId, Option<String>)> {
+        let samples = outcome.samples.keys();
+        let all = samples.chain(outcome.histograms.keys()).cloned();
+        all.map(|(name, mut labels)| {
+            let le = labels.remove("le");
+            ((name, labels), le)
+        })
+        .collect()
     };
     let mut found = Vec::new();
     let (wanted, got) = (totals(recorded), totals(ours));
@@ -330,12 +410,11 @@ fn limited(limit: u64, recorded: &Outcome, ours: &Outcome) -> Vec<String> {
         }
     }
     let mut slots: BTreeMap<Labels, BTreeSet<(String, Option<String>)>> = BTreeMap::new();
-    for (name, labels) in ours.samples.keys() {
-        let mut labels = labels.clone();
-        let le = labels.remove("le");
-        slots.entry(labels).or_default().insert((name.clone(), le));
+    for ((name, labels), le) in metrics(ours) {
+        slots.entry(labels).or_default().insert((name, le));
     }
-    let whole: BTreeSet<_> = wanted.into_keys().collect();
+    let whole = metrics(recorded).into_iter();
+    let whole: BTreeSet<_> = whole.map(|((name, _), le)| (name, le)).collect();
     for (labels, series) in &slots {
         if *series != whole {
             found.push(format!("label set {labels:?} has only {series:?}"));

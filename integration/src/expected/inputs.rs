@@ -80,9 +80,17 @@ impl Message {
         }
     }
 
-    /// Whether a field is a time: start and end of a span, time of an event.
-    fn is_time(self, field: u64) -> bool {
-        matches!((self, field), (Self::Span, 7 | 8) | (Self::Event, 1))
+    /// What lies in a field, with the wire type that it has.
+    fn part(self, field: u64, wire_type: u64) -> Option<Part> {
+        match (self, field, wire_type) {
+            (Self::ScopeSpans, 2, 2) => Some(Part::Span),
+            (Self::Span, 1, 2) => Some(Part::TraceId),
+            (Self::Span, 5, 2) => Some(Part::Name),
+            (Self::Span, 7, 1) => Some(Part::Start),
+            (Self::Span, 8, 1) => Some(Part::End),
+            (Self::Event, 1, 1) => Some(Part::EventTime),
+            _ => None,
+        }
     }
 }
 
@@ -94,11 +102,12 @@ impl Message {
 ///
 /// When the bytes are not protobuf.
 pub fn shift_times(request: &mut [u8], nanos: u64) -> anyhow::Result<()> {
-    let mut times = Vec::new();
-    find_times(request, 0..request.len(), Message::Request, &mut times)?;
-    for Time { at, .. } in times {
+    let mut parts = Vec::new();
+    find_parts(request, 0..request.len(), Message::Request, &mut parts)?;
+    let is_time = |part: &Part| matches!(part, Part::Start | Part::End | Part::EventTime);
+    for (_, place) in parts.into_iter().filter(|(part, _)| is_time(part)) {
         let time = request
-            .get_mut(at..)
+            .get_mut(place)
             .and_then(|rest| rest.first_chunk_mut::<8>())
             .context("time outside of the request")?;
         *time = u64::from_le_bytes(*time).wrapping_add(nanos).to_le_bytes();
@@ -106,35 +115,70 @@ pub fn shift_times(request: &mut [u8], nanos: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The end times of all spans of a request, in nanoseconds since 1970.
+/// What a request says of a span.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PushedSpan {
+    /// 32 hexadecimal digits, padded.
+    pub trace_id: String,
+    /// Without what is not UTF-8.
+    pub name: String,
+    /// Nanoseconds since 1970.
+    pub start: u64,
+    /// Nanoseconds since 1970.
+    pub end: u64,
+}
+
+/// All spans of a request.
 ///
 /// # Errors
 ///
 /// When the bytes are not protobuf.
-pub fn span_ends(request: &[u8]) -> anyhow::Result<Vec<u64>> {
-    let mut times = Vec::new();
-    find_times(request, 0..request.len(), Message::Request, &mut times)?;
-    let ends = times.iter().filter(|time| time.ends_span);
-    ends.map(|time| {
-        let rest = request.get(time.at..).and_then(|rest| rest.first_chunk());
-        let end = rest.context("time outside of the request")?;
-        Ok(u64::from_le_bytes(*end))
-    })
-    .collect()
+pub fn pushed_spans(request: &[u8]) -> anyhow::Result<Vec<PushedSpan>> {
+    let mut parts = Vec::new();
+    find_parts(request, 0..request.len(), Message::Request, &mut parts)?;
+    let mut spans: Vec<PushedSpan> = Vec::new();
+    for (part, place) in parts {
+        if part == Part::Span {
+            spans.push(PushedSpan::default());
+        }
+        let bytes = request.get(place).context("outside of the request")?;
+        let time = bytes
+            .first_chunk()
+            .map_or(0, |time| u64::from_le_bytes(*time));
+        let Some(span) = spans.last_mut() else {
+            continue;
+        };
+        match part {
+            Part::TraceId => {
+                let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                span.trace_id = format!("{digits:0>32}");
+            }
+            Part::Name => span.name = String::from_utf8_lossy(bytes).into_owned(),
+            Part::Start => span.start = time,
+            Part::End => span.end = time,
+            Part::Span | Part::EventTime => {}
+        }
+    }
+    Ok(spans)
 }
 
-/// Where a time lies in a request.
-#[derive(Clone, Copy, Debug)]
-struct Time {
-    at: usize,
-    ends_span: bool,
+/// What is looked for in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// A span, before its other parts.
+    Span,
+    TraceId,
+    Name,
+    Start,
+    End,
+    EventTime,
 }
 
-fn find_times(
+fn find_parts(
     bytes: &[u8],
     within: Range<usize>,
     message: Message,
-    times: &mut Vec<Time>,
+    parts: &mut Vec<(Part, Range<usize>)>,
 ) -> anyhow::Result<()> {
     let mut at = within.start;
     while at < within.end {
@@ -145,23 +189,20 @@ fn find_times(
                 varint(bytes, &mut at)?;
                 0
             }
-            1 => {
-                if message.is_time(field) {
-                    let ends_span = matches!((message, field), (Message::Span, 8));
-                    times.push(Time { at, ends_span });
-                }
-                8
-            }
+            1 => 8,
             2 => usize::try_from(varint(bytes, &mut at)?)?,
             5 => 4,
             other => anyhow::bail!("wire type {other} at byte {at}"),
         };
         let end = at.checked_add(length).filter(|end| *end <= within.end);
         let end = end.with_context(|| format!("field {field} at byte {at} is cut off"))?;
+        if let Some(part) = message.part(field, tag & 7) {
+            parts.push((part, at..end));
+        }
         if tag & 7 == 2
             && let Some(inner) = message.inner(field)
         {
-            find_times(bytes, at..end, inner, times)?;
+            find_parts(bytes, at..end, inner, parts)?;
         }
         at = end;
     }

@@ -1,5 +1,7 @@
 use super::*;
 
+const CALLS: &str = "traces_spanmetrics_calls_total";
+
 fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs
         .iter()
@@ -33,14 +35,31 @@ fn lines_are_read_with_all_their_escapes() {
         "sample m{a=\"x \\\"y\\\"\\\\n\\n {\\\"\",le=\"+Inf\"} 2.5\n\
          exemplar m{a=\"} {\"} {\"traceID\": \"ab\"} 40.0\n\
          no_zero_sample m{a=\"b\"}\n\
+         histogram m{a=\"} {\"} {\"count\": 6.0, \"custom\": [], \"float\": false, \
+         \"neg_deltas\": [], \"neg_spans\": [], \"pos_counts\": [], \"pos_deltas\": [2, -1, 1], \
+         \"pos_spans\": [[-3, 1], [4, 2]], \"reset_hint\": 0, \"schema\": 3, \"sum\": 1.5, \
+         \"zero_count\": 1.0, \"zero_threshold\": 1e-39}\n\
          server spans_received_total{} 160.0\n\
          server spans_discarded_total{processor=\"all\",reason=\"late\"} 2.0\n\
          server registry_active_series{} 5.0\n",
     )
     .unwrap();
     let id = |pairs: &[(&str, &str)]| ("m".to_owned(), labels(pairs));
+    let histogram = NativeHistogram {
+        count: 6.0,
+        sum: 1.5,
+        schema: 3,
+        zero_threshold: 1e-39,
+        zero_count: 1.0,
+        spans: vec![(-3, 1), (4, 2)],
+        counts: vec![2.0, 1.0, 2.0],
+        is_float: false,
+        reset_hint: 0,
+    };
+    assert_eq!(histogram.by_key(), [(-3, 2.0), (2, 1.0), (3, 2.0)].into());
     let wanted = Outcome {
         samples: [(id(&[("a", "x \"y\"\\n\n {\""), ("le", "+Inf")]), 2.5)].into(),
+        histograms: [(id(&[("a", "} {")]), histogram)].into(),
         exemplars: [(id(&[("a", "} {")]), (labels(&[("traceID", "ab")]), 40.0))].into(),
         no_zero_sample: [id(&[("a", "b")])].into(),
         spans_received: 160.0,
@@ -118,6 +137,55 @@ fn each_kind_of_mistake_is_found() {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains(what), "{what}: {found:?}");
     }
+}
+
+#[test]
+fn native_histograms_are_compared_bucket_by_bucket() {
+    let (comparison, recorded) = loaded("native-real");
+    let right = ours(&recorded);
+    let some = recorded.histograms.keys().nth(20).unwrap().clone();
+    let mistakes: [fn(&mut NativeHistogram); 8] = [
+        |histogram| histogram.count += 1.0,
+        |histogram| histogram.sum *= 1.0 + 1e-6,
+        |histogram| histogram.schema -= 1,
+        |histogram| histogram.zero_count += 1.0,
+        |histogram| histogram.spans[0].0 += 1,
+        |histogram| *histogram.counts.last_mut().unwrap() += 1.0,
+        |histogram| histogram.is_float = true,
+        |histogram| histogram.reset_hint = 1,
+    ];
+    for mistake in mistakes {
+        let mut wrong = right.clone();
+        mistake(wrong.histograms.get_mut(&some).unwrap());
+        assert_eq!(comparison.differences(&recorded, &wrong).len(), 1);
+    }
+    let mut other = right.clone();
+    other.exemplars.get_mut(&some).unwrap().1 += 1.0;
+    assert_eq!(comparison.differences(&recorded, &other), [""; 0]);
+    other.exemplars.remove(&some);
+    other.histograms.remove(&some);
+    assert_eq!(comparison.differences(&recorded, &other).len(), 2);
+}
+
+#[test]
+fn exact_weights_of_native_histograms_are_those_of_the_calls() {
+    let (comparison, recorded) = loaded("multiplier-native");
+    let mut exact = ours(&recorded);
+    for ((name, labels), histogram) in &mut exact.histograms {
+        if labels.get("span_name").is_some_and(|name| name == "mult") {
+            let calls = exact.samples.get_mut(&(CALLS.to_owned(), labels.clone()));
+            let calls = calls.unwrap();
+            // The string "0.5", which Tempo does not read.
+            *calls += 1.0;
+            histogram.count = *calls;
+            histogram.counts = vec![*calls];
+            histogram.sum = *calls * 0.01;
+            histogram.is_float = true;
+            assert_eq!(name, "traces_spanmetrics_latency");
+        }
+    }
+    assert_eq!(comparison.differences(&recorded, &exact), [""; 0]);
+    assert_eq!(comparison.differences(&recorded, &ours(&recorded)).len(), 2);
 }
 
 #[test]
@@ -266,7 +334,7 @@ fn inputs_are_shifted_and_otherwise_unchanged() {
         .requests(1_700_000_000_000_000_000 + shift)
         .unwrap();
     let mut events = 0;
-    let mut ends = Vec::new();
+    let mut spans = Vec::new();
     for (before, after) in before.iter().zip(&after) {
         use proto::otlp::collector::ExportTraceServiceRequest as Export;
         let mut request = Export::decode(before.as_slice()).unwrap();
@@ -278,14 +346,19 @@ fn inputs_are_shifted_and_otherwise_unchanged() {
         {
             span.start_time_unix_nano += shift;
             span.end_time_unix_nano += shift;
-            ends.push(span.end_time_unix_nano);
+            spans.push(PushedSpan {
+                trace_id: span.trace_id.iter().map(|b| format!("{b:02x}")).collect(),
+                name: span.name.clone(),
+                start: span.start_time_unix_nano,
+                end: span.end_time_unix_nano,
+            });
             for event in &mut span.events {
                 event.time_unix_nano += shift;
                 events += 1;
             }
         }
         assert_eq!(Export::decode(after.as_slice()).unwrap(), request);
-        assert_eq!(span_ends(after).unwrap(), std::mem::take(&mut ends));
+        assert_eq!(pushed_spans(after).unwrap(), std::mem::take(&mut spans));
     }
     assert!(events > 0);
     let edge = Input::Edge.requests(0).unwrap().len();

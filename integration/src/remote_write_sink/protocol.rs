@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 use axum::http::{HeaderMap, Method};
-use proto::remote_write::{Exemplar, Label, TimeSeries};
+use proto::remote_write::{Exemplar, Histogram, Label, TimeSeries};
+
+use crate::native_histogram::NativeHistogram;
 
 /// The bits of a staleness marker, the one NaN that may be sent.
 pub(super) const STALE: u64 = 0x7ff0_0000_0000_0002;
@@ -118,10 +120,74 @@ fn problems(series: &TimeSeries) -> Vec<String> {
     {
         problems.push("samples are not in the order of time".to_owned());
     }
+    if !series.samples.is_empty() && !series.histograms.is_empty() {
+        problems.push("samples and histograms".to_owned());
+    }
+    for histogram in &series.histograms {
+        problems.extend(histogram_problems(histogram));
+    }
+    let times: Vec<_> = series.histograms.iter().map(|h| h.timestamp).collect();
+    if !times.is_sorted_by(|a, b| a < b) {
+        problems.push("histograms are not in the order of time".to_owned());
+    }
     let last = series.samples.last().map(|sample| sample.timestamp);
+    let last = last.or(times.last().copied());
     for exemplar in &series.exemplars {
         problems.extend(exemplar_problems(exemplar, last));
     }
+    problems
+}
+
+/// What Prometheus refuses, and what needs not be sent.
+fn histogram_problems(histogram: &Histogram) -> Vec<String> {
+    let mut problems = Vec::new();
+    let read = NativeHistogram::from(histogram);
+    let mut check = |holds: bool, problem: String| {
+        if !holds {
+            problems.push(problem);
+        }
+    };
+    let timestamp = histogram.timestamp;
+    check(timestamp > 0, format!("timestamp {timestamp}"));
+    let stale = read.sum.to_bits() == STALE;
+    check(stale || !read.sum.is_nan(), format!("NaN at {timestamp}"));
+    check(
+        (-4..=8).contains(&read.schema),
+        format!("schema {}", read.schema),
+    );
+    let lengths: u64 = read.spans.iter().map(|(_, length)| length).sum();
+    check(
+        lengths == read.counts.len() as u64,
+        format!("{lengths} buckets in spans, {} counts", read.counts.len()),
+    );
+    let mut later = read.spans.iter().skip(1);
+    check(
+        later.all(|(offset, length)| *offset > 0 && *length > 0),
+        format!("spans {:?}", read.spans),
+    );
+    let mut counts = read.counts.iter().chain([&read.zero_count]);
+    check(
+        counts.all(|count| *count >= 0.0),
+        format!("counts {:?}", read.counts),
+    );
+    let sum = read.counts.iter().sum::<f64>() + read.zero_count;
+    // Floats are added in another order.
+    let tolerance = if read.is_float { 1e-9 * sum } else { 0.0 };
+    check(
+        (sum - read.count).abs() <= tolerance,
+        format!("count {}, but {sum} in the buckets", read.count),
+    );
+    let others = [
+        histogram.negative_spans.is_empty(),
+        histogram.negative_deltas.is_empty(),
+        histogram.negative_counts.is_empty(),
+        histogram.custom_values.is_empty(),
+        histogram.positive_counts.is_empty() || histogram.positive_deltas.is_empty(),
+    ];
+    check(
+        others.into_iter().all(|is_empty| is_empty),
+        "fields of other histograms".to_owned(),
+    );
     problems
 }
 

@@ -8,6 +8,7 @@ use proto::remote_write::{TimeSeries, WriteRequest, v2};
 use super::protocol::{self, Version};
 use super::second_version::{self, ReceivedMetadata};
 use crate::exposition::Labels;
+use crate::native_histogram::NativeHistogram;
 
 /// Everything that came, by tenant.
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ pub struct ReceivedRequest {
     pub version: Version,
     /// What it was answered.
     pub status: StatusCode,
-    /// Samples in it.
+    /// Samples in it, without native histograms.
     pub samples: usize,
     /// Native histograms in it.
     pub histograms: usize,
@@ -48,6 +49,8 @@ pub struct ReceivedSeries {
     pub labels: Labels,
     /// Milliseconds since 1970, and the value, in the order of arrival.
     pub points: Vec<(i64, f64)>,
+    /// The same of native histograms.
+    pub histograms: Vec<(i64, NativeHistogram)>,
     /// In the order of arrival.
     pub exemplars: Vec<ReceivedExemplar>,
     /// What the latest request in 2.0 said of it.
@@ -75,8 +78,9 @@ impl ReceivedSeries {
     /// Whether it has ended with a staleness marker.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.last()
-            .is_some_and(|value| value.to_bits() == protocol::STALE)
+        let histogram = self.histograms.last().map(|(_, histogram)| histogram.sum);
+        let is_stale = |value: f64| value.to_bits() == protocol::STALE;
+        self.last().or(histogram).is_some_and(is_stale)
     }
 }
 
@@ -206,6 +210,18 @@ fn keep(
             _ => {}
         }
         kept.points.push(point);
+    }
+    for histogram in &new.histograms {
+        let sample = (histogram.timestamp, NativeHistogram::from(histogram));
+        match kept.histograms.last() {
+            Some(last) if *last == sample => continue,
+            Some(last) if last.0 >= sample.0 => violations.push(format!(
+                "{}{:?}: {sample:?} after {last:?}",
+                kept.name, kept.labels
+            )),
+            _ => {}
+        }
+        kept.histograms.push(sample);
     }
     kept.exemplars
         .extend(new.exemplars.into_iter().map(|exemplar| ReceivedExemplar {

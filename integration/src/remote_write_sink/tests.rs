@@ -118,6 +118,23 @@ async fn sink_that_is_down_refuses_connections_until_it_is_up_again() {
     assert_eq!(sink.received().sum("acme", "calls", &[]), 2.0);
 }
 
+/// A histogram of two observations, changed.
+fn histogram(change: impl Fn(&mut pb::Histogram)) -> pb::Histogram {
+    let mut histogram = pb::Histogram {
+        count: Some(pb::histogram::Count::CountInt(2)),
+        zero_count: Some(pb::histogram::ZeroCount::ZeroCountInt(0)),
+        positive_spans: vec![pb::BucketSpan {
+            offset: 1,
+            length: 1,
+        }],
+        positive_deltas: vec![2],
+        timestamp: 1,
+        ..pb::Histogram::default()
+    };
+    change(&mut histogram);
+    histogram
+}
+
 #[tokio::test]
 async fn every_breach_of_the_protocol_is_seen() {
     let name = ("__name__", "m");
@@ -133,6 +150,20 @@ async fn every_breach_of_the_protocol_is_seen() {
         ..series(&[name], &[(5, 1.0)])
     };
     let long = "x".repeat(121);
+    let native = |histograms: &[(i64, pb::Histogram)]| pb::TimeSeries {
+        histograms: histograms
+            .iter()
+            .map(|(timestamp, histogram)| pb::Histogram {
+                timestamp: *timestamp,
+                ..histogram.clone()
+            })
+            .collect(),
+        ..series(&[name], &[])
+    };
+    let both = pb::TimeSeries {
+        histograms: vec![histogram(|_| ())],
+        ..series(&[name], &[(5, 1.0)])
+    };
     // All live to the end: a port that is given again would meet connections to
     // the sink that had it before.
     let mut sinks = Vec::new();
@@ -163,6 +194,26 @@ async fn every_breach_of_the_protocol_is_seen() {
         (
             "order of time",
             vec![series(&[name], &[(2, 1.0), (1, 1.0)])],
+        ),
+        ("samples and histograms", vec![both]),
+        (
+            "schema 9",
+            vec![native(&[(1, histogram(|h| h.schema = 9))])],
+        ),
+        (
+            "2 buckets in spans, 1 counts",
+            vec![native(&[(
+                1,
+                histogram(|h| h.positive_spans[0].length = 2),
+            )])],
+        ),
+        (
+            "but 3 in the buckets",
+            vec![native(&[(1, histogram(|h| h.positive_deltas = vec![3]))])],
+        ),
+        (
+            "histograms are not in",
+            vec![native(&[(2, histogram(|_| ())), (1, histogram(|_| ()))])],
         ),
         ("exemplar of 6", vec![exemplar(6, "trace_id", "a")]),
         ("129 characters", vec![exemplar(5, "trace_id", &long)]),

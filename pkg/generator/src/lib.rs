@@ -8,6 +8,7 @@ mod collection;
 pub mod config;
 mod exposition;
 mod generator;
+mod histograms;
 mod ids;
 mod instance;
 mod labelling;

@@ -10,7 +10,6 @@ use crate::layers::{self, Layer};
 use crate::runtime_file::RuntimeFile;
 use crate::sources::OverridesSources;
 use crate::tenant_config::TenantConfig;
-use crate::tenant_config::registry::HistogramMode;
 use crate::validate::doubtful;
 
 /// Tenants that are warned of by name; a mistake in a layer below is in all of them.
@@ -120,10 +119,6 @@ impl Snapshot {
                     .filter(|processor| !processor.is_available())
                     .map(|processor| processor.name()),
             );
-            let classic = config.registry.generate_native_histograms == HistogramMode::Classic;
-            if !classic && !config.processors.is_empty() {
-                names.insert("generate_native_histograms");
-            }
         }
         names
     }

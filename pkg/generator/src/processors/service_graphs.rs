@@ -28,6 +28,7 @@ use self::half_edge::{EdgeKey, Role};
 use self::peer::Peers;
 pub(crate) use self::tables::EdgeTables;
 use crate::attributes::{KeyIndex, Values, WantedKeys};
+use crate::histograms::histogram;
 use crate::ids::padded;
 use crate::labelling::Labelling;
 use crate::labels::{LabelLimits, LabelWriter, label_name};
@@ -53,7 +54,7 @@ pub(crate) struct ServiceGraphs {
     dimensions: Vec<Dimension>,
     peers: Peers,
     limits: LabelLimits,
-    buckets: Vec<f64>,
+    latency: MetricKind,
     has_prefix: bool,
     has_virtual_node_label: bool,
     use_span_links: bool,
@@ -147,7 +148,7 @@ impl ServiceGraphs {
             dimensions,
             peers,
             limits,
-            buckets: settings.histogram_buckets.clone(),
+            latency: histogram(config, &settings.histogram_buckets),
             has_prefix,
             has_virtual_node_label,
             use_span_links: settings.use_span_links,
@@ -165,9 +166,7 @@ impl ServiceGraphs {
             kind,
             sparse,
         };
-        let histogram = || MetricKind::ClassicHistogram {
-            bounds: self.buckets.clone(),
-        };
+        let histogram = || self.latency.clone();
         let messaging = self.rules.observed.messaging_latency.then(|| {
             let help = "Time from a producer to its consumer in seconds";
             metric(

@@ -17,6 +17,7 @@ use self::dimensions::Dimensions;
 use self::name_demand::NameDemand;
 use self::target_info::TargetInfo;
 use crate::attributes::{Values, WantedKeys};
+use crate::histograms::histogram;
 use crate::labelling::Labelling;
 use crate::multiplier::{Multiplier, Weight};
 use crate::raw_key::key_of_settings;
@@ -33,7 +34,7 @@ pub(crate) struct SpanMetrics {
     names: Option<NameDemand>,
     target_info: Option<TargetInfo>,
     metrics: Subprocessors,
-    buckets: Vec<f64>,
+    latency: MetricKind,
     hasher: KeyHasher,
     /// What all lane keys begin with.
     settings_key: LaneKey,
@@ -89,7 +90,7 @@ impl SpanMetrics {
                 .enable_target_info
                 .then(|| TargetInfo::new(settings, &config.registry)),
             metrics,
-            buckets: settings.histogram_buckets.clone(),
+            latency: histogram(config, &settings.histogram_buckets),
             hasher: KeyHasher::new(),
         })
     }
@@ -105,7 +106,6 @@ impl SpanMetrics {
                 sparse: false,
             })
         };
-        let bounds = self.buckets.clone();
         Schema::new(
             [
                 metric(
@@ -120,7 +120,7 @@ impl SpanMetrics {
                     "traces_spanmetrics_latency",
                     "Duration of spans in seconds",
                     "seconds",
-                    MetricKind::ClassicHistogram { bounds },
+                    self.latency.clone(),
                 ),
                 metric(
                     self.metrics.size,

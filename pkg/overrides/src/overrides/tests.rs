@@ -261,10 +261,10 @@ fn a_stale_duration_below_the_interval_is_warned_of() {
 fn what_this_version_lacks_is_named() {
     let root = settings::read_str(
         "r.yaml",
-        "overrides: {a: {metrics_generator: {processors: [span-metrics, local-blocks, host-info], generate_native_histograms: both}}}",
+        "overrides: {a: {metrics_generator: {processors: [span-metrics, local-blocks, host-info]}}}",
     );
     let sources = sources("overrides: {}", std::path::Path::new(""));
     let snapshot = Snapshot::resolve(&sources, Some(&root.unwrap())).unwrap();
     let names: Vec<_> = snapshot.unavailable().into_iter().collect();
-    assert_eq!(names, ["generate_native_histograms", "local-blocks"]);
+    assert_eq!(names, ["local-blocks"]);
 }

@@ -36,13 +36,17 @@ pub struct RegistryConfig {
     /// Whether samples are withheld, so that only the number of series is seen.
     /// Default: false.
     pub disable_collection: bool,
-    /// Which histograms are made. Default: classic.
+    /// Which histograms durations become. Default: classic.
     pub generate_native_histograms: HistogramMode,
-    /// Growth from one native bucket to the next, above 1. Default: 1.1.
+    /// Growth from one native bucket to the next at most, above 1. There are
+    /// the growths 65536, 256, 16, 4, 2, and each time its root, down to
+    /// 1.0027. Default: 1.1, which gives 1.0905.
     pub native_histogram_bucket_factor: f64,
-    /// Native buckets at most. Default: 100.
+    /// Native buckets at most; 0 means no limit. A histogram that needs more
+    /// begins anew, or, if it did so within the minimum below, makes its buckets
+    /// wider until then. Default: 100.
     pub native_histogram_max_bucket_number: u32,
-    /// Time between two resets of a native histogram. Default: 15m.
+    /// Least time between two resets of a native histogram. Default: 15m.
     #[serde(with = "settings::duration")]
     pub native_histogram_min_reset_duration: Duration,
     /// Name of the exemplar label with the trace id. Default: `traceID`.
