@@ -85,8 +85,12 @@ impl Generator {
     /// Blocks for as long as a collection of all tenants takes.
     pub fn stop(&self) {
         *self.0.stopped.write() = true;
-        for (_, instance) in self.0.tenants.all() {
+        for (tenant, instance) in self.0.tenants.all() {
             instance.collect();
+            let spans = instance.waiting_spans();
+            if spans > 0 {
+                tracing::info!(%tenant, spans, "spans without a counterpart yet are not in the service graph");
+            }
         }
     }
 
@@ -112,7 +116,7 @@ impl Generator {
             .0
             .tenants
             .get_or_start(&push.tenant, || self.start(&push.tenant));
-        instance.update(&self.0.dependencies.overrides);
+        instance.update_unless_collecting(&self.0.dependencies.overrides);
         instance.push(push)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use model::{Clock, Push, PushError, PushOutcome, SampleSink, TenantId};
 use overrides::{LimiterType, Overrides, TenantConfig};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use registry::{Collection, Consumer, Limits, Registry, TableId};
 use remote_write::TenantWriter;
 
@@ -40,7 +40,8 @@ pub(crate) struct Instance {
     registry: Registry,
     edges: EdgeStore,
     settings: ArcSwap<Settings>,
-    /// Held while settings change, and during a collection.
+    /// Held while settings change, and during a collection: a push never waits
+    /// for it.
     serial: Mutex<()>,
     metrics: TenantMetrics,
     recognised: Option<Recognised>,
@@ -104,11 +105,27 @@ impl Instance {
 
     /// Takes changed settings into force for the spans that follow.
     pub(crate) fn update(&self, overrides: &Overrides) {
-        let config = overrides.for_tenant(&self.tenant);
-        if Arc::ptr_eq(&self.settings.load().config, &config) {
-            return;
+        if self.is_outdated(overrides) {
+            self.change(overrides, self.serial.lock());
         }
-        let _serial = self.serial.lock();
+    }
+
+    /// The same for who must not wait: during a collection settings stay as they
+    /// are.
+    pub(crate) fn update_unless_collecting(&self, overrides: &Overrides) {
+        if self.is_outdated(overrides)
+            && let Some(serial) = self.serial.try_lock()
+        {
+            self.change(overrides, serial);
+        }
+    }
+
+    fn is_outdated(&self, overrides: &Overrides) -> bool {
+        let config = overrides.for_tenant(&self.tenant);
+        !Arc::ptr_eq(&self.settings.load().config, &config)
+    }
+
+    fn change(&self, overrides: &Overrides, _serial: MutexGuard<'_, ()>) {
         // Asked again, so that none who waited for the lock goes back to older ones.
         let config = overrides.for_tenant(&self.tenant);
         let before = self.settings.load_full();
@@ -122,11 +139,19 @@ impl Instance {
         let now_ms = self.clock.unix_millis();
         let next = Settings::new(&self.tenant, config, &self.registry, Some(&before), now_ms);
         self.relabel(&before, &next, now_ms);
-        note_processors(&self.metrics, &next);
-        if next.service_graphs.is_none() {
+        let (was_on, is_on) = (
+            before.service_graphs.is_some(),
+            next.service_graphs.is_some(),
+        );
+        if !was_on {
+            // Pushes that were under way when it was switched off left them.
             self.edges.clear();
         }
+        note_processors(&self.metrics, &next);
         self.settings.store(Arc::new(next));
+        if !is_on {
+            self.edges.clear();
+        }
         tracing::info!(tenant = %self.tenant, "settings changed");
     }
 
@@ -198,6 +223,7 @@ impl Instance {
             if let Some(table) = &settings.host_info {
                 reading.apply_host_info(&self.registry, table, now_ms);
             }
+            reading.note_processors_off();
         }
         let ledger = reading.ledger;
         self.metrics.pushed(push.request.len(), &ledger);
@@ -223,7 +249,14 @@ impl Instance {
             self.metrics.settled(&ledger);
             self.note_edges();
             self.metrics.edge_store_bytes(self.edges.size());
+        } else if self.edges.items() > 0 {
+            self.edges.clear();
         }
+    }
+
+    /// Spans that wait for their counterpart in the service graph.
+    pub(crate) fn waiting_spans(&self) -> u64 {
+        self.edges.waiting_spans()
     }
 
     fn note_edges(&self) {
@@ -343,7 +376,7 @@ impl Settings {
         let table = |schema, before: Option<&TableId>| match (schema, before) {
             (Some(schema), Some(before)) if *before.schema() == schema => Some(before.clone()),
             (Some(schema), Some(before)) => Some(registry.replace_table(before, schema, now_ms)),
-            (Some(schema), None) => Some(registry.add_table(schema)),
+            (Some(schema), None) => Some(registry.resume_table(schema, now_ms)),
             (None, before) => {
                 before.inspect(|before| registry.retire_table(before));
                 None
@@ -390,7 +423,7 @@ impl Settings {
 
 impl Settings {
     /// The tables, and which labels their series can have.
-    fn labellings(&self) -> [(Option<&TableId>, Option<Labelling>); 3] {
+    fn labellings(&self) -> [(Option<&TableId>, Option<Labelling>); 4] {
         let span_metrics = self.processors.span_metrics.as_ref();
         let target_info = span_metrics.and_then(SpanMetrics::target_info);
         let service_graphs = self.processors.service_graphs.as_ref();
@@ -407,27 +440,42 @@ impl Settings {
                 self.service_graphs.as_ref().map(|tables| &tables.edges),
                 service_graphs.map(ServiceGraphs::labelling),
             ),
+            (
+                self.host_info.as_ref(),
+                self.processors.host_info.as_ref().map(HostInfo::labelling),
+            ),
         ]
     }
 }
 
-/// Labels that every series of the tenant gets unless it has them.
+/// Labels that every series of the tenant gets unless it has them. No configured
+/// one can pass for the tenant's id.
 fn external_labels(tenant: &TenantId, config: &TenantConfig) -> Vec<(String, String)> {
     let registry = &config.registry;
-    let mut labels: Vec<_> = registry
-        .external_labels
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
+    let mut labels = registry.external_labels.clone();
     if !registry.inject_tenant_id_as.is_empty() {
-        labels.push((registry.inject_tenant_id_as.clone(), tenant.to_string()));
+        labels.insert(registry.inject_tenant_id_as.clone(), tenant.to_string());
     }
-    labels
+    labels.into_iter().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn external_label_cannot_pass_for_the_tenant() {
+        let mut config = TenantConfig::default();
+        let labels = [("tenant", "another"), ("zone", "a")];
+        config.registry.external_labels = labels
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        config.registry.inject_tenant_id_as = "tenant".to_owned();
+        let tenant = TenantId::parse("acme").unwrap();
+        let want = [("tenant", "acme"), ("zone", "a")];
+        let want = want.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(external_labels(&tenant, &config), want);
+    }
 
     #[test]
     fn zero_comes_between_the_last_sample_and_the_first_value() {

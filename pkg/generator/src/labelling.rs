@@ -14,6 +14,8 @@ pub(crate) struct Labelling {
     pub(crate) certain: BTreeSet<String>,
     /// Labels that no series has.
     pub(crate) excluded: BTreeSet<String>,
+    /// A label, and the values that it can have.
+    pub(crate) choice: Option<(&'static str, BTreeSet<String>)>,
 }
 
 impl Labelling {
@@ -26,7 +28,11 @@ impl Labelling {
             let possible = self.possible.as_ref();
             possible.is_none_or(|names| names.contains(name)) && !self.excluded.contains(name)
         };
-        labels.iter().all(|(name, _)| is_possible(name))
+        let is_chosen = self.choice.as_ref().is_none_or(|(name, values)| {
+            labels.get(name).is_none_or(|value| values.contains(value))
+        });
+        is_chosen
+            && labels.iter().all(|(name, _)| is_possible(name))
             && self.certain.iter().all(|name| labels.get(name).is_some())
     }
 
@@ -65,12 +71,18 @@ mod tests {
             possible: Some(names(&["a", "b", "gone"])),
             certain: names(&["a"]),
             excluded: names(&["gone"]),
+            choice: Some(("b", names(&["x", "y"]))),
         };
         assert!(can_come(&labelling, &["a"]) && can_come(&labelling, &["a", "b"]));
         assert!(!can_come(&labelling, &["b"]) && !can_come(&labelling, &["a", "c"]));
         assert!(!can_come(&labelling, &["a", "gone"]));
         assert!(can_come(&labelling, &["metric_overflow"]));
         assert!(can_come(&Labelling::default(), &["c"]));
+        let other = Labelling {
+            choice: Some(("b", names(&["y"]))),
+            ..labelling
+        };
+        assert!(can_come(&other, &["a"]) && !can_come(&other, &["a", "b"]));
     }
 
     #[test]
@@ -79,6 +91,7 @@ mod tests {
             possible: Some(names(&["a"])),
             certain: BTreeSet::new(),
             excluded: names(&["b"]),
+            ..Labelling::default()
         };
         let now = Labelling {
             possible: Some(names(&["a", "c"])),

@@ -24,6 +24,11 @@ impl LabelLimits {
         }
     }
 
+    /// A value as it is written.
+    pub(crate) fn cut(self, value: &str) -> &str {
+        cut(value, self.value)
+    }
+
     /// A name as it is written.
     pub(crate) fn name(self, name: &str) -> &str {
         cut(name, self.name)

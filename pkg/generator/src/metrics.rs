@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use model::TenantId;
+use parking_lot::RwLock;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -98,6 +99,9 @@ pub struct GeneratorMetrics {
 #[derive(Debug)]
 pub(crate) struct TenantMetrics {
     families: GeneratorMetrics,
+    /// Shared by pushes that are being entered, and held alone by who switches a
+    /// processor on, so that it has missed either all of a push or nothing.
+    accounts: RwLock<()>,
     tenant: ByTenant,
     spans_received: Counter,
     bytes_received: Counter,
@@ -231,6 +235,7 @@ combination of values, and those over the limit; dry run included",
             invalid_weights: counter(&self.invalid_weights),
             registry: self.registry.for_tenant(&tenant),
             families: self.clone(),
+            accounts: RwLock::default(),
             tenant,
         }
     }
@@ -249,6 +254,7 @@ combination of values, and those over the limit; dry run included",
 impl TenantMetrics {
     /// Counts a push.
     pub(crate) fn pushed(&self, bytes: usize, ledger: &Ledger) {
+        let _accounts = self.accounts.read();
         self.bytes_received.inc_by(bytes as u64);
         self.spans_received.inc_by(ledger.received);
         add(&self.discarded, &ledger.discarded);
@@ -272,6 +278,7 @@ impl TenantMetrics {
 
     /// Notes which processors are on: one that is off has no part in the ledger.
     pub(crate) fn processors(&self, span_metrics: bool, service_graphs: bool, host_info: bool) {
+        let _accounts = self.accounts.write();
         self.processor(Accountable::SpanMetrics, &self.span_metrics, span_metrics);
         self.processor(
             Accountable::ServiceGraphs,

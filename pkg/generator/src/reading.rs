@@ -175,14 +175,18 @@ impl<'a, 'p> Reading<'a, 'p> {
             return Ok(());
         }
         self.admitted += 1;
+        let invalid_weights = self.ledger.invalid_weights;
         let processors = self.processors;
         if let Some(service_graphs) = &processors.service_graphs {
             self.service_graphs(service_graphs, &span, current);
         }
-        match &processors.span_metrics {
-            Some(span_metrics) => self.span_metrics(span_metrics, &span, current),
-            None => Ok(()),
+        if let Some(span_metrics) = &processors.span_metrics {
+            self.span_metrics(span_metrics, &span, current)?;
         }
+        // Each processor reads the weight; a span counts once.
+        let invalid_weights = self.ledger.invalid_weights.min(invalid_weights + 1);
+        self.ledger.invalid_weights = invalid_weights;
+        Ok(())
     }
 
     fn discard(&mut self, reason: DiscardReason) {
@@ -342,6 +346,29 @@ impl<'a, 'p> Reading<'a, 'p> {
             host_info.labels(values, labels)
         });
         self.ledger.host_info.counted += self.host_spans;
+    }
+
+    /// Notes for processors that are off that they did not see the spans: one may
+    /// be switched on before the push is in the ledger.
+    pub(crate) fn note_processors_off(&mut self) {
+        let Processors {
+            span_metrics,
+            service_graphs,
+            host_info,
+            ..
+        } = self.processors;
+        let ledger = &mut self.ledger;
+        for (is_on, ledger) in [
+            (span_metrics.is_some(), &mut ledger.span_metrics),
+            (service_graphs.is_some(), &mut ledger.service_graphs),
+            (host_info.is_some(), &mut ledger.host_info),
+        ] {
+            if !is_on {
+                ledger
+                    .discarded
+                    .add(DiscardReason::ProcessorOff, self.admitted);
+            }
+        }
     }
 
     /// Reads a span again for its labels: only where a lane meets a new key.

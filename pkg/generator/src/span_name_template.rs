@@ -25,6 +25,9 @@ const PLACEHOLDER: &str = "<_>";
 /// template is itself. Time is linear in the name's length, and the template
 /// is at most twice as long as the name and two bytes.
 pub(crate) fn template(name: &str) -> Cow<'_, str> {
+    let name = name
+        .get(..name.floor_char_boundary(LONGEST))
+        .unwrap_or(name);
     let mut templating = Templating::new(name);
     while templating.step() {}
     if templating.out == name {
@@ -33,6 +36,9 @@ pub(crate) fn template(name: &str) -> Cow<'_, str> {
         Cow::Owned(templating.out)
     }
 }
+
+/// Bytes of a name that are read: longer ones are cut, so that none costs much.
+const LONGEST: usize = 16 * 1024;
 
 /// A name that is being read from left to right.
 struct Templating<'n> {

@@ -212,6 +212,12 @@ impl Schema {
         self.metrics.iter().map(|column| &column.metric)
     }
 
+    /// Whether a metric of the other has the name of one of these.
+    pub(crate) fn shares_a_name(&self, other: &Self) -> bool {
+        self.metrics()
+            .any(|metric| other.metrics().any(|other| other.name == metric.name))
+    }
+
     /// The native histograms, in the order of their places.
     pub(crate) fn natives(&self) -> impl Iterator<Item = &NativeColumn> {
         self.metrics

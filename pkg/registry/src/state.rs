@@ -98,6 +98,26 @@ impl Registry {
         }
     }
 
+    /// Adds a table that goes on with the series of a retired one with metrics of
+    /// the same names, where no collection has ended them yet: a series must not
+    /// end and begin in one collection.
+    pub fn resume_table(&self, schema: Schema, now_ms: i64) -> TableId {
+        let retired = {
+            let state = self.state.lock();
+            let mut tables = state.tables.iter();
+            tables
+                .rposition(|table| table.is_ending() && table.schema.shares_a_name(&schema))
+                .and_then(|index| {
+                    let schema = Arc::clone(&state.tables.get(index)?.schema);
+                    Some(TableId { index, schema })
+                })
+        };
+        match retired {
+            Some(retired) => self.replace_table(&retired, schema, now_ms),
+            None => self.add_table(schema),
+        }
+    }
+
     /// Ends the series of a table at the next collection.
     pub fn retire_table(&self, table: &TableId) {
         if let Some(table) = self.state.lock().tables.get_mut(table.index) {

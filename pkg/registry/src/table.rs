@@ -127,6 +127,11 @@ impl Table {
         self.is_counted && has_place && self.overflow != Some(slot)
     }
 
+    /// Whether it has been retired, and has series whose end is still to be written.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.retired && self.successor.is_none() && !self.index.is_empty()
+    }
+
     pub(crate) fn is_ended(&self, slot: u32) -> bool {
         self.slot(slot)
             .is_some_and(|slot| slot.state == SlotState::Ended)

@@ -424,6 +424,26 @@ fn retired_table_ends_and_another_may_have_its_names() {
     assert_eq!(registry.stats().active.series, 7);
 }
 
+/// A series must not end and begin at one time.
+#[test]
+fn table_that_comes_back_before_a_collection_goes_on() {
+    let (registry, table) = registry(0);
+    push(&registry, &table, 1, &[("a", "a", 0.1)]);
+    collect(&registry, 2);
+    registry.retire_table(&table);
+    let next = registry.resume_table(schema(), 3);
+    push(&registry, &next, 3, &[("a", "a", 0.1)]);
+    let written = collect(&registry, 4);
+    assert_eq!(written.series["calls_total{v=a}"].len(), 1);
+    assert_eq!(written.last("calls_total{v=a}"), Some(2.0));
+    // What has ended does not come back.
+    registry.retire_table(&next);
+    assert!(collect(&registry, 5).series["calls_total{v=a}"][0].is_stale());
+    let last = registry.resume_table(schema(), 6);
+    push(&registry, &last, 6, &[("a", "a", 0.1)]);
+    assert_eq!(collect(&registry, 7).last("calls_total{v=a}"), Some(1.0));
+}
+
 /// D2: what stays the same goes on; of what changes, the rest ends.
 #[test]
 fn replaced_table_goes_on_counting_what_stays_the_same() {

@@ -11,6 +11,7 @@ use registry::{
 };
 
 use crate::attributes::{KeyIndex, Values, WantedKeys};
+use crate::labelling::Labelling;
 use crate::labels::{LabelLimits, LabelWriter};
 use crate::raw_key::{key_of_settings, write_bytes};
 
@@ -54,6 +55,16 @@ impl HostInfo {
             kind: MetricKind::Gauge,
             sparse: false,
         }])
+    }
+
+    /// Which label sets there can be.
+    pub(crate) fn labelling(&self) -> Labelling {
+        let sources = self.identifiers.iter();
+        let sources = sources.map(|(source, _)| self.limits.cut(source).to_owned());
+        Labelling {
+            choice: Some(("host_source", sources.collect())),
+            ..Labelling::default()
+        }
     }
 
     /// Sets the series of a resource's host; `None` if the resource names none.
@@ -143,6 +154,19 @@ mod tests {
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         Some(labels.join(","))
+    }
+
+    #[test]
+    fn hosts_named_by_what_is_no_identifier_any_more_cannot_come() {
+        let mut config = config();
+        config.host_info.host_identifiers = vec!["host.id".to_owned()];
+        let host_info = HostInfo::new(&config, &mut WantedKeys::default()).unwrap();
+        for (source, want) in [("host.id", true), ("k8s.node.name", false)] {
+            let mut labels = LabelSetBuf::new();
+            labels.push("grafana_host_id", "h");
+            labels.push("host_source", source);
+            assert_eq!(host_info.labelling().can_come(labels.finish()), want);
+        }
     }
 
     #[test]

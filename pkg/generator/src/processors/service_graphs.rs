@@ -19,8 +19,7 @@ use otlp::{AnyValue, Span};
 use overrides::{Processor, TenantConfig};
 use registry::{InvalidLabels, KeyHasher, LaneKey, Metric, MetricKind, Schema};
 
-use self::edge::Observed;
-use self::edge::{Connection, EdgeLabels};
+use self::edge::{Connection, EdgeLabels, Observed};
 pub(crate) use self::edge_store::EdgeStore;
 use self::edge_store::Rules;
 pub(crate) use self::half_edge::HalfEdge;
@@ -44,6 +43,9 @@ const DATABASE: &str = "db.name";
 
 /// Labels that a dimension may not take: its own gets `__` in front.
 const INTRINSIC_LABELS: [&str; 4] = ["client", "server", "connection_type", "virtual_node"];
+
+/// Links of a span that make edges: as many as SDKs let it have.
+const MAX_LINKS: usize = 128;
 
 /// The service-graphs processor of one tenant.
 #[derive(Debug)]
@@ -321,9 +323,7 @@ impl ServiceGraphs {
         if !resource.has_service {
             return Outcome::NoService;
         }
-        let is_linked = self.use_span_links
-            && span.kind == 5
-            && span.links().next().is_some_and(|link| link.is_ok());
+        let is_linked = self.use_span_links && span.kind == 5 && linked(*span).next().is_some();
         if role == Role::Server {
             half.key.span_id = parent_span_id;
             half.is_root = parent_span_id == [0; 8] && !is_linked;
@@ -454,16 +454,25 @@ impl ServiceGraphs {
         half: HalfEdge,
         span: &Span<'a>,
     ) -> impl Iterator<Item = HalfEdge> + use<'a> {
-        let links = span.links().map_while(Result::ok).enumerate();
-        links.map(move |(index, link)| HalfEdge {
-            key: EdgeKey {
-                trace_id: padded(link.trace_id),
-                span_id: padded(link.span_id),
-            },
+        linked(*span).enumerate().map(move |(index, key)| HalfEdge {
+            key,
             is_extra: index > 0,
             ..half
         })
     }
+}
+
+/// The spans that a span has links to.
+fn linked<'a>(span: Span<'a>) -> impl Iterator<Item = EdgeKey> + use<'a> {
+    let links = span.links().map_while(Result::ok).take(MAX_LINKS);
+    links.filter_map(|link| {
+        let is_id = |id: &[u8], length| id.len() <= length && id.iter().any(|byte| *byte != 0);
+        let is_valid = is_id(link.trace_id, 16) && is_id(link.span_id, 8);
+        is_valid.then(|| EdgeKey {
+            trace_id: padded(link.trace_id),
+            span_id: padded(link.span_id),
+        })
+    })
 }
 
 /// Whether a value names something.

@@ -363,19 +363,81 @@ async fn consumer_of_a_batch_has_an_edge_for_each_link() {
 }
 
 #[tokio::test]
-async fn counterpart_of_a_filtered_span_goes_with_it() {
-    let only_clients = |config: &mut ServiceGraphsConfig| {
-        config.filter_policies = vec![FilterPolicy {
-            include: None,
-            exclude: Some(PolicyMatch {
-                match_type: MatchType::Strict,
-                attributes: vec![PolicyAttribute {
-                    key: "kind".to_owned(),
-                    value: PolicyValue::Text("SPAN_KIND_SERVER".to_owned()),
-                }],
-            }),
-        }];
+async fn only_valid_links_make_edges_and_no_more_than_sdks_allow() {
+    let harness = graphs(|config| config.use_span_links = true);
+    let link = |trace: u8, span: &[u8]| Link {
+        trace_id: vec![trace; 16],
+        span_id: span.to_vec(),
+        ..Link::default()
     };
+    let mut consumer = span(CONSUMER, 9, 7, 5);
+    consumer.links = vec![link(1, &[]), link(0, &id(1)), link(1, &[1; 9])];
+    harness.push_each([("mailer", consumer.clone())]);
+    // It is the half that its parent makes it.
+    harness.push_each([("shop", span(PRODUCER, 7, 0, 10))]);
+    let once = edges(&[("shop->mailer messaging_system", 1.0)]);
+    assert_eq!(harness.edges().await, once);
+    consumer.links = (1..=200).map(|number| link(number, &id(1))).collect();
+    harness.push_each([("mailer", consumer)]);
+    let kept = harness.own_of("processor_service_graphs_edges{tenant=\"single-tenant\"}");
+    assert_eq!(kept, 128);
+}
+
+/// Refuses servers.
+fn only_clients(config: &mut ServiceGraphsConfig) {
+    config.filter_policies = vec![FilterPolicy {
+        include: None,
+        exclude: Some(PolicyMatch {
+            match_type: MatchType::Strict,
+            attributes: vec![PolicyAttribute {
+                key: "kind".to_owned(),
+                value: PolicyValue::Text("SPAN_KIND_SERVER".to_owned()),
+            }],
+        }),
+    }];
+}
+
+#[tokio::test]
+async fn filtered_span_that_is_bridged_is_in_the_ledger_once() {
+    let spans = [
+        ("a", span(CLIENT, 2, 9, 40)),
+        ("a", span(INTERNAL, 3, 2, 30)),
+        ("b", span(SERVER, 4, 3, 10)),
+    ];
+    for order in [[2, 1, 0], [2, 0, 1], [0, 1, 2], [1, 0, 2]] {
+        let harness = graphs(|config| {
+            only_clients(config);
+            config.bridge_internal_spans = true;
+        });
+        harness.push_each(order.map(|at: usize| spans[at].clone()));
+        assert!(harness.edges().await.is_empty(), "{order:?}");
+        assert_eq!(harness.discarded("service_graphs_filtered"), 2, "{order:?}");
+    }
+}
+
+#[tokio::test]
+async fn push_of_nothing_but_new_label_sets_is_taken() {
+    let harness = graphs(|config| config.dimensions = vec!["d".to_owned()]);
+    // The work for one of them must not grow with how many there are.
+    let clients = (0..100_000_u32).map(|number| Span {
+        trace_id: [&[1; 12][..], &number.to_be_bytes()].concat(),
+        ..with(span(CLIENT, 1, 9, 1), &[("d", &number.to_string())])
+    });
+    let request = request(&[("service.name", "a")], clients.collect());
+    let pushed = harness.push(Push {
+        tenant: TenantId::single(),
+        request: request.encode_to_vec().into(),
+        skip_metrics: false,
+    });
+    pushed.unwrap();
+    assert_eq!(harness.waiting(), 100_000);
+    harness.expire();
+    harness.graph_series().await;
+    assert_eq!(harness.discarded("unpaired"), 100_000);
+}
+
+#[tokio::test]
+async fn counterpart_of_a_filtered_span_goes_with_it() {
     let client = || with(span(CLIENT, 1, 9, 1), &[("peer.service", "b")]);
     let server = || span(SERVER, 2, 1, 1);
     for spans in [

@@ -52,7 +52,8 @@ pub struct ServiceGraphsConfig {
     /// Whether internal spans between a client and a server are bridged.
     /// Default: false.
     pub bridge_internal_spans: bool,
-    /// Whether span links join producers and consumers. Default: false.
+    /// Whether span links, the first 128 of a span, join producers and consumers.
+    /// Default: false.
     pub use_span_links: bool,
 }
 

@@ -15,7 +15,7 @@ use super::edge::{Connection, Edge, EdgeLabels, Observed};
 use super::half_edge::{HalfEdge, Role, SharedLabels, TraceHash};
 use super::pending::Pending;
 use super::shard::{Bounds, Offered, Shard};
-use super::sides::Sides;
+use super::sides::{HalfLabels, Sides};
 
 /// Parts of a store: twice the threads of a large machine's generator.
 const SHARDS: usize = 32;
@@ -117,8 +117,8 @@ impl EdgeStore {
                     bridge: rules.bridge,
                     database_waits: rules.observed.database_server,
                 };
-                let labels = labels.get_mut(half.at).and_then(Option::take);
-                edges.offer(&mut shard, half, labels, rules, bounds);
+                let labels = labels.get_mut(half.at).map(std::mem::take);
+                edges.offer(&mut shard, half, labels.unwrap_or_default(), rules, bounds);
             }
             self.count(before, &shard);
         }
@@ -245,20 +245,28 @@ impl Edges {
         &mut self,
         shard: &mut Shard,
         Ordered { half, trace, .. }: Ordered<'_>,
-        labels: Option<SharedLabels>,
+        labels: HalfLabels,
         rules: &Rules,
         bounds: Bounds,
     ) {
-        if half.role == Role::Internal {
-            if let Some((moved, offered)) = shard.offer_internal(half, trace, bounds) {
-                self.settle(&moved, offered, rules);
+        let labels = match labels {
+            HalfLabels::Unneeded if half.role == Role::Internal => {
+                if let Some((moved, offered)) = shard.offer_internal(half, trace, bounds) {
+                    self.settle(&moved, offered, rules);
+                }
+                return;
             }
-            return;
-        }
-        if labels.is_none() && !half.is_filtered {
-            self.invalid_utf8 += half.spans();
-            return;
-        }
+            HalfLabels::Unneeded => None,
+            HalfLabels::Known(labels) => Some(labels),
+            HalfLabels::Invalid => {
+                self.invalid_utf8 += half.spans();
+                return;
+            }
+            HalfLabels::NoRoom => {
+                self.dropped += half.spans();
+                return;
+            }
+        };
         let offered = shard.offer(half, labels, trace, bounds);
         self.settle(half, offered, rules);
     }

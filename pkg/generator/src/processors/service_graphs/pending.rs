@@ -117,7 +117,8 @@ impl Pending {
             is_database: self.has(DATABASE),
             is_nameless_database: self.has(NAMELESS),
             is_root: false,
-            is_extra: self.has(EXTRA),
+            // A filtered span was in the ledger when it came.
+            is_extra: self.has(EXTRA) || self.is_filtered(),
             is_failed: self.has(FAILED),
             is_filtered: self.has(FILTERED),
             labels: self
