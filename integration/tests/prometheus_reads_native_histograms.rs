@@ -35,12 +35,23 @@ const DURATIONS: [(&str, Distribution); 3] = [
 
 #[tokio::test]
 async fn quantiles_of_what_is_sent_are_within_a_bucket() -> anyhow::Result<()> {
+    quantiles_of_what_is_sent_in("prometheus.WriteRequest", 0.0).await
+}
+
+/// The first request is made for 2.0, which Debian's Prometheus does not know.
+#[tokio::test]
+async fn quantiles_of_what_is_sent_after_falling_back_are_within_a_bucket() -> anyhow::Result<()> {
+    quantiles_of_what_is_sent_in("auto", 1.0).await
+}
+
+async fn quantiles_of_what_is_sent_in(message: &str, fallbacks: f64) -> anyhow::Result<()> {
     let prometheus = Prometheus::start("scrape_configs: []").await?;
     let url = prometheus.url("/api/v1/write");
     let spanmill = Spanmill::builder()
         .config("overrides: {defaults: {metrics_generator: {generate_native_histograms: native}}}")
         .config(&format!(
-            "metrics_generator: {{storage: {{remote_write: [{{url: '{url}'}}]}}}}"
+            "metrics_generator: {{storage: {{remote_write: \
+             [{{url: '{url}', protobuf_message: {message}}}]}}}}"
         ))
         .start()
         .await?;
@@ -58,6 +69,9 @@ async fn quantiles_of_what_is_sent_are_within_a_bucket() -> anyhow::Result<()> {
         ensure!(exemplar.labels.contains_key("traceID"), "{exemplar:?}");
         ensure!(exemplar.value > 0.0, "{exemplar:?}");
     }
+    let metrics = spanmill.metrics().await?;
+    let fallen_back = metrics.sum("spanmill_remote_write_fallbacks_total", &[]);
+    ensure!(fallen_back == fallbacks, "{fallen_back} fallbacks");
     let spans = SPANS * DURATIONS.len() as u64;
     spanmill.finish(&[(SINGLE_TENANT, spans)]).await?;
     prometheus.stop().await

@@ -5,13 +5,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use spanmill_integration::remote_write_sink::{Answer, ReceivedMetadata, Version};
+use spanmill_integration::remote_write_sink::{Answer, ReceivedMetadata, ReceivedSeries, Version};
 use spanmill_integration::spanmill::SINGLE_TENANT;
 use spanmill_integration::traces::{Traces, post};
 use spanmill_integration::{Prometheus, RemoteWriteSink, Spanmill, VictoriaMetrics, eventually};
 
 const CALLS: &str = "traces_spanmetrics_calls_total";
 const COUNT: &str = "traces_spanmetrics_latency_count";
+const LATENCY: &str = "traces_spanmetrics_latency";
 const FALLBACKS: &str = "spanmill_remote_write_fallbacks_total";
 
 async fn start(url: &str) -> anyhow::Result<Spanmill> {
@@ -132,6 +133,72 @@ async fn receiver_of_2_0_gets_every_call_with_what_it_means() -> anyhow::Result<
     }
     drop(received);
     sink.check_protocol()
+}
+
+#[tokio::test]
+async fn both_versions_have_the_same_native_histograms() -> anyhow::Result<()> {
+    let first = RemoteWriteSink::start().await?;
+    let second = RemoteWriteSink::start().await?;
+    let endpoints = format!(
+        "[{{url: '{}', name: first}}, \
+         {{url: '{}', name: second, protobuf_message: io.prometheus.write.v2.Request}}]",
+        first.url(),
+        second.url()
+    );
+    let spanmill = Spanmill::builder()
+        .config("overrides: {defaults: {metrics_generator: {generate_native_histograms: native}}}")
+        .config(&format!(
+            "metrics_generator: {{storage: {{remote_write: {endpoints}}}}}"
+        ))
+        .start()
+        .await?;
+    push(&spanmill, 100, 1).await?;
+    for sink in [&first, &second] {
+        sink.eventually("an exemplar of 100 spans", |received| {
+            let [latency] = received.series("", LATENCY, &[]).collect::<Vec<_>>()[..] else {
+                anyhow::bail!("not one series");
+            };
+            let counts: Vec<_> = latency.histograms.iter().map(|(_, h)| h.count).collect();
+            ensure!(counts.starts_with(&[0.0, 100.0]), "{counts:?}");
+            ensure!(!latency.exemplars.is_empty(), "no exemplar");
+            Ok(())
+        })
+        .await?;
+    }
+    spanmill.finish(&[(SINGLE_TENANT, 100)]).await?;
+    for (sink, version) in [(&first, Version::V1), (&second, Version::V2)] {
+        sink.check_protocol()?;
+        let received = sink.received();
+        let mut versions = received.requests.iter().map(|request| request.version);
+        ensure!(versions.all(|sent| sent == version), "not {version:?}");
+    }
+    let (first, second) = (first.received(), second.received());
+    let first: Vec<_> = first.all_series("").collect();
+    let second: Vec<_> = second.all_series("").collect();
+    let untold = |series: &&ReceivedSeries| ReceivedSeries {
+        metadata: None,
+        ..(*series).clone()
+    };
+    let told: Vec<_> = second.iter().map(untold).collect();
+    ensure!(first.into_iter().eq(&told), "{told:?}");
+
+    let mut latency = second.iter().filter(|series| series.name == LATENCY);
+    let latency = latency.next().context("no latency")?;
+    let said = latency.metadata.clone().context("nothing is said")?;
+    // Counted since the spans came: after the empty one, before the first with any.
+    let times = latency.histograms.iter().map(|(time, _)| *time);
+    let [empty, counted] = times.take(2).collect::<Vec<_>>()[..] else {
+        anyhow::bail!("{:?}", latency.histograms);
+    };
+    ensure!(empty <= said.started_ms && said.started_ms <= counted);
+    let want = ReceivedMetadata {
+        kind: "HISTOGRAM".to_owned(),
+        help: "Duration of spans in seconds".to_owned(),
+        unit: "seconds".to_owned(),
+        started_ms: said.started_ms,
+    };
+    ensure!(said == want, "{said:?}");
+    Ok(())
 }
 
 #[tokio::test]

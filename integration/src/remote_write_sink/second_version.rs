@@ -86,9 +86,9 @@ fn problems(
     if counts != (metadata.started_ms != 0) {
         problems.push(format!("{} since {}", metadata.kind, metadata.started_ms));
     }
-    for sample in &series.samples {
-        if sample.start_timestamp > sample.timestamp {
-            problems.push(format!("starts after {}", sample.timestamp));
+    for (started_ms, timestamp_ms) in times(series) {
+        if started_ms > timestamp_ms {
+            problems.push(format!("starts after {timestamp_ms}"));
         }
     }
     problems
@@ -101,8 +101,16 @@ fn metadata(symbols: &[String], series: &v2::TimeSeries) -> ReceivedMetadata {
         kind: kind.trim_start_matches("METRIC_TYPE_").to_owned(),
         help: text(symbols, metadata.help_ref),
         unit: text(symbols, metadata.unit_ref),
-        started_ms: series.samples.last().map_or(0, |s| s.start_timestamp),
+        started_ms: times(series).last().map_or(0, |(started_ms, _)| started_ms),
     }
+}
+
+/// Since when each sample says it has counted, and its time.
+fn times(series: &v2::TimeSeries) -> impl Iterator<Item = (i64, i64)> {
+    let samples = series.samples.iter();
+    let samples = samples.map(|sample| (sample.start_timestamp, sample.timestamp));
+    let histograms = series.histograms.iter();
+    samples.chain(histograms.map(|sample| (sample.start_timestamp, sample.timestamp)))
 }
 
 /// The same message in 1.0, which does not know the start timestamp.

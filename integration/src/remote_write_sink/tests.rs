@@ -330,10 +330,23 @@ async fn sink_that_knows_the_first_version_only_keeps_nothing_of_the_second() {
     assert_eq!(sink.received().sum("acme", "calls", &[]), 1.0);
 }
 
+/// Puts a native histogram in the place of the sample.
+fn begin(request: &mut pb::v2::Request, start_timestamp: i64) {
+    let [series] = &mut request.timeseries[..] else {
+        panic!("one series");
+    };
+    series.samples.clear();
+    series.histograms.push(pb::v2::Histogram {
+        timestamp: 9,
+        start_timestamp,
+        ..Default::default()
+    });
+}
+
 #[tokio::test]
 async fn every_breach_of_the_second_version_is_seen() {
     type Breach = fn(&mut pb::v2::Request);
-    let breaches: [(&str, Breach); 10] = [
+    let breaches: [(&str, Breach); 12] = [
         ("first symbol", |request| request.symbols[0] = "x".into()),
         ("stands twice", |request| request.symbols.push("web".into())),
         ("references", |request| {
@@ -361,6 +374,8 @@ async fn every_breach_of_the_second_version_is_seen() {
         ("starts after", |request| {
             request.timeseries[0].samples[0].start_timestamp = 10;
         }),
+        ("COUNTER since 0", |request| begin(request, 0)),
+        ("starts after", |request| begin(request, 10)),
     ];
     let mut sinks = Vec::new();
     for (what, breach) in breaches {
