@@ -20,7 +20,7 @@ use model::{
     Series,
 };
 use otlp::Span;
-use overrides::{Overrides, Processor, Processors, TenantConfig};
+use overrides::{HistogramMode, Overrides, Processor, Processors, TenantConfig};
 use prost::Message;
 use proto::otlp::collector::ExportTraceServiceRequest;
 use proto::otlp::common::{AnyValue, KeyValue, any_value::Value};
@@ -282,11 +282,12 @@ fn request(first_trace: usize) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest { resource_spans }
 }
 
-fn pushing(processors: &[Processor]) -> Pushing {
-    let config = TenantConfig {
+fn pushing(processors: &[Processor], histograms: HistogramMode) -> Pushing {
+    let mut config = TenantConfig {
         processors: Processors::from_iter(processors.iter().copied()),
         ..TenantConfig::default()
     };
+    config.registry.generate_native_histograms = histograms;
     let push = |first_trace| Push {
         tenant: model::TenantId::single(),
         request: request(first_trace).encode_to_vec().into(),
@@ -316,8 +317,12 @@ fn pushing(processors: &[Processor]) -> Pushing {
 
 // All that a push costs from its bytes to its answer.
 #[library_benchmark]
-#[bench::span_metrics(pushing(&[Processor::SpanMetrics]))]
-#[bench::with_service_graphs(pushing(&[Processor::SpanMetrics, Processor::ServiceGraphs]))]
+#[bench::span_metrics(pushing(&[Processor::SpanMetrics], HistogramMode::Classic))]
+#[bench::with_native_histograms(pushing(&[Processor::SpanMetrics], HistogramMode::Native))]
+#[bench::with_service_graphs(pushing(
+    &[Processor::SpanMetrics, Processor::ServiceGraphs],
+    HistogramMode::Classic
+))]
 fn push(pushing: Pushing) -> (Generator, tokio::runtime::Runtime) {
     let Pushing {
         generator,
