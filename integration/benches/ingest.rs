@@ -300,6 +300,7 @@ fn pushing(processors: &[Processor], histograms: HistogramMode) -> Pushing {
         clock: Clock::manual(1_700_000_000_000_000_000),
         max_lanes: 1,
         deduplicate_pushes: true,
+        instance_id: "host-1".into(),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()

@@ -3,7 +3,10 @@
 use std::net::TcpListener;
 
 use anyhow::ensure;
+use serde_json::{Value, json};
 use spanmill_integration::Spanmill;
+use spanmill_integration::authority::Authority;
+use spanmill_integration::ports::Port;
 use spanmill_integration::spanmill::run_with_file;
 
 #[tokio::test]
@@ -16,6 +19,32 @@ async fn port_in_use_is_named_with_its_setting() -> anyhow::Result<()> {
         .await?;
     ensure!(code == Some(1), "ended with {code:?}: {log}");
     for part in [&format!("127.0.0.1:{port}"), "http_listen_port", "in use"] {
+        ensure!(log.contains(part), "{part:?} is not in {log}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn settings_with_one_address_must_have_the_same_tls() -> anyhow::Result<()> {
+    let authority = Authority::new()?;
+    let identity = authority.issue("localhost")?;
+    let port = Port::reserve()?;
+    let address = port.address().to_string();
+    let tls = json!({ "cert_file": identity.certificate, "key_file": identity.key });
+    let mut mutual = tls.clone();
+    mutual["client_ca_file"] = json!(authority.certificate());
+    let receiver = |tls: Value| json!({ "endpoint": address, "tls": tls });
+    let protocols = json!({ "grpc": receiver(tls), "http": receiver(mutual) });
+    let config = json!({ "distributor": { "receivers": { "otlp": { "protocols": protocols } } } });
+    let builder = Spanmill::builder().config(&config.to_string());
+    drop(port);
+    let (code, log) = builder.run().await?;
+    ensure!(code == Some(1), "ended with {code:?}: {log}");
+    for part in [
+        address.as_str(),
+        "tls settings differ",
+        "otlp.protocols.http",
+    ] {
         ensure!(log.contains(part), "{part:?} is not in {log}");
     }
     Ok(())

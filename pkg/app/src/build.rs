@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 
 use axum::Router;
 use distributor::{Distributor, DistributorMetrics};
-use generator::{Dependencies, Generator, GeneratorMetrics, PUSH_SERVICE};
+use generator::{Dependencies, Generator, GeneratorConfig, GeneratorMetrics, PUSH_SERVICE};
 use model::Clock;
 use overrides::{Overrides, OverridesMetrics};
 use remote_write::{RemoteWrite, RemoteWriteMetrics};
@@ -94,6 +94,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         clock,
         max_lanes,
         deduplicate_pushes: config.metrics_generator.deduplicate_pushes,
+        instance_id: instance_id(&config.metrics_generator).into(),
     });
     generator.start_collections(&background.tasks, background.shutdown.clone());
     let distributor = Distributor::new(
@@ -201,4 +202,13 @@ impl Routes {
         let otlp = self.config.distributor.receivers.otlp.as_ref()?;
         Some(&otlp.protocols)
     }
+}
+
+/// The name of this generator: that of its host, unless it has one of its own.
+fn instance_id(config: &GeneratorConfig) -> String {
+    if !config.instance_id.is_empty() {
+        return config.instance_id.clone();
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    host.map_or_else(|_| "localhost".to_owned(), |host| host.trim().to_owned())
 }

@@ -38,8 +38,8 @@ pub enum PortsError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// Two settings have one address, of which one asks for TLS.
-    #[error("{first} and {second} are both {address}, but only one of them has tls")]
+    /// Two settings have one address, but not the same TLS.
+    #[error("{first} and {second} are both {address}, but their tls settings differ")]
     TlsDiffers {
         /// The address.
         address: SocketAddr,
@@ -91,7 +91,7 @@ pub(crate) fn bind(wanted: Vec<Wanted>) -> Result<Vec<Port>, PortsError> {
             .find(|(first, _)| first.address == next.address && next.address.port() != 0);
         match shared {
             Some((first, faces)) => {
-                if first.options.tls.is_some() != next.options.tls.is_some() {
+                if first.options.tls != next.options.tls {
                     return Err(PortsError::TlsDiffers {
                         address: next.address,
                         first: first.setting,

@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use remote_write::RemoteWrite;
 
 use crate::collection;
-use crate::instance::Instance;
+use crate::instance::{Identity, Instance};
 use crate::metrics::GeneratorMetrics;
 use crate::recognised::{Recognised, Room};
 use crate::tenants::Tenants;
@@ -40,6 +40,8 @@ pub struct Dependencies {
     /// Whether a push that was applied within the last two minutes is recognised
     /// and not applied again.
     pub deduplicate_pushes: bool,
+    /// What the label with the name of `registry.instance_label_name` says.
+    pub instance_id: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -128,13 +130,17 @@ impl Generator {
             clock,
             max_lanes,
             deduplicate_pushes,
+            instance_id,
         } = &self.0.dependencies;
         let config = overrides.for_tenant(tenant);
         let writer = remote_write
             .as_ref()
             .map(|remote_write| remote_write.writer(tenant, &config.remote_write_headers));
         Instance::new(
-            tenant.clone(),
+            Identity {
+                tenant: tenant.clone(),
+                instance_id: Arc::clone(instance_id),
+            },
             config,
             clock.clone(),
             metrics.for_tenant(tenant),

@@ -32,10 +32,18 @@ const SCRAPER_GONE_MS: i64 = 5 * MILLIS_PER_MINUTE;
 /// What the client of a copy is told to wait: far longer than a push takes.
 const RETRY_AFTER_COPY: Duration = Duration::from_secs(1);
 
+/// Who a tenant's series are of.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) tenant: TenantId,
+    /// The generator, for the label that may name it (D24).
+    pub(crate) instance_id: Arc<str>,
+}
+
 /// One tenant's state: its settings, processors and series.
 #[derive(Debug)]
 pub(crate) struct Instance {
-    tenant: TenantId,
+    identity: Identity,
     clock: Clock,
     registry: Registry,
     edges: EdgeStore,
@@ -65,7 +73,7 @@ struct Settings {
 impl Instance {
     /// Starts a tenant.
     pub(crate) fn new(
-        tenant: TenantId,
+        identity: Identity,
         config: Arc<TenantConfig>,
         clock: Clock,
         metrics: TenantMetrics,
@@ -74,10 +82,10 @@ impl Instance {
         max_lanes: usize,
     ) -> Self {
         let registry = Registry::new(limits(&config), max_lanes);
-        let settings = Settings::new(&tenant, config, &registry, None, 0);
+        let settings = Settings::new(&identity, config, &registry, None, 0);
         note_processors(&metrics, &settings);
         Self {
-            tenant,
+            identity,
             clock,
             registry,
             edges: EdgeStore::default(),
@@ -121,13 +129,13 @@ impl Instance {
     }
 
     fn is_outdated(&self, overrides: &Overrides) -> bool {
-        let config = overrides.for_tenant(&self.tenant);
+        let config = overrides.for_tenant(&self.identity.tenant);
         !Arc::ptr_eq(&self.settings.load().config, &config)
     }
 
     fn change(&self, overrides: &Overrides, _serial: MutexGuard<'_, ()>) {
         // Asked again, so that none who waited for the lock goes back to older ones.
-        let config = overrides.for_tenant(&self.tenant);
+        let config = overrides.for_tenant(&self.identity.tenant);
         let before = self.settings.load_full();
         if Arc::ptr_eq(&before.config, &config) {
             return;
@@ -137,7 +145,13 @@ impl Instance {
             writer.set_headers(&config.remote_write_headers);
         }
         let now_ms = self.clock.unix_millis();
-        let next = Settings::new(&self.tenant, config, &self.registry, Some(&before), now_ms);
+        let next = Settings::new(
+            &self.identity,
+            config,
+            &self.registry,
+            Some(&before),
+            now_ms,
+        );
         self.relabel(&before, &next, now_ms);
         let (was_on, is_on) = (
             before.service_graphs.is_some(),
@@ -152,7 +166,7 @@ impl Instance {
         if !is_on {
             self.edges.clear();
         }
-        tracing::info!(tenant = %self.tenant, "settings changed");
+        tracing::info!(tenant = %self.identity.tenant, "settings changed");
     }
 
     /// Ends the series whose labels cannot come again.
@@ -365,7 +379,7 @@ impl Settings {
 
     /// Compiles settings, and keeps the tables whose series stay as they are.
     fn new(
-        tenant: &TenantId,
+        identity: &Identity,
         config: Arc<TenantConfig>,
         registry: &Registry,
         before: Option<&Self>,
@@ -414,7 +428,7 @@ impl Settings {
                 lost: lost_table,
             }),
             host_info: host_table,
-            external_labels: external_labels(tenant, &config),
+            external_labels: external_labels(identity, &config),
             processors,
             config,
         }
@@ -450,9 +464,19 @@ impl Settings {
 
 /// Labels that every series of the tenant gets unless it has them. No configured
 /// one can pass for the tenant's id.
-fn external_labels(tenant: &TenantId, config: &TenantConfig) -> Vec<(String, String)> {
+fn external_labels(identity: &Identity, config: &TenantConfig) -> Vec<(String, String)> {
+    let Identity {
+        tenant,
+        instance_id,
+    } = identity;
     let registry = &config.registry;
     let mut labels = registry.external_labels.clone();
+    if !registry.instance_label_name.is_empty() {
+        labels.insert(
+            registry.instance_label_name.clone(),
+            instance_id.to_string(),
+        );
+    }
     if !registry.inject_tenant_id_as.is_empty() {
         labels.insert(registry.inject_tenant_id_as.clone(), tenant.to_string());
     }
@@ -464,17 +488,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn external_label_cannot_pass_for_the_tenant() {
+    fn external_labels_name_the_instance_and_none_can_pass_for_the_tenant() {
         let mut config = TenantConfig::default();
         let labels = [("tenant", "another"), ("zone", "a")];
         config.registry.external_labels = labels
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
         config.registry.inject_tenant_id_as = "tenant".to_owned();
-        let tenant = TenantId::parse("acme").unwrap();
-        let want = [("tenant", "acme"), ("zone", "a")];
+        config.registry.instance_label_name = "instance".to_owned();
+        let identity = Identity {
+            tenant: TenantId::parse("acme").unwrap(),
+            instance_id: "host-1".into(),
+        };
+        let want = [("instance", "host-1"), ("tenant", "acme"), ("zone", "a")];
         let want = want.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(external_labels(&tenant, &config), want);
+        assert_eq!(external_labels(&identity, &config), want);
     }
 
     #[test]

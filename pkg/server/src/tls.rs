@@ -111,6 +111,15 @@ impl Default for TlsConfig {
     }
 }
 
+/// Whether the settings are the same.
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.config == other.0.config
+    }
+}
+
+impl Eq for Tls {}
+
 impl Tls {
     /// Reads the files.
     ///

@@ -45,6 +45,7 @@ impl Harness {
             clock: clock.clone(),
             max_lanes: 4,
             deduplicate_pushes,
+            instance_id: "host-1".into(),
         });
         Self {
             generator,

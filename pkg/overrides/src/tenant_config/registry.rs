@@ -24,7 +24,7 @@ pub struct RegistryConfig {
     /// Longest label value, in bytes; longer ones are cut. Default: 2048.
     pub max_label_value_length: usize,
     /// Name of a label with the generator's instance id; empty for none.
-    /// Default: none on a single node.
+    /// `__metrics_gen_instance` is Tempo's. Default: none (D24).
     pub instance_label_name: String,
     /// Series that may be active at once; 0 means no limit. Default: 0.
     pub max_active_series: u64,
