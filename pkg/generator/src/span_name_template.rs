@@ -22,12 +22,14 @@ const PLACEHOLDER: &str = "<_>";
 /// text, values of queries, and long or escaped parts of paths become `<_>`;
 /// several in a row become one. Versions and names with digits (`v2`, `s3`,
 /// `sha256`) stay, and so do the parameters of routes. The template of a
-/// template is itself. Time is linear in the name's length, and the template
-/// is at most twice as long as the name and two bytes.
+/// template is itself. Time is linear in the name's length, of which 16 KiB
+/// are read, and the template is at most twice as long and two bytes.
 pub(crate) fn template(name: &str) -> Cow<'_, str> {
-    let name = name
-        .get(..name.floor_char_boundary(LONGEST))
-        .unwrap_or(name);
+    let read = name.floor_char_boundary(LONGEST);
+    template_of_all(name.get(..read).unwrap_or(name))
+}
+
+fn template_of_all(name: &str) -> Cow<'_, str> {
     let mut templating = Templating::new(name);
     while templating.step() {}
     if templating.out == name {
