@@ -48,6 +48,12 @@ impl LabelLimiter {
     /// [`add`](Self::add).
     pub(crate) fn set_max(&mut self, max: u64) -> bool {
         let starts = self.max == 0 && max != 0;
+        if self.max != max {
+            // What is refused under the new limit comes again, and counts again.
+            for values in self.labels.values_mut() {
+                values.refused = RecentCardinality::new(GENERATIONS);
+            }
+        }
         self.max = max;
         if max == 0 {
             self.labels.clear();

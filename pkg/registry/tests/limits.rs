@@ -135,6 +135,21 @@ fn label_keeps_the_values_it_has_and_replaces_others() {
 }
 
 #[test]
+fn value_that_a_raised_limit_lets_in_is_in_the_demand_once() {
+    let limits = |max_cardinality_per_label| Limits {
+        max_cardinality_per_label,
+        ..Limits::default()
+    };
+    let (registry, table) = registry(limits(1));
+    push(&registry, &table, 0, &[&[("v", "a")], &[("v", "b")]]);
+    registry.set_limits(limits(2));
+    collect(&registry, 1);
+    push(&registry, &table, 2, &[&[("v", "b")]]);
+    let demand: Vec<u64> = registry.label_stats().iter().map(|s| s.demand).collect();
+    assert_eq!(demand, [2]);
+}
+
+#[test]
 fn value_is_free_again_when_its_last_series_ends() {
     let (registry, table) = registry(Limits {
         max_cardinality_per_label: 1,

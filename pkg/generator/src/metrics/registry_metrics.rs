@@ -80,7 +80,7 @@ impl RegistryMetrics {
         }
         registry.register(
             "spans_overflowed",
-            "Spans counted in the overflow series since the limit was reached",
+            "Spans that span metrics or service graphs counted in an overflow series",
             metrics.spans_overflowed.clone(),
         );
         registry.register(
