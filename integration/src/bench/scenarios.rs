@@ -23,6 +23,9 @@ const ACTIVE_SERIES: &str = "spanmill_generator_registry_active_series";
 const WAITING_SPANS: &str = "spanmill_generator_processor_service_graphs_waiting_spans";
 const STORE_BYTES: &str = "spanmill_generator_processor_service_graphs_store_bytes";
 
+/// So few that their memory is none.
+const FEW_SERIES: u64 = 1_000;
+
 /// A load well below what two cores can take.
 const MODERATE: u64 = 63_000;
 
@@ -209,7 +212,7 @@ async fn many_series(
     let idle = subject.usage()?.resident;
     let endpoint = subject.otlp();
     let log = NamedTempFile::new()?;
-    let load = |rate: Option<u64>, duration, latency_log| Load {
+    let load = |series, rate: Option<u64>, duration, latency_log| Load {
         binary: &args.spangen,
         endpoint: &endpoint,
         series,
@@ -224,10 +227,14 @@ async fn many_series(
         duration,
         latency_log,
     };
+    // What requests under way take is no series'.
+    let full = Duration::from_secs(8);
+    load(FEW_SERIES, None, full, None).run().await?;
+    let busy = subject.usage()?.resident;
     // As fast as it goes first, so that all series and all lanes are there.
-    load(None, Duration::from_secs(8), None).run().await?;
+    load(series, None, full, None).run().await?;
     let collections = args.collection_interval * 5 / 2;
-    load(Some(MODERATE), collections, Some(log.path()))
+    load(series, Some(MODERATE), collections, Some(log.path()))
         .run()
         .await?;
     let (usage, active) = (
@@ -240,13 +247,14 @@ async fn many_series(
     ));
     if args.only.contains(&Section::Memory) {
         let each = |bytes: u64| format!("{:.0}", bytes as f64 / active.max(1) as f64);
-        let grown = usage.resident.saturating_sub(idle);
+        let over = |before: u64| each(usage.resident.saturating_sub(before));
         let tempo = if series > 500_000 { "1,800" } else { "2,750" };
         table.row(
             &format!("bytes a series: {name}"),
             format!(
-                "{} ({} with the idle process, peak {})",
-                each(grown),
+                "{} over the same load with 1 k series, {} over the idle process, {} in all, peak {}",
+                over(busy),
+                over(idle),
                 each(usage.resident),
                 each(usage.peak)
             ),
