@@ -20,6 +20,20 @@ pub(crate) enum Weight {
     Invalid,
 }
 
+impl Weight {
+    /// What to count a span with; `is_invalid` is set if it is no weight.
+    #[inline]
+    pub(crate) fn or_one(self, is_invalid: &mut bool) -> f64 {
+        match self {
+            Self::Is(weight) => weight,
+            Self::Invalid => {
+                *is_invalid = true;
+                1.0
+            }
+        }
+    }
+}
+
 impl Multiplier {
     /// Reads weights from the attribute `key`, if it is not empty, and from the
     /// tracestate, if `tracestate` is set.

@@ -44,6 +44,8 @@ pub(crate) struct Reading<'a, 'p> {
     resources: u32,
     span_values: Vec<Option<AnyValue<'a>>>,
     scratch: Vec<u8>,
+    /// Whether the weight of the span that is being read is none.
+    is_weight_invalid: bool,
 }
 
 /// The resource whose spans are being read.
@@ -87,6 +89,7 @@ impl<'a, 'p> Reading<'a, 'p> {
             resources: 0,
             span_values: vec![None; processors.wanted.len()],
             scratch: Vec::new(),
+            is_weight_invalid: false,
         };
         for resource_spans in Request::new(request).resource_spans() {
             reading.resource_spans(resource_spans?)?;
@@ -175,7 +178,8 @@ impl<'a, 'p> Reading<'a, 'p> {
             return Ok(());
         }
         self.admitted += 1;
-        let invalid_weights = self.ledger.invalid_weights;
+        // Each processor reads the weight; a span counts once.
+        self.is_weight_invalid = false;
         let processors = self.processors;
         if let Some(service_graphs) = &processors.service_graphs {
             self.service_graphs(service_graphs, &span, current);
@@ -183,9 +187,7 @@ impl<'a, 'p> Reading<'a, 'p> {
         if let Some(span_metrics) = &processors.span_metrics {
             self.span_metrics(span_metrics, &span, current)?;
         }
-        // Each processor reads the weight; a span counts once.
-        let invalid_weights = self.ledger.invalid_weights.min(invalid_weights + 1);
-        self.ledger.invalid_weights = invalid_weights;
+        self.ledger.invalid_weights += u64::from(self.is_weight_invalid);
         Ok(())
     }
 
@@ -210,7 +212,7 @@ impl<'a, 'p> Reading<'a, 'p> {
             values,
             current.side,
             &mut self.scratch,
-            &mut self.ledger.invalid_weights,
+            &mut self.is_weight_invalid,
         );
         let discarded = &mut self.ledger.service_graphs.discarded;
         let source = self.half_sources.len() as u32;
@@ -255,7 +257,7 @@ impl<'a, 'p> Reading<'a, 'p> {
             values,
             current.key,
             &mut self.scratch,
-            &mut self.ledger.invalid_weights,
+            &mut self.is_weight_invalid,
         );
         match outcome {
             Outcome::Filtered => {

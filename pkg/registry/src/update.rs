@@ -27,6 +27,26 @@ pub struct Update {
     pub timestamp_ms: i64,
 }
 
+impl Update {
+    /// Sets the only metric of a label set, a gauge, to 1: the label set is all
+    /// that there is to say.
+    pub fn info(key: LaneKey) -> Self {
+        let mut values = [f64::NAN; MAX_METRICS];
+        if let Some(value) = values.first_mut() {
+            *value = 1.0;
+        }
+        Self {
+            key,
+            weight: 1.0,
+            spans: 1,
+            order: 0,
+            values,
+            trace_id: [0; 16],
+            timestamp_ms: 0,
+        }
+    }
+}
+
 /// What became of the spans of a batch of updates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {

@@ -6,9 +6,7 @@
 use model::LabelSetBuf;
 use otlp::AnyValue;
 use overrides::{Processor, TenantConfig};
-use registry::{
-    InvalidLabels, KeyHasher, LaneKey, MAX_METRICS, Metric, MetricKind, Schema, Update,
-};
+use registry::{InvalidLabels, KeyHasher, LaneKey, Metric, MetricKind, Schema, Update};
 
 use crate::attributes::{KeyIndex, Values, WantedKeys};
 use crate::labelling::Labelling;
@@ -87,19 +85,7 @@ impl HostInfo {
         scratch.extend_from_slice(&self.settings_key.to_bytes());
         write_bytes(source.as_bytes(), scratch);
         write_bytes(host, scratch);
-        let mut values = [f64::NAN; MAX_METRICS];
-        if let Some(value) = values.first_mut() {
-            *value = 1.0;
-        }
-        Ok(Some(Update {
-            key: self.hasher.key(scratch),
-            weight: 1.0,
-            spans: 1,
-            order: 0,
-            values,
-            trace_id: [0; 16],
-            timestamp_ms: 0,
-        }))
+        Ok(Some(Update::info(self.hasher.key(scratch))))
     }
 
     /// The labels of a resource that [`HostInfo::update`] took.

@@ -31,7 +31,7 @@ use crate::histograms::histogram;
 use crate::ids::padded;
 use crate::labelling::Labelling;
 use crate::labels::{LabelLimits, LabelWriter, label_name};
-use crate::multiplier::{Multiplier, Weight};
+use crate::multiplier::Multiplier;
 use crate::raw_key::{key_of_settings, write_raw};
 use crate::span_filter::SpanFilter;
 
@@ -284,7 +284,7 @@ impl ServiceGraphs {
         values: Values<'_, '_>,
         resource: ResourceSide,
         scratch: &mut Vec<u8>,
-        invalid_weights: &mut u64,
+        is_weight_invalid: &mut bool,
     ) -> Outcome {
         let (role, is_messaging) = match span.kind {
             2 => (Role::Server, false),
@@ -331,13 +331,10 @@ impl ServiceGraphs {
         }
         half.is_filtered = !self.filter.admits(span, values);
         if !half.is_filtered {
-            half.weight = match self.multiplier.weight(span, values) {
-                Weight::Is(weight) => weight,
-                Weight::Invalid => {
-                    *invalid_weights += 1;
-                    1.0
-                }
-            };
+            half.weight = self
+                .multiplier
+                .weight(span, values)
+                .or_one(is_weight_invalid);
             self.write_side_key(values, resource, &mut half, scratch);
             half.labels = self.hasher.key(scratch);
         }

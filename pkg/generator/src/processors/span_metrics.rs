@@ -19,7 +19,7 @@ use self::target_info::TargetInfo;
 use crate::attributes::{Values, WantedKeys};
 use crate::histograms::histogram;
 use crate::labelling::Labelling;
-use crate::multiplier::{Multiplier, Weight};
+use crate::multiplier::Multiplier;
 use crate::raw_key::key_of_settings;
 use crate::span_filter::SpanFilter;
 
@@ -167,18 +167,15 @@ impl SpanMetrics {
         values: Values<'_, '_>,
         resource_key: LaneKey,
         scratch: &mut Vec<u8>,
-        invalid_weights: &mut u64,
+        is_weight_invalid: &mut bool,
     ) -> Outcome {
         if !self.filter.admits(span, values) {
             return Outcome::Filtered;
         }
-        let weight = match self.multiplier.weight(span, values) {
-            Weight::Is(weight) => weight,
-            Weight::Invalid => {
-                *invalid_weights += 1;
-                1.0
-            }
-        };
+        let weight = self
+            .multiplier
+            .weight(span, values)
+            .or_one(is_weight_invalid);
         scratch.clear();
         scratch.extend_from_slice(&resource_key.to_bytes());
         self.dimensions.write_span_key(span, values, scratch);

@@ -491,6 +491,27 @@ async fn span_in_the_place_of_another_replaces_it() {
 }
 
 #[tokio::test]
+async fn weight_that_is_none_counts_once_whoever_reads_it() {
+    let mut config = TenantConfig {
+        processors: Processors::from([Processor::SpanMetrics, Processor::ServiceGraphs]),
+        ..TenantConfig::default()
+    };
+    config.service_graphs.span_multiplier_key = "ratio".to_owned();
+    config.span_metrics.span_multiplier_key = "ratio".to_owned();
+    let harness = Harness::with(config, false);
+    let client = with(span(CLIENT, 1, 9, 100), &[("ratio", "0")]);
+    let request = request(&[("service.name", "a")], vec![client]);
+    let pushed = harness.push(Push {
+        tenant: TenantId::single(),
+        request: request.encode_to_vec().into(),
+        skip_metrics: false,
+    });
+    pushed.unwrap();
+    let invalid = harness.own_of("invalid_weights_total{tenant=\"single-tenant\"}");
+    assert_eq!(invalid, 1);
+}
+
+#[tokio::test]
 async fn edge_has_the_weight_of_the_half_that_came_last() {
     let harness = graphs(|config| config.span_multiplier_key = "ratio".to_owned());
     let client = with(span(CLIENT, 1, 9, 100), &[("ratio", "0.5")]);

@@ -5,9 +5,7 @@
 use model::LabelSetBuf;
 use otlp::{AnyValue, ResourceSpans, WireError};
 use overrides::{RegistryConfig, SpanMetricsConfig};
-use registry::{
-    InvalidLabels, KeyHasher, LaneKey, MAX_METRICS, Metric, MetricKind, Schema, Update,
-};
+use registry::{InvalidLabels, KeyHasher, LaneKey, Metric, MetricKind, Schema, Update};
 
 use super::dimensions::INTRINSIC_LABELS;
 use crate::labelling::Labelling;
@@ -100,19 +98,7 @@ impl TargetInfo {
         };
         let both = [self.settings_key.to_bytes(), resource.to_bytes()];
         let key = hasher.key(both.as_flattened());
-        let mut values = [f64::NAN; MAX_METRICS];
-        if let Some(value) = values.first_mut() {
-            *value = 1.0;
-        }
-        Ok(Some(Update {
-            key,
-            weight: 1.0,
-            spans: 1,
-            order: 0,
-            values,
-            trace_id: [0; 16],
-            timestamp_ms: 0,
-        }))
+        Ok(Some(Update::info(key)))
     }
 
     /// The labels of a resource that [`TargetInfo::update`] took.
