@@ -131,13 +131,13 @@ pub struct Series<'a> {
 
 /// What a receiver is told of a metric besides its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Metadata {
+pub struct Metadata<'a> {
     /// What its values mean.
     pub kind: MetricType,
     /// One sentence.
-    pub help: &'static str,
+    pub help: &'a str,
     /// The unit of its values, such as `seconds`; empty for a plain number.
-    pub unit: &'static str,
+    pub unit: &'a str,
 }
 
 /// What the values of a metric mean.
@@ -162,7 +162,7 @@ pub trait SampleSink {
     fn started(&mut self, _timestamp_ms: i64) {}
 
     /// Tells of the metric whose series follow, once for each label set.
-    fn metric(&mut self, _metadata: Metadata) {}
+    fn metric(&mut self, _metadata: Metadata<'_>) {}
 
     /// Takes the points of one series, oldest first (a new series comes with a
     /// zero before its first value), and at most one exemplar.

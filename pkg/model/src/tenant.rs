@@ -88,6 +88,27 @@ impl TenantId {
         }
         name
     }
+
+    /// The tenant whose directories have this name; `None` if nobody's have.
+    pub fn from_directory(name: &str) -> Option<Self> {
+        let mut id = Vec::new();
+        let (mut bits, mut count) = (0_u32, 0);
+        for byte in name.bytes() {
+            let digit = match byte {
+                b'a'..=b'z' => byte - b'a',
+                b'2'..=b'7' => byte - b'2' + 26,
+                _ => return None,
+            };
+            bits = (bits << 5 | u32::from(digit)) & 0xfff;
+            count += 5;
+            if count >= 8 {
+                count -= 8;
+                id.push((bits >> count) as u8);
+            }
+        }
+        let tenant = Self::parse(std::str::from_utf8(&id).ok()?).ok()?;
+        (tenant.directory() == name).then_some(tenant)
+    }
 }
 
 fn is_allowed(character: char) -> bool {
@@ -165,6 +186,7 @@ mod tests {
             prop_assume!(a != "." && a != ".." && b != "." && b != "..");
             let (x, y) = (TenantId::parse(&a).unwrap(), TenantId::parse(&b).unwrap());
             prop_assert_eq!(x.directory() == y.directory(), a == b);
+            prop_assert_eq!(TenantId::from_directory(&x.directory()), Some(x.clone()));
             prop_assert!(x.directory().len() <= 240);
             prop_assert!(x.directory().chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()));
         }

@@ -11,6 +11,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use settings::Secret;
 
+use crate::spool::SpoolConfig;
+
 pub use auth::{Authorization, BasicAuth};
 pub use queue::{MetadataConfig, QueueConfig};
 pub use relabel::{RelabelAction, RelabelConfig};
@@ -19,8 +21,8 @@ pub use tls::TlsClientConfig;
 /// What the process sends, and how much may wait.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemoteWriteConfig {
-    /// Receivers; each gets all samples of all tenants. Default: none, and
-    /// then nothing is encoded.
+    /// Receivers that are checked at the start. Which are used is said for each
+    /// tenant.
     pub endpoints: Vec<EndpointConfig>,
 
     /// Whether requests carry `X-Scope-OrgID`, the tenant. Set it when
@@ -28,27 +30,8 @@ pub struct RemoteWriteConfig {
     /// Default: false.
     pub add_org_id_header: bool,
 
-    /// Bytes of compressed requests that may wait for one tenant, over all
-    /// endpoints; the oldest are dropped when there are more.
-    ///
-    /// An hour of outage for 100,000 series at 15 s is about 700 MB, ten
-    /// minutes for 50,000 about 60 MB. Default: 64 MiB.
-    pub max_buffer_bytes_per_tenant: usize,
-
-    /// Bytes that may wait in all; over it, the tenant that has most waiting
-    /// loses its oldest. Default: 512 MiB.
-    pub max_buffer_bytes: usize,
-}
-
-impl Default for RemoteWriteConfig {
-    fn default() -> Self {
-        Self {
-            endpoints: Vec::new(),
-            add_org_id_header: false,
-            max_buffer_bytes_per_tenant: 64 << 20,
-            max_buffer_bytes: 512 << 20,
-        }
-    }
+    /// Where samples wait for their receivers, and how many may.
+    pub spool: SpoolConfig,
 }
 
 /// One receiver: an entry of `remote_write`.

@@ -50,20 +50,14 @@ pub(crate) enum Samples<'a> {
 pub(crate) struct Batcher {
     protocol: Protocol,
     max_samples: u64,
-    scratch: Scratch,
+    compressor: Compressor,
+    encoder: v2::Encoder,
     samples: u64,
     exemplars: u64,
     highest_timestamp_ms: i64,
     /// About what the request takes in 1.0, for one in 2.0: it may have to be
     /// sent so, and every text stands but once in it.
     expanded_bytes: usize,
-}
-
-/// Memory that a batcher needs while it works, to be used again by the next.
-#[derive(Default)]
-pub(crate) struct Scratch {
-    compressor: Compressor,
-    encoder: v2::Encoder,
 }
 
 impl Samples<'_> {
@@ -94,12 +88,12 @@ impl Samples<'_> {
 impl Batcher {
     /// A batcher whose requests have at most so many samples, but for the
     /// points of one series, which stay together.
-    pub(crate) fn new(protocol: Protocol, max_samples: u64, mut scratch: Scratch) -> Self {
-        scratch.clear();
+    pub(crate) fn new(protocol: Protocol, max_samples: u64) -> Self {
         Self {
             protocol,
             max_samples,
-            scratch,
+            compressor: Compressor::default(),
+            encoder: v2::Encoder::default(),
             samples: 0,
             exemplars: 0,
             highest_timestamp_ms: i64::MIN,
@@ -120,8 +114,8 @@ impl Batcher {
         exemplar: Option<Exemplar>,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Option<Batch> {
-        let batch = self.make_room(samples);
-        match self.scratch.compressor.write(write) {
+        let batch = self.make_room_for(samples.count());
+        match self.compressor.write(write) {
             Ok(()) => self.added(samples, exemplar),
             Err(error) => self.lose(&error),
         }
@@ -136,13 +130,12 @@ impl Batcher {
         exemplar: Option<Exemplar>,
         write: impl FnOnce(&mut v2::Encoder, (&mut Vec<u8>, &mut Vec<u8>)) -> usize,
     ) -> Option<Batch> {
-        let batch = self.make_room(samples);
-        let Scratch {
-            compressor,
-            encoder,
-        } = &mut self.scratch;
+        let batch = self.make_room_for(samples.count());
+        let encoder = &mut self.encoder;
         let mut bytes = 0;
-        let written = compressor.write_both(|head, body| bytes = write(encoder, (head, body)));
+        let written = self
+            .compressor
+            .write_both(|head, body| bytes = write(encoder, (head, body)));
         self.expanded_bytes += bytes;
         match written {
             Ok(()) => self.added(samples, exemplar),
@@ -151,30 +144,30 @@ impl Batcher {
         batch
     }
 
-    /// Closes the request, if the samples do not fit into it.
-    fn make_room(&mut self, samples: Samples<'_>) -> Option<Batch> {
-        let bytes = self.scratch.compressor.len().max(self.expanded_bytes);
-        let full = self.samples + samples.count() > self.max_samples || bytes >= MAX_REQUEST_BYTES;
-        if full { self.close() } else { None }
-    }
-
     fn added(&mut self, samples: Samples<'_>, exemplar: Option<Exemplar>) {
         self.samples += samples.count();
         self.exemplars += u64::from(exemplar.is_some());
         self.highest_timestamp_ms = self.highest_timestamp_ms.max(samples.last_ms());
     }
 
-    /// Closes the last request and returns it, if it has samples, and the
-    /// memory.
-    pub(crate) fn finish(mut self) -> (Option<Batch>, Scratch) {
-        (self.close(), self.scratch)
+    /// Closes the request, if so many more samples need not fit into it.
+    pub(crate) fn make_room_for(&mut self, samples: u64) -> Option<Batch> {
+        let bytes = self.compressor.len().max(self.expanded_bytes);
+        let full = self.samples + samples > self.max_samples || bytes >= MAX_REQUEST_BYTES;
+        if full { self.close() } else { None }
     }
 
-    fn close(&mut self) -> Option<Batch> {
+    /// Samples in the request.
+    pub(crate) fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Closes the request and returns it, if it has samples.
+    pub(crate) fn close(&mut self) -> Option<Batch> {
         if self.samples == 0 {
             return None;
         }
-        let batch = match self.scratch.compressor.finish() {
+        let batch = match self.compressor.finish() {
             Ok(body) => Some(Batch {
                 body,
                 protocol: self.protocol,
@@ -192,7 +185,8 @@ impl Batcher {
     }
 
     fn restart(&mut self) {
-        self.scratch.clear();
+        self.compressor.clear();
+        self.encoder.clear();
         self.samples = 0;
         self.exemplars = 0;
         self.highest_timestamp_ms = i64::MIN;
@@ -210,25 +204,11 @@ impl Batcher {
     }
 }
 
-impl Scratch {
-    /// Forgets what was written; keeps the memory.
-    fn clear(&mut self) {
-        self.compressor.clear();
-        self.encoder.clear();
-    }
-}
-
 impl std::fmt::Debug for Batcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Batcher")
             .field("samples", &self.samples)
             .finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for Scratch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scratch").finish_non_exhaustive()
     }
 }
 

@@ -14,6 +14,15 @@ pub enum StartError {
         #[source]
         source: Box<StartError>,
     },
+    /// The directory of the spool cannot be used.
+    #[error("cannot use the spool in {path}")]
+    Spool {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A setting cannot be used.
     #[error("{key}: {problem}")]
     Invalid {

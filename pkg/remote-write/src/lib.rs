@@ -1,21 +1,30 @@
 //! Samples to receivers of Prometheus remote write, 1.0 or 2.0.
 //!
-//! A collection writes a tenant's samples through a [`TenantWriter`]; they are
-//! encoded and compressed there, wait in a bounded buffer, and are sent at once
-//! by one task for each endpoint.
+//! A collection writes a tenant's samples through a [`TenantWriter`] to the spool on
+//! disk. One task reads them back, for each destination of each tenant, encodes and
+//! sends them: `turn.rs` is the way of a sample from there.
 
-mod buffer;
+mod bisection;
 mod client;
 pub mod config;
+mod delivery;
+mod destination;
 mod encode;
 pub mod error;
+mod filler;
 mod headers;
 pub mod metrics;
+mod progress;
 mod protocol;
+mod queue;
 mod relabel;
 mod remote_write;
+mod requests;
 mod retry;
 mod sender;
+mod spool;
+mod tenant;
+mod turn;
 mod writer;
 mod written;
 
@@ -23,4 +32,5 @@ pub use config::{EndpointConfig, ProtobufMessage, RemoteWriteConfig};
 pub use error::StartError;
 pub use metrics::RemoteWriteMetrics;
 pub use remote_write::RemoteWrite;
-pub use writer::{Append, TenantWriter};
+pub use spool::{Fsync, SpoolConfig};
+pub use writer::{Append, TenantDestinations, TenantWriter};

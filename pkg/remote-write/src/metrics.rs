@@ -11,27 +11,37 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use telemetry::MetricsRegistry;
 
-use crate::encode::Batch;
-use crate::written::Written;
-
 /// Upper bounds of request durations, in seconds, up to the usual timeout.
 const DURATION_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
 
 type Seconds = Gauge<f64, AtomicU64>;
+
+/// Upper bounds of the time from a push to its delivery, in seconds: a collection
+/// interval is most of it, an outage all.
+const DELIVERY_BUCKETS: [f64; 12] = [
+    0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 300.0, 1800.0, 7200.0,
+];
 
 /// Metrics of remote write, of all tenants and endpoints.
 ///
 /// Cloning is cheap and shares the underlying counters.
 #[derive(Clone, Debug)]
 pub struct RemoteWriteMetrics {
+    samples_spooled: Family<OfTenant, Counter>,
     samples_sent: Family<ByEndpoint, Counter>,
     exemplars_sent: Family<ByEndpoint, Counter>,
     bytes_sent: Family<ByEndpoint, Counter>,
     samples_retried: Family<ByEndpoint, Counter>,
     samples_dropped: Family<ByReason, Counter>,
-    buffer_bytes: Family<ByEndpoint, Gauge>,
-    buffer_samples: Family<ByEndpoint, Gauge>,
+    samples_pending: Family<ByEndpoint, Gauge>,
+    shards: Family<ByEndpoint, Gauge>,
+    spool_age: Family<ByEndpoint, Seconds>,
+    lag: Family<ByEndpoint, Seconds>,
     highest_sent_timestamp: Family<ByEndpoint, Seconds>,
+    delivery: Family<ByEndpoint, Histogram, fn() -> Histogram>,
+    spool_bytes: Family<OfTenant, Gauge>,
+    spool_write_errors: Family<OfTenant, Counter>,
+    spool_unreadable_files: Counter,
     request_duration: Family<OfEndpoint, Histogram, fn() -> Histogram>,
     fallbacks: Family<OfEndpoint, Counter>,
 }
@@ -47,9 +57,29 @@ pub(crate) struct TenantMetrics {
     exemplars_sent: Counter,
     bytes_sent: Counter,
     samples_retried: Counter,
-    buffer_bytes: Gauge,
-    buffer_samples: Gauge,
+    samples_pending: Gauge,
+    shards: Gauge,
+    spool_age: Seconds,
+    lag: Seconds,
     highest_sent_timestamp: Seconds,
+    delivery: Histogram,
+}
+
+/// One tenant's share of [`RemoteWriteMetrics`] that no endpoint has to do with.
+///
+/// When it is dropped, the tenant stops being exported there.
+#[derive(Debug)]
+pub(crate) struct SpoolMetrics {
+    families: RemoteWriteMetrics,
+    labels: OfTenant,
+    samples_spooled: Counter,
+    spool_bytes: Gauge,
+    spool_write_errors: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfTenant {
+    tenant: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -75,8 +105,18 @@ struct OfEndpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum DropReason {
-    /// Newer ones needed the memory.
-    BufferFull,
+    /// Newer ones needed the room in the spool.
+    SpoolFull,
+    /// They were in the spool for longer than it keeps samples.
+    SpoolAge,
+    /// The disk did not take them.
+    SpoolError,
+    /// They cannot be read from the spool.
+    Damaged,
+    /// They are older than the receiver takes, or is to get.
+    TooOld,
+    /// The destination that they were for is not configured any more.
+    DestinationRemoved,
     /// 400.
     BadRequest,
     /// 401 or 403.
@@ -106,18 +146,30 @@ impl RemoteWriteMetrics {
     /// Creates the metrics and registers each under its full name.
     pub fn register(registry: &mut MetricsRegistry) -> Self {
         let metrics = Self {
+            samples_spooled: Family::default(),
             samples_sent: Family::default(),
             exemplars_sent: Family::default(),
             bytes_sent: Family::default(),
             samples_retried: Family::default(),
             samples_dropped: Family::default(),
-            buffer_bytes: Family::default(),
-            buffer_samples: Family::default(),
+            samples_pending: Family::default(),
+            shards: Family::default(),
+            spool_age: Family::default(),
+            lag: Family::default(),
             highest_sent_timestamp: Family::default(),
+            delivery: Family::new_with_constructor(|| Histogram::new(DELIVERY_BUCKETS)),
+            spool_bytes: Family::default(),
+            spool_write_errors: Family::default(),
+            spool_unreadable_files: Counter::default(),
             request_duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
             fallbacks: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("remote_write");
+        registry.register(
+            "samples_spooled",
+            "Samples that were collected and written to the spool",
+            metrics.samples_spooled.clone(),
+        );
         registry.register(
             "samples_sent",
             "Samples that a receiver has acknowledged",
@@ -144,14 +196,44 @@ impl RemoteWriteMetrics {
             metrics.samples_dropped.clone(),
         );
         registry.register(
-            "buffer_bytes",
-            "Compressed bytes of requests that wait or are under way",
-            metrics.buffer_bytes.clone(),
+            "samples_pending",
+            "Samples in the spool that are neither acknowledged nor dropped",
+            metrics.samples_pending.clone(),
         );
         registry.register(
-            "buffer_samples",
-            "Samples that wait or are under way",
-            metrics.buffer_samples.clone(),
+            "shards",
+            "Requests that may be under way at once, each for other series",
+            metrics.shards.clone(),
+        );
+        registry.register(
+            "spool_age_seconds",
+            "How long the oldest sample that is pending has been there, at the last change",
+            metrics.spool_age.clone(),
+        );
+        registry.register(
+            "lag_seconds",
+            "How much later the latest sample of the spool is than the latest acknowledged, at the last change",
+            metrics.lag.clone(),
+        );
+        registry.register(
+            "push_to_delivery_seconds",
+            "Time from the earliest push of a request's samples to the receiver's acknowledgement",
+            metrics.delivery.clone(),
+        );
+        registry.register(
+            "spool_bytes",
+            "Bytes of the spool on disk",
+            metrics.spool_bytes.clone(),
+        );
+        registry.register(
+            "spool_write_errors",
+            "Collections that the disk did not take as a whole; what it did not take is tried again",
+            metrics.spool_write_errors.clone(),
+        );
+        registry.register(
+            "spool_unreadable_files",
+            "Files of the spool that could not be read at the start",
+            metrics.spool_unreadable_files.clone(),
         );
         registry.register(
             "highest_sent_timestamp_seconds",
@@ -182,12 +264,34 @@ impl RemoteWriteMetrics {
             exemplars_sent: self.exemplars_sent.get_or_create_owned(&labels),
             bytes_sent: self.bytes_sent.get_or_create_owned(&labels),
             samples_retried: self.samples_retried.get_or_create_owned(&labels),
-            buffer_bytes: self.buffer_bytes.get_or_create_owned(&labels),
-            buffer_samples: self.buffer_samples.get_or_create_owned(&labels),
+            samples_pending: self.samples_pending.get_or_create_owned(&labels),
+            shards: self.shards.get_or_create_owned(&labels),
+            spool_age: self.spool_age.get_or_create_owned(&labels),
+            lag: self.lag.get_or_create_owned(&labels),
             highest_sent_timestamp: self.highest_sent_timestamp.get_or_create_owned(&labels),
+            delivery: self.delivery.get_or_create_owned(&labels),
             families: self.clone(),
             labels,
         }
+    }
+
+    /// Starts exporting one tenant's spool.
+    pub(crate) fn for_spool(&self, tenant: &TenantId) -> SpoolMetrics {
+        let labels = OfTenant {
+            tenant: tenant.to_string(),
+        };
+        SpoolMetrics {
+            samples_spooled: self.samples_spooled.get_or_create_owned(&labels),
+            spool_bytes: self.spool_bytes.get_or_create_owned(&labels),
+            spool_write_errors: self.spool_write_errors.get_or_create_owned(&labels),
+            families: self.clone(),
+            labels,
+        }
+    }
+
+    /// Counts a file of the spool that cannot be read.
+    pub(crate) fn unreadable_file(&self) {
+        self.spool_unreadable_files.inc();
     }
 
     /// The durations of requests to one endpoint.
@@ -206,75 +310,46 @@ impl RemoteWriteMetrics {
 }
 
 impl TenantMetrics {
-    /// Counts a batch that is now in the buffer.
-    pub(crate) fn buffered(&self, batch: &Batch) {
-        self.buffer_bytes.inc_by(signed(batch.body.len() as u64));
-        self.buffer_samples.inc_by(signed(batch.samples));
-    }
-
-    /// Counts a batch that has left the buffer.
-    pub(crate) fn unbuffered(&self, batch: &Batch) {
-        self.buffer_bytes.dec_by(signed(batch.body.len() as u64));
-        self.buffer_samples.dec_by(signed(batch.samples));
-    }
-
-    /// Counts what a receiver has acknowledged of a batch that took so many
-    /// bytes to send, and drops the rest for a reason.
-    pub(crate) fn sent_partly(
-        &self,
-        batch: &Batch,
-        bytes: usize,
-        written: Written,
-        reason: DropReason,
-    ) {
-        let samples = written.samples.min(batch.samples);
-        let exemplars = written.exemplars.min(batch.exemplars);
-        if samples > 0 {
-            self.sent(
-                &Batch {
-                    samples,
-                    exemplars,
-                    ..batch.clone()
-                },
-                bytes,
-            );
-        }
-        if samples < batch.samples {
-            self.dropped(
-                reason,
-                &Batch {
-                    samples: batch.samples - samples,
-                    ..batch.clone()
-                },
-            );
-        }
-    }
-
-    /// Counts a batch that a receiver has acknowledged, which took so many bytes
-    /// to send.
-    pub(crate) fn sent(&self, batch: &Batch, bytes: usize) {
-        self.samples_sent.inc_by(batch.samples);
-        self.exemplars_sent.inc_by(batch.exemplars);
+    /// Counts what a receiver has acknowledged in a request of so many bytes.
+    pub(crate) fn sent(&self, samples: u64, exemplars: u64, bytes: usize, newest_ms: i64) {
+        self.samples_sent.inc_by(samples);
+        self.exemplars_sent.inc_by(exemplars);
         self.bytes_sent.inc_by(bytes as u64);
-        let timestamp = Duration::from_millis(batch.highest_timestamp_ms.max(0).unsigned_abs());
-        self.highest_sent_timestamp.set(
-            timestamp
-                .as_secs_f64()
-                .max(self.highest_sent_timestamp.get()),
-        );
+        let timestamp = seconds(newest_ms);
+        self.highest_sent_timestamp
+            .set(timestamp.max(self.highest_sent_timestamp.get()));
     }
 
-    /// Counts an attempt that failed and will be made again.
-    pub(crate) fn retried(&self, batch: &Batch) {
-        self.samples_retried.inc_by(batch.samples);
+    /// Counts samples of an attempt that failed and will be made again.
+    pub(crate) fn retried(&self, samples: u64) {
+        self.samples_retried.inc_by(samples);
     }
 
-    /// Counts a batch that will never be delivered.
-    pub(crate) fn dropped(&self, reason: DropReason, batch: &Batch) {
-        self.families
-            .samples_dropped
-            .get_or_create(&self.by_reason(reason))
-            .inc_by(batch.samples);
+    /// Counts samples that will never be delivered.
+    pub(crate) fn dropped(&self, reason: DropReason, samples: u64) {
+        if samples > 0 {
+            self.families
+                .samples_dropped
+                .get_or_create(&self.by_reason(reason))
+                .inc_by(samples);
+        }
+    }
+
+    /// Notes how far behind the endpoint is.
+    pub(crate) fn pending(&self, samples: u64, age_ms: i64, lag_ms: i64) {
+        self.samples_pending.set(signed(samples));
+        self.spool_age.set(seconds(age_ms));
+        self.lag.set(seconds(lag_ms));
+    }
+
+    /// Notes how many requests may be under way.
+    pub(crate) fn shards(&self, shards: usize) {
+        self.shards.set(signed(shards as u64));
+    }
+
+    /// Counts the time from a push to its delivery.
+    pub(crate) fn delivery(&self, milliseconds: i64) {
+        self.delivery.observe(seconds(milliseconds));
     }
 
     fn by_reason(&self, reason: DropReason) -> ByReason {
@@ -293,13 +368,46 @@ impl Drop for TenantMetrics {
         families.exemplars_sent.remove(&self.labels);
         families.bytes_sent.remove(&self.labels);
         families.samples_retried.remove(&self.labels);
-        families.buffer_bytes.remove(&self.labels);
-        families.buffer_samples.remove(&self.labels);
+        families.samples_pending.remove(&self.labels);
+        families.shards.remove(&self.labels);
+        families.spool_age.remove(&self.labels);
+        families.lag.remove(&self.labels);
         families.highest_sent_timestamp.remove(&self.labels);
+        families.delivery.remove(&self.labels);
         for reason in <DropReason as strum::VariantArray>::VARIANTS {
             families.samples_dropped.remove(&self.by_reason(*reason));
         }
     }
+}
+
+impl SpoolMetrics {
+    /// Counts samples that are on disk now.
+    pub(crate) fn spooled(&self, samples: u64) {
+        self.samples_spooled.inc_by(samples);
+    }
+
+    /// Notes how much there is on disk.
+    pub(crate) fn bytes(&self, bytes: u64) {
+        self.spool_bytes.set(signed(bytes));
+    }
+
+    /// Counts a collection that the disk did not take as a whole.
+    pub(crate) fn write_error(&self) {
+        self.spool_write_errors.inc();
+    }
+}
+
+impl Drop for SpoolMetrics {
+    fn drop(&mut self) {
+        let families = &self.families;
+        families.samples_spooled.remove(&self.labels);
+        families.spool_bytes.remove(&self.labels);
+        families.spool_write_errors.remove(&self.labels);
+    }
+}
+
+fn seconds(milliseconds: i64) -> f64 {
+    Duration::from_millis(milliseconds.max(0).unsigned_abs()).as_secs_f64()
 }
 
 fn signed(count: u64) -> i64 {
@@ -308,8 +416,6 @@ fn signed(count: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn lines(registry: &MetricsRegistry) -> Vec<String> {
@@ -325,37 +431,52 @@ mod tests {
     fn exported_names_and_labels_are_stable_and_go_with_the_tenant() {
         let mut registry = telemetry::new_metrics_registry();
         let metrics = RemoteWriteMetrics::register(&mut registry);
-        let tenant = metrics.for_tenant(&TenantId::parse("acme").unwrap(), "h:9090");
-        let batch = Batch {
-            body: Bytes::from_static(b"12345"),
-            protocol: crate::protocol::Protocol::V1,
-            samples: 3,
-            exemplars: 1,
-            highest_timestamp_ms: 1_500,
-        };
-        tenant.buffered(&batch);
-        tenant.buffered(&batch);
-        tenant.unbuffered(&batch);
-        tenant.retried(&batch);
-        tenant.sent(&batch, 5);
-        tenant.dropped(DropReason::BufferFull, &batch);
+        let acme = TenantId::parse("acme").unwrap();
+        let tenant = (
+            metrics.for_tenant(&acme, "h:9090"),
+            metrics.for_spool(&acme),
+        );
+        tenant.0.retried(3);
+        tenant.0.sent(3, 1, 5, 1_500);
+        tenant.0.dropped(DropReason::SpoolFull, 3);
+        tenant.0.pending(7, 2_500, 500);
+        tenant.0.shards(2);
+        tenant.1.spooled(13);
+        tenant.1.bytes(100);
+        tenant.1.write_error();
         let by = "tenant=\"acme\",endpoint=\"h:9090\"";
+        let of = "tenant=\"acme\"";
+        let without_buckets = |lines: Vec<String>| -> Vec<String> {
+            let lines = lines.into_iter();
+            lines
+                .filter(|line| !line.contains("push_to_delivery"))
+                .collect()
+        };
         assert_eq!(
-            lines(&registry),
+            without_buckets(lines(&registry)),
             [
+                format!("spanmill_remote_write_samples_spooled_total{{{of}}} 13"),
                 format!("spanmill_remote_write_samples_sent_total{{{by}}} 3"),
                 format!("spanmill_remote_write_exemplars_sent_total{{{by}}} 1"),
                 format!("spanmill_remote_write_bytes_sent_total{{{by}}} 5"),
                 format!("spanmill_remote_write_samples_retried_total{{{by}}} 3"),
                 format!(
-                    "spanmill_remote_write_samples_dropped_total{{{by},reason=\"buffer_full\"}} 3"
+                    "spanmill_remote_write_samples_dropped_total{{{by},reason=\"spool_full\"}} 3"
                 ),
-                format!("spanmill_remote_write_buffer_bytes{{{by}}} 5"),
-                format!("spanmill_remote_write_buffer_samples{{{by}}} 3"),
+                format!("spanmill_remote_write_samples_pending{{{by}}} 7"),
+                format!("spanmill_remote_write_shards{{{by}}} 2"),
+                format!("spanmill_remote_write_spool_age_seconds{{{by}}} 2.5"),
+                format!("spanmill_remote_write_lag_seconds{{{by}}} 0.5"),
+                format!("spanmill_remote_write_spool_bytes{{{of}}} 100"),
+                format!("spanmill_remote_write_spool_write_errors_total{{{of}}} 1"),
+                "spanmill_remote_write_spool_unreadable_files_total 0".to_owned(),
                 format!("spanmill_remote_write_highest_sent_timestamp_seconds{{{by}}} 1.5"),
             ]
         );
         drop(tenant);
-        assert_eq!(lines(&registry), [""; 0]);
+        assert_eq!(
+            lines(&registry),
+            ["spanmill_remote_write_spool_unreadable_files_total 0"]
+        );
     }
 }

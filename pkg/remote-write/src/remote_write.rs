@@ -1,299 +1,369 @@
 //! The handle to remote write: starts it, gives writers, ends it.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
-use http::HeaderMap;
 use lifecycle::TaskGroup;
 use model::{Clock, TenantId};
 use parking_lot::Mutex;
-use settings::Secret;
-use tokio::time::timeout;
+use telemetry::LogThrottle;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
-use crate::buffer::{Buffer, Limits, Registration};
-use crate::client::{Client, endpoint_headers};
-use crate::config::{EndpointConfig, RemoteWriteConfig};
-use crate::encode::{Batch, Scratch};
+use crate::config::RemoteWriteConfig;
+use crate::destination::Destinations;
 use crate::error::StartError;
-use crate::headers;
-use crate::metrics::RemoteWriteMetrics;
-use crate::protocol::{Negotiation, Protocol};
-use crate::relabel::Relabeller;
-use crate::sender::{Measures, Sender};
-use crate::writer::{Encoding, TenantWriter};
+use crate::metrics::{DropReason, RemoteWriteMetrics};
+use crate::sender::{self, Ready};
+use crate::spool::{Appended, Bound, Recovered, SamplesWriter, Spool};
+use crate::tenant::{Tenant, note_unreadable};
+use crate::turn::Turns;
+use crate::writer::{TenantDestinations, TenantWriter};
 
-/// Encodings whose memory is kept: one thread collects, and few rule sets
-/// differ. Each may hold two requests of the largest size.
-const MAX_KEPT_SCRATCH: usize = 2;
+/// Memory for records that is kept: one thread collects.
+const MAX_KEPT_WRITERS: usize = 2;
 
-/// Sends the samples of all tenants to all endpoints.
+/// Failures in a row after which a flush does not wait for a queue any more: what it
+/// has is safe in the spool.
+const FLUSH_FAILURES: u64 = 5;
+
+/// How often a flush looks, if no turn ends.
+const FLUSH_LOOK: Duration = Duration::from_millis(50);
+
+/// How often troubles of the spool are logged; every one is counted.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Sends the samples of all tenants to their destinations.
 ///
 /// Clones share everything. Sending ends with [`RemoteWrite::stop`], or when
 /// the last clone and the last writer are dropped.
 #[derive(Clone, Debug)]
-pub struct RemoteWrite(Arc<Shared>);
+pub struct RemoteWrite(Arc<Handle>);
+
+/// Ends the sending when the last one is dropped.
+#[derive(Debug)]
+struct Handle(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    buffer: Arc<Buffer>,
-    endpoints: Vec<Endpoint>,
-    encodings: Vec<Encoding>,
-    add_org_id_header: bool,
+    spool: Spool,
+    tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
+    destinations: Destinations,
     metrics: RemoteWriteMetrics,
-    /// Memory for encoding that is not in use.
-    scratch: Mutex<Vec<Scratch>>,
-}
-
-#[derive(Debug)]
-struct Endpoint {
-    name: String,
-    headers: HeaderMap,
-    negotiation: Arc<Negotiation>,
+    clock: Clock,
+    ready: Arc<Ready>,
+    turns: Arc<Turns>,
+    /// What earlier processes left, until somebody says where it goes.
+    recovered: Mutex<Vec<Recovered>>,
+    /// Memory for records that is not in use.
+    writers: Mutex<Vec<SamplesWriter>>,
+    write_log: LogThrottle,
+    bound_log: LogThrottle,
 }
 
 impl RemoteWrite {
-    /// Starts a sender for each endpoint, on the current Tokio runtime.
+    /// Opens the spool and starts to send, on the current Tokio runtime. What
+    /// earlier processes left is sent from [`RemoteWrite::resume`] on.
     ///
     /// # Errors
     ///
-    /// The first endpoint that cannot be used, and why.
+    /// A spool that cannot be used, and the first endpoint of `config` that cannot,
+    /// and why.
     pub fn start(
         config: RemoteWriteConfig,
         metrics: RemoteWriteMetrics,
         clock: Clock,
         tasks: &TaskGroup,
     ) -> Result<Self, StartError> {
-        let limits = Limits {
-            per_tenant: config.max_buffer_bytes_per_tenant,
-            total: config.max_buffer_bytes,
-        };
-        let buffer = Arc::new(Buffer::new(config.endpoints.len(), limits));
-        let names = names(&config.endpoints);
-        let mut endpoints = Vec::new();
-        let mut encodings = Vec::new();
-        let mut senders = Vec::new();
-        for (index, (endpoint, name)) in config.endpoints.iter().zip(names).enumerate() {
-            let prepared =
-                prepare(endpoint, clock.clone()).map_err(|source| StartError::Endpoint {
+        let destinations =
+            Destinations::new(metrics.clone(), clock.clone(), config.add_org_id_header);
+        for (index, endpoint) in config.endpoints.iter().enumerate() {
+            destinations
+                .get(endpoint, &endpoint.name)
+                .map_err(|source| StartError::Endpoint {
                     index,
                     source: Box::new(source),
                 })?;
-            share_encoding(
-                &mut encodings,
-                &config.endpoints,
-                index,
-                prepared.relabeller,
-            );
-            senders.push(Sender::new(
-                index,
-                name.clone(),
-                buffer.clone(),
-                prepared.client,
-                endpoint.queue_config.clone(),
-                prepared.negotiation.clone(),
-                Measures {
-                    durations: metrics.durations(&name),
-                    fallbacks: metrics.fallbacks(&name),
-                },
-            ));
-            endpoints.push(Endpoint {
-                name,
-                headers: prepared.headers,
-                negotiation: prepared.negotiation,
-            });
         }
-        for sender in senders {
-            tasks.spawn("remote-write-sender", sender.run());
+        let path = config.spool.directory.clone();
+        let (spool, recovered) =
+            Spool::open(config.spool).map_err(|source| StartError::Spool { path, source })?;
+        for recovered in &recovered {
+            note_unreadable(recovered, &metrics);
         }
-        Ok(Self(Arc::new(Shared {
-            buffer,
-            endpoints,
-            encodings,
-            add_org_id_header: config.add_org_id_header,
+        let turns = Arc::new(Turns {
+            clock: clock.clone(),
+            fillers: Arc::new(Semaphore::new(
+                available_parallelism().map_or(1, usize::from),
+            )),
+            is_stopped: AtomicBool::new(false),
+        });
+        let shared = Arc::new(Shared {
+            spool,
+            tenants: Mutex::default(),
+            destinations,
             metrics,
-            scratch: Mutex::default(),
-        })))
+            clock,
+            ready: Arc::default(),
+            turns: Arc::clone(&turns),
+            recovered: Mutex::new(recovered),
+            writers: Mutex::default(),
+            write_log: LogThrottle::new(LOG_INTERVAL),
+            bound_log: LogThrottle::new(LOG_INTERVAL),
+        });
+        let (ready, swept) = (Arc::clone(&shared.ready), Arc::downgrade(&shared));
+        tasks.spawn(
+            "remote-write-sender",
+            sender::run(turns, ready, move || {
+                if let Some(shared) = swept.upgrade() {
+                    shared.sweep();
+                }
+            }),
+        );
+        Ok(Self(Arc::new(Handle(shared))))
+    }
+
+    /// Goes on with what earlier processes have spooled and not sent, to where
+    /// `destinations` says.
+    pub fn resume(&self, destinations: impl Fn(&TenantId) -> TenantDestinations) {
+        let recovered = std::mem::take(&mut *self.shared().recovered.lock());
+        let (mut tenants, mut samples) = (0_u64, 0_u64);
+        for recovered in recovered {
+            let wanted = destinations(&recovered.tenant);
+            let tenant = self
+                .shared()
+                .open(&recovered.tenant, Some(recovered.clone()));
+            self.set_destinations(&tenant, &wanted);
+            let queues = tenant.queues();
+            let pending: u64 = queues.iter().map(|queue| queue.pending()).sum();
+            tenants += u64::from(pending > 0);
+            samples += pending;
+            self.shared().enforce_bounds(&tenant);
+            self.forget_if_unused(&tenant);
+        }
+        if tenants > 0 {
+            tracing::info!(
+                tenants,
+                samples,
+                "samples of an earlier process are in the spool and will be sent"
+            );
+        }
     }
 
     /// A writer of a tenant's samples; keep exactly one per tenant.
-    ///
-    /// The headers go with every request of the tenant, over the endpoint's;
-    /// those that the protocol sets itself are left out, with a warning.
-    pub fn writer(&self, tenant: &TenantId, headers: &BTreeMap<String, Secret>) -> TenantWriter {
-        let merged = self.merged_headers(tenant, headers);
-        let shared = &self.0;
-        shared.buffer.open(tenant, |endpoint| Registration {
-            headers: merged.get(endpoint).cloned().unwrap_or_default(),
-            metrics: shared.metrics.for_tenant(
-                tenant,
-                shared.endpoints.get(endpoint).map_or("", |e| &e.name),
-            ),
-        });
-        // A tenant that was about to go has its old ones.
-        shared.buffer.set_headers(tenant, merged);
-        TenantWriter::new(self.clone(), tenant.clone())
+    pub fn writer(&self, tenant: &TenantId, destinations: &TenantDestinations) -> TenantWriter {
+        let tenant = self.shared().open(tenant, None);
+        let writer = TenantWriter::new(self.clone(), Arc::clone(&tenant));
+        self.set_destinations(&tenant, destinations);
+        writer
     }
 
-    /// Waits until every sample is delivered or dropped, at most for the
-    /// deadline; returns how many, summed over the endpoints, still wait.
-    /// Cancel-safe.
-    pub async fn flush(&self, deadline: Duration) -> usize {
-        let _ = timeout(deadline, self.0.buffer.empty()).await;
-        usize::try_from(self.0.buffer.samples()).unwrap_or(usize::MAX)
+    /// Waits until every sample is delivered or dropped, at most for the deadline, and
+    /// not for receivers that fail again and again; returns how many, summed over the
+    /// destinations, stay in the spool for the next process. Cancel-safe.
+    pub async fn flush(&self, deadline: Duration) -> u64 {
+        let shared = self.shared();
+        let end = Instant::now() + deadline;
+        loop {
+            let mut pending = 0;
+            let mut hopeful = false;
+            for tenant in shared.all() {
+                for queue in tenant.queues() {
+                    let samples = queue.pending();
+                    pending += samples;
+                    hopeful |= samples > 0 && queue.failures() < FLUSH_FAILURES;
+                }
+            }
+            if !hopeful || Instant::now() >= end {
+                return pending;
+            }
+            shared.ready.turn_ended(FLUSH_LOOK).await;
+        }
     }
 
-    /// Ends the senders; what still waits is not sent.
+    /// Ends the sending; what is pending stays in the spool.
     ///
     /// Called after [`RemoteWrite::flush`], before the tasks are joined.
     pub fn stop(&self) {
-        self.0.buffer.shut();
-    }
-
-    pub(crate) fn encodings(&self) -> &[Encoding] {
-        &self.0.encodings
-    }
-
-    /// What an endpoint is spoken to in now.
-    pub(crate) fn protocol(&self, endpoint: usize) -> Protocol {
-        let endpoint = self.0.endpoints.get(endpoint);
-        endpoint.map_or(Protocol::V1, |endpoint| endpoint.negotiation.protocol())
-    }
-
-    /// Memory for encoding: such as was used before, if there is.
-    pub(crate) fn take_scratch(&self) -> Scratch {
-        self.0.scratch.lock().pop().unwrap_or_default()
-    }
-
-    /// Keeps memory for the next encoding, if not enough is kept already.
-    pub(crate) fn keep_scratch(&self, scratch: Scratch) {
-        let mut kept = self.0.scratch.lock();
-        if kept.len() < MAX_KEPT_SCRATCH {
-            kept.push(scratch);
+        let shared = self.shared();
+        shared.stop();
+        for tenant in shared.all() {
+            for queue in tenant.queues() {
+                queue.save();
+            }
+            if let Err(error) = tenant.spool.sync() {
+                tracing::warn!(
+                    tenant = %tenant.id(),
+                    error = %telemetry::error_chain(&error),
+                    "cannot make the spool durable; a loss of power now may cost samples"
+                );
+            }
         }
     }
 
-    pub(crate) fn push(&self, tenant: &TenantId, endpoint: usize, batch: &Batch) {
-        self.0
-            .buffer
-            .push(tenant, endpoint, std::slice::from_ref(batch));
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.0
     }
 
-    pub(crate) fn set_headers(&self, tenant: &TenantId, headers: &BTreeMap<String, Secret>) {
-        let merged = self.merged_headers(tenant, headers);
-        self.0.buffer.set_headers(tenant, merged);
+    pub(crate) fn set_destinations(&self, tenant: &Arc<Tenant>, wanted: &TenantDestinations) {
+        let shared = self.shared();
+        tenant.set_destinations(wanted, &shared.destinations, &shared.metrics);
+        shared.wake(tenant);
     }
 
-    pub(crate) fn close(&self, tenant: &TenantId) {
-        self.0.buffer.close(tenant);
+    /// Memory for records: such as was used before, if there is.
+    pub(crate) fn take_samples_writer(&self) -> SamplesWriter {
+        self.shared().writers.lock().pop().unwrap_or_default()
     }
 
-    fn merged_headers(
-        &self,
-        tenant: &TenantId,
-        own: &BTreeMap<String, Secret>,
-    ) -> Vec<Arc<HeaderMap>> {
-        self.0
-            .endpoints
-            .iter()
-            .map(|endpoint| {
-                let mut merged = endpoint.headers.clone();
-                for (header, problem) in headers::overlay(&mut merged, own) {
-                    tracing::warn!(%tenant, header, problem, "remote_write_headers has a header that is not sent");
-                }
-                if self.0.add_org_id_header {
-                    headers::add_org_id(&mut merged, tenant.as_str());
-                }
-                Arc::new(merged)
-            })
-            .collect()
+    /// Keeps memory for the next append, if not enough is kept already.
+    pub(crate) fn keep_samples_writer(&self, writer: SamplesWriter) {
+        let mut kept = self.shared().writers.lock();
+        if kept.len() < MAX_KEPT_WRITERS {
+            kept.push(writer);
+        }
+    }
+
+    /// Counts what an append has done, and has it sent.
+    pub(crate) fn appended(&self, tenant: &Arc<Tenant>, appended: Appended) {
+        self.shared().appended(tenant, appended);
+    }
+
+    /// Drops what is over the bounds of the spool.
+    pub(crate) fn enforce_bounds(&self, tenant: &Arc<Tenant>) {
+        self.shared().enforce_bounds(tenant);
+    }
+
+    /// Forgets a tenant that nobody writes and that has nothing pending. What is on
+    /// disk of it stays.
+    pub(crate) fn forget_if_unused(&self, tenant: &Arc<Tenant>) {
+        self.shared().forget_if_unused(tenant);
     }
 }
 
-impl Drop for Shared {
+impl Shared {
+    fn open(&self, id: &TenantId, recovered: Option<Recovered>) -> Arc<Tenant> {
+        let mut tenants = self.tenants.lock();
+        let tenant = tenants.entry(id.clone()).or_insert_with(|| {
+            // One that was forgotten since the start has left files behind.
+            let recovered = recovered.or_else(|| self.spool.find(id));
+            match recovered {
+                Some(recovered) => {
+                    let cursors = recovered.cursors.clone();
+                    Tenant::new(self.spool.resume(recovered), &cursors, &self.metrics)
+                }
+                None => Tenant::new(self.spool.start(id), &[], &self.metrics),
+            }
+        });
+        Arc::clone(tenant)
+    }
+
+    fn all(&self) -> Vec<Arc<Tenant>> {
+        self.tenants.lock().values().cloned().collect()
+    }
+
+    fn wake(&self, tenant: &Tenant) {
+        for queue in tenant.queues() {
+            if queue.pending() > 0 {
+                self.ready.wake(&queue);
+            }
+        }
+    }
+
+    fn appended(&self, tenant: &Arc<Tenant>, appended: Appended) {
+        tenant.metrics.spooled(appended.samples);
+        if appended.dropped > 0 {
+            for queue in tenant.queues() {
+                queue
+                    .metrics
+                    .dropped(DropReason::SpoolError, appended.dropped);
+            }
+        }
+        if let Some(error) = appended.error {
+            tenant.metrics.write_error();
+            if let Some(suppressed) = self.write_log.admit() {
+                tracing::error!(
+                    tenant = %tenant.id(),
+                    dropped = appended.dropped,
+                    error = %telemetry::error_chain(&error),
+                    suppressed,
+                    "cannot write to the spool, it will be tried again at the next collection"
+                );
+            }
+        }
+        if appended.samples > 0 {
+            for queue in tenant.queues() {
+                self.ready.wake(&queue);
+            }
+        }
+    }
+
+    fn enforce_bounds(&self, tenant: &Arc<Tenant>) {
+        let now_ms = self.clock.unix_millis();
+        self.spool
+            .enforce(&tenant.spool, now_ms, |id, position, bound| {
+                let whose = if id == tenant.id() {
+                    Some(Arc::clone(tenant))
+                } else {
+                    self.tenants.lock().get(id).cloned()
+                };
+                let Some(whose) = whose else {
+                    return;
+                };
+                let reason = match bound {
+                    Bound::Bytes => DropReason::SpoolFull,
+                    Bound::Age => DropReason::SpoolAge,
+                };
+                let samples = whose.skip_to(position, reason);
+                if samples > 0
+                    && let Some(suppressed) = self.bound_log.admit()
+                {
+                    tracing::error!(
+                        tenant = %id,
+                        samples,
+                        suppressed,
+                        "spool is over its bound, the oldest samples are dropped"
+                    );
+                }
+            });
+        tenant.metrics.bytes(tenant.spool.extent().bytes);
+        for queue in tenant.queues() {
+            queue.measure(now_ms);
+        }
+    }
+
+    fn forget_if_unused(&self, tenant: &Arc<Tenant>) {
+        let mut tenants = self.tenants.lock();
+        if tenant.is_closed() && tenant.is_delivered() {
+            tenants.remove(tenant.id());
+            self.spool.forget(tenant.id());
+        }
+    }
+
+    /// Looks after tenants whom no collection looks after.
+    fn sweep(&self) {
+        for tenant in self.all() {
+            self.enforce_bounds(&tenant);
+            if tenant.is_closed() {
+                self.wake(&tenant);
+                self.forget_if_unused(&tenant);
+            }
+        }
+    }
+
+    fn stop(&self) {
+        self.turns.is_stopped.store(true, Ordering::Relaxed);
+        self.ready.stop();
+    }
+}
+
+impl Drop for Handle {
     fn drop(&mut self) {
-        self.buffer.shut();
+        self.0.stop();
     }
-}
-
-/// What an endpoint needs besides its settings.
-struct Prepared {
-    client: Client,
-    headers: HeaderMap,
-    negotiation: Arc<Negotiation>,
-    relabeller: Relabeller,
-}
-
-fn prepare(config: &EndpointConfig, clock: Clock) -> Result<Prepared, StartError> {
-    if let Some((key, problem)) = config.validate().into_iter().next() {
-        return Err(StartError::Invalid { key, problem });
-    }
-    Ok(Prepared {
-        client: Client::new(config, clock.clone())?,
-        headers: endpoint_headers(config)?,
-        negotiation: Arc::new(Negotiation::new(config.protobuf_message, clock)),
-        relabeller: Relabeller::new(&config.write_relabel_configs).map_err(
-            |(place, problem)| StartError::Invalid {
-                key: format!("write_relabel_configs[{place}]"),
-                problem,
-            },
-        )?,
-    })
-}
-
-/// Adds an endpoint to the encoding of an earlier one with the same rules and
-/// batch size, or gives it its own.
-fn share_encoding(
-    encodings: &mut Vec<Encoding>,
-    configs: &[EndpointConfig],
-    index: usize,
-    relabeller: Relabeller,
-) {
-    let key = |config: &EndpointConfig| {
-        (
-            config.write_relabel_configs.clone(),
-            config.queue_config.max_samples_per_send,
-        )
-    };
-    let ours = configs.get(index).map(key);
-    let same = encodings.iter_mut().find(|encoding| {
-        let first = encoding.endpoints.first().and_then(|i| configs.get(*i));
-        first.map(key) == ours
-    });
-    match same {
-        Some(encoding) => encoding.endpoints.push(index),
-        None => encodings.push(Encoding {
-            relabeller,
-            max_samples: ours.map_or(1, |(_, max_samples)| max_samples),
-            endpoints: vec![index],
-        }),
-    }
-}
-
-/// The endpoints' names in metrics and logs, each once.
-fn names(configs: &[EndpointConfig]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for config in configs {
-        let base = if config.name.is_empty() {
-            config.parsed_url().map_or_else(
-                |_| "invalid".to_owned(),
-                |url| match (url.host_str(), url.port_or_known_default()) {
-                    (Some(host), Some(port)) => format!("{host}:{port}"),
-                    _ => url.host_str().unwrap_or_default().to_owned(),
-                },
-            )
-        } else {
-            config.name.clone()
-        };
-        let mut name = base.clone();
-        let mut number = 2;
-        while names.contains(&name) {
-            name = format!("{base}-{number}");
-            number += 1;
-        }
-        names.push(name);
-    }
-    names
 }
 
 #[cfg(test)]

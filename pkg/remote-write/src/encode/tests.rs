@@ -117,17 +117,25 @@ fn bits(series: &pb::TimeSeries) -> Bits {
     )
 }
 
+fn label_set<'a>(buf: &'a mut LabelSetBuf, case: &Case) -> LabelSet<'a> {
+    let mut own = BTreeMap::new();
+    for (name, value) in &case.own {
+        own.insert(name, value);
+    }
+    own.retain(|_, value| !value.is_empty());
+    for (name, value) in case.external.iter().chain(own) {
+        buf.push(name, value);
+    }
+    buf.finish()
+}
+
 fn encode(cases: &[Case]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut buf = LabelSetBuf::new();
     let mut labels = SharedLabels::default();
     for case in cases {
         buf.clear();
-        for (name, value) in &case.own {
-            buf.push(name, value);
-        }
-        let external: Vec<_> = case.external.clone().into_iter().collect();
-        labels.set(buf.finish(), &external);
+        labels.set(label_set(&mut buf, case));
         let series = Series {
             name: &case.name,
             le: case.le.as_deref(),
@@ -157,7 +165,7 @@ fn encode(cases: &[Case]) -> Vec<u8> {
 
 const STARTED_MS: i64 = 1_600_000_000_000;
 
-fn metadata(case: &Case) -> Metadata {
+fn metadata(case: &Case) -> Metadata<'static> {
     match case.name.len() % 3 {
         0 => Metadata {
             kind: MetricType::Counter,
@@ -184,14 +192,9 @@ fn encode_v2(batcher: &mut Batcher, cases: &[Case]) -> Vec<Batch> {
     let mut buf = LabelSetBuf::new();
     for (number, case) in (1..).zip(cases) {
         buf.clear();
-        for (name, value) in &case.own {
-            buf.push(name, value);
-        }
-        let external: Vec<_> = case.external.clone().into_iter().collect();
         let labels = Labels {
             number,
-            own: buf.finish(),
-            external: &external,
+            own: label_set(&mut buf, case),
         };
         let points: Vec<_> = case
             .points
@@ -263,9 +266,9 @@ proptest! {
             case.points.iter_mut().for_each(|(_, value)| positive_zero(value));
             case.exemplar.iter_mut().for_each(|(_, value, _)| positive_zero(value));
         }
-        let mut batcher = Batcher::new(Protocol::V2, max_samples, Scratch::default());
+        let mut batcher = Batcher::new(Protocol::V2, max_samples);
         let mut batches = encode_v2(&mut batcher, &cases);
-        batches.extend(batcher.finish().0);
+        batches.extend(batcher.close());
         let twice: Vec<_> = cases.iter().flat_map(|case| [case, case]).collect();
         let mut first_version = Vec::new();
         let mut written = Vec::new();
@@ -310,9 +313,9 @@ proptest! {
                 if *value == 0.0 { *value = 1.0; }
             }
         }
-        let mut batcher = Batcher::new(Protocol::V2, u64::MAX, Scratch::default());
+        let mut batcher = Batcher::new(Protocol::V2, u64::MAX);
         encode_v2(&mut batcher, &cases);
-        let body = batcher.finish().0.unwrap().body;
+        let body = batcher.close().unwrap().body;
         let raw = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
         let request = pb2::Request::decode(raw.as_slice()).unwrap();
         prop_assert_eq!(raw, request.encode_to_vec());
@@ -361,7 +364,7 @@ proptest! {
 
 #[test]
 fn batches_close_at_the_sample_limit_and_keep_a_series_together() {
-    let mut batcher = Batcher::new(Protocol::V1, 3, Scratch::default());
+    let mut batcher = Batcher::new(Protocol::V1, 3);
     let point = |timestamp_ms| Point {
         timestamp_ms,
         value: 1.0,
@@ -375,7 +378,7 @@ fn batches_close_at_the_sample_limit_and_keep_a_series_together() {
         }),
         batcher.add(Samples::Points(&[point(4)]), None, |raw| raw.push(3)),
         batcher.add(Samples::Points(&[point(5)]), None, |raw| raw.push(4)),
-        batcher.finish().0,
+        batcher.close(),
     ];
     let batches: Vec<_> = batches
         .into_iter()
@@ -398,7 +401,7 @@ fn histograms_follow_the_exemplar_and_count_as_samples() {
     let mut buf = LabelSetBuf::new();
     buf.push("service", "web");
     let mut labels = SharedLabels::default();
-    labels.set(buf.finish(), &[]);
+    labels.set(buf.finish());
     let mut histograms = EncodedHistograms::default();
     histograms.set(&[3, 4].map(|at| HistogramSample::empty(at, 3, 1.0)));
     let exemplar = Exemplar {
@@ -411,11 +414,11 @@ fn histograms_follow_the_exemplar_and_count_as_samples() {
         le: None,
     };
     let samples = Samples::Histograms(&histograms);
-    let mut batcher = Batcher::new(Protocol::V1, 10, Scratch::default());
+    let mut batcher = Batcher::new(Protocol::V1, 10);
     batcher.add(samples, Some(exemplar), |raw| {
         labels.write_series(raw, series, samples, Some(("traceID", exemplar)));
     });
-    let batch = batcher.finish().0.unwrap();
+    let batch = batcher.close().unwrap();
     assert_eq!((batch.samples, batch.exemplars), (2, 1));
     assert_eq!(batch.highest_timestamp_ms, 4);
     let raw = snap::raw::Decoder::new()
@@ -434,7 +437,6 @@ fn histograms_follow_the_exemplar_and_count_as_samples() {
     let labels = Labels {
         number: 1,
         own: buf.finish(),
-        external: &[],
     };
     let content = Content {
         samples,
@@ -442,11 +444,11 @@ fn histograms_follow_the_exemplar_and_count_as_samples() {
         metadata: None,
         exemplar: Some(("traceID", exemplar)),
     };
-    let mut batcher = Batcher::new(Protocol::V2, 10, Scratch::default());
+    let mut batcher = Batcher::new(Protocol::V2, 10);
     batcher.add_v2(samples, Some(exemplar), |encoder, out| {
         encoder.write_series(out, labels, series, content)
     });
-    let second = batcher.finish().0.unwrap();
+    let second = batcher.close().unwrap();
     assert_eq!((second.samples, second.exemplars), (2, 1));
     assert_eq!(second.highest_timestamp_ms, 4);
     assert_eq!(read_v1(&to_v1(&second.body).unwrap()), request);
@@ -457,7 +459,7 @@ fn histograms_follow_the_exemplar_and_count_as_samples() {
 
 #[test]
 fn batches_close_at_the_byte_limit() {
-    let mut batcher = Batcher::new(Protocol::V1, 1000, Scratch::default());
+    let mut batcher = Batcher::new(Protocol::V1, 1000);
     let mut add = || {
         let point = Point {
             timestamp_ms: 1,
@@ -469,18 +471,19 @@ fn batches_close_at_the_byte_limit() {
             .map(|batch| batch.samples)
     };
     assert_eq!([add(), add(), add()], [None, None, Some(2)]);
-    assert_eq!(batcher.finish().0.map(|batch| batch.samples), Some(1));
+    assert_eq!(batcher.close().map(|batch| batch.samples), Some(1));
 }
 
 /// The first request of many has texts in other places than the second, and one
 /// label set goes on from one to the other.
 #[test]
 fn symbols_begin_anew_in_each_request() {
-    let mut batcher = Batcher::new(Protocol::V2, 2, Scratch::default());
-    let external = [("cluster".to_owned(), "x1".to_owned())];
-    let mut buf = LabelSetBuf::new();
-    buf.push("service", "web");
-    let own = buf.finish();
+    let mut batcher = Batcher::new(Protocol::V2, 2);
+    let (mut cluster, mut both) = (LabelSetBuf::new(), LabelSetBuf::new());
+    cluster.push("cluster", "x1");
+    both.push("cluster", "x1");
+    both.push("service", "web");
+    let (own, first) = (both.finish(), cluster.finish());
     let points = [Point {
         timestamp_ms: 1,
         value: 1.0,
@@ -492,23 +495,15 @@ fn symbols_begin_anew_in_each_request() {
         exemplar: None,
     };
     let mut batches = Vec::new();
-    for (name, number, own) in [
-        ("first", 1, LabelSet::EMPTY),
-        ("second", 2, own),
-        ("third", 2, own),
-    ] {
+    for (name, number, own) in [("first", 1, first), ("second", 2, own), ("third", 2, own)] {
         batches.extend(
             batcher.add_v2(Samples::Points(&points), None, |encoder, out| {
-                let labels = Labels {
-                    number,
-                    own,
-                    external: &external,
-                };
+                let labels = Labels { number, own };
                 encoder.write_series(out, labels, Series { name, le: None }, content)
             }),
         );
     }
-    batches.extend(batcher.finish().0);
+    batches.extend(batcher.close());
     let read: Vec<_> = batches
         .iter()
         .map(|batch| {
@@ -535,7 +530,7 @@ fn symbols_begin_anew_in_each_request() {
 /// One text in many series is short in 2.0, but each has it in 1.0.
 #[test]
 fn requests_close_at_the_byte_limit_of_the_first_version() {
-    let mut batcher = Batcher::new(Protocol::V2, 1_000, Scratch::default());
+    let mut batcher = Batcher::new(Protocol::V2, 1_000);
     let long = "x".repeat(MAX_REQUEST_BYTES / 2);
     let points = [Point {
         timestamp_ms: 1,
@@ -559,7 +554,7 @@ fn requests_close_at_the_byte_limit_of_the_first_version() {
 /// Labels and buckets stay under the limit each, but not both together.
 #[test]
 fn buckets_count_for_the_byte_limit_of_the_first_version() {
-    let mut batcher = Batcher::new(Protocol::V2, 1_000, Scratch::default());
+    let mut batcher = Batcher::new(Protocol::V2, 1_000);
     let long = "x".repeat(MAX_REQUEST_BYTES / 8 * 3);
     let counts = vec![1.0; MAX_REQUEST_BYTES / 64];
     let mut histograms = EncodedHistograms::default();

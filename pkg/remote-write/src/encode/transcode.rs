@@ -22,9 +22,7 @@ pub(crate) enum TranscodeError {
 /// Turns a request in 2.0 into the same in 1.0, both compressed. What 1.0 has no
 /// place for is left out: metadata and start timestamps.
 pub(crate) fn to_v1(body: &[u8]) -> Result<Bytes, TranscodeError> {
-    let raw = snap::raw::Decoder::new()
-        .decompress_vec(body)
-        .map_err(TranscodeError::Snappy)?;
+    let raw = decompress(body)?;
     let request = v2::Request::decode(raw.as_slice()).map_err(TranscodeError::Message)?;
     let symbols = request.symbols;
     let timeseries = request
@@ -41,6 +39,13 @@ pub(crate) fn to_v1(body: &[u8]) -> Result<Bytes, TranscodeError> {
         .compress_vec(&request.encode_to_vec())
         .map_err(TranscodeError::Snappy)?;
     Ok(body.into())
+}
+
+/// Undoes the compression of a request.
+pub(crate) fn decompress(body: &[u8]) -> Result<Vec<u8>, TranscodeError> {
+    snap::raw::Decoder::new()
+        .decompress_vec(body)
+        .map_err(TranscodeError::Snappy)
 }
 
 fn series_to_v1(symbols: &[String], series: v2::TimeSeries) -> Result<v1::TimeSeries, DecodeError> {

@@ -44,25 +44,22 @@ pub(crate) struct SharedLabels {
 }
 
 impl SharedLabels {
-    /// Merges a label set with external labels, which are sorted by name,
-    /// each once, none empty. Of two labels with one name the series' own
-    /// stays (differences, D26).
-    pub(crate) fn set(&mut self, own: LabelSet<'_>, external: &[(String, String)]) {
-        self.set_by(own, external, put_label);
+    /// Takes the labels of a label set.
+    pub(crate) fn set(&mut self, own: LabelSet<'_>) {
+        self.set_by(own, put_label);
     }
 
     /// The same in another encoding: `put` appends one label.
     pub(crate) fn set_by(
         &mut self,
         own: LabelSet<'_>,
-        external: &[(String, String)],
         mut put: impl FnMut(&mut Vec<u8>, &str, &str),
     ) {
         self.encoded.clear();
         let mut name_at = None;
         let mut le_at = None;
         self.le_end = 0;
-        for (name, value) in merge(own, external) {
+        for (name, value) in own {
             if name >= NAME {
                 name_at.get_or_insert(self.encoded.len());
                 if name == NAME {
@@ -151,32 +148,6 @@ pub(crate) fn write_labelled_series<'a>(
         put_label(out, name, value);
     }
     put_samples(out, samples, exemplar);
-}
-
-/// The labels of a set and the external ones, sorted by name, each once.
-pub(crate) fn merge<'a>(
-    own: LabelSet<'a>,
-    external: &'a [(String, String)],
-) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let mut own = own.iter().peekable();
-    let mut external = external
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .peekable();
-    std::iter::from_fn(move || match (own.peek(), external.peek()) {
-        (Some((ours, _)), Some((theirs, _))) => {
-            if theirs < ours {
-                external.next()
-            } else {
-                if theirs == ours {
-                    external.next();
-                }
-                own.next()
-            }
-        }
-        (Some(_), None) => own.next(),
-        (None, _) => external.next(),
-    })
 }
 
 /// Appends samples and an exemplar, by the numbers of their fields.

@@ -74,9 +74,6 @@ pub(crate) struct Labels<'a> {
     pub(crate) number: u64,
     /// Its labels.
     pub(crate) own: LabelSet<'a>,
-    /// Labels for those names that it has not, sorted by name, each once, none
-    /// empty.
-    pub(crate) external: &'a [(String, String)],
 }
 
 /// What a series has besides its labels.
@@ -88,7 +85,7 @@ pub(crate) struct Content<'a> {
     /// if it does not count.
     pub(crate) started_ms: Option<i64>,
     /// What its metric is.
-    pub(crate) metadata: Option<Metadata>,
+    pub(crate) metadata: Option<Metadata<'a>>,
     /// The name of the exemplar's label, and the exemplar.
     pub(crate) exemplar: Option<(&'a str, Exemplar)>,
 }
@@ -175,13 +172,12 @@ impl Encoder {
         }
         let mut bytes = 0;
         let symbols = &mut self.symbols;
-        self.shared
-            .set_by(labels.own, labels.external, |references, name, value| {
-                for text in [name, value] {
-                    put_varint(references, intern(symbols, head, text).into());
-                }
-                bytes += name.len() + value.len() + LABEL_OVERHEAD;
-            });
+        self.shared.set_by(labels.own, |references, name, value| {
+            for text in [name, value] {
+                put_varint(references, intern(symbols, head, text).into());
+            }
+            bytes += name.len() + value.len() + LABEL_OVERHEAD;
+        });
         self.shared_bytes = bytes;
         self.shared_of = Some(labels.number);
     }
@@ -249,7 +245,7 @@ impl Encoder {
         put_varint(out, timestamp);
     }
 
-    fn put_metadata(&mut self, head: &mut Vec<u8>, out: &mut Vec<u8>, metadata: Metadata) {
+    fn put_metadata(&mut self, head: &mut Vec<u8>, out: &mut Vec<u8>, metadata: Metadata<'_>) {
         self.last.help = self.intern(head, metadata.help, self.last.help);
         self.last.unit = self.intern(head, metadata.unit, self.last.unit);
         let fields = [

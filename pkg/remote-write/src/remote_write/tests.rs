@@ -11,8 +11,16 @@ use proto::remote_write as pb;
 use serde_json::json;
 
 use super::*;
+use std::collections::BTreeMap;
+
+use http::HeaderMap;
+use settings::Secret;
+
+use crate::config::EndpointConfig;
+use crate::destination::names;
 use crate::encode::transcode::to_v1;
 use crate::protocol::FALLBACK;
+use crate::spool::{Fsync, SpoolConfig};
 
 /// A receiver that answers as it is told, then 204, and keeps what it got.
 #[derive(Clone, Default)]
@@ -106,8 +114,10 @@ const V2: &str = "2.0.0 application/x-protobuf;proto=io.prometheus.write.v2.Requ
 
 struct Fixture {
     remote_write: RemoteWrite,
+    destinations: TenantDestinations,
     registry: telemetry::MetricsRegistry,
     tasks: TaskGroup,
+    directory: tempfile::TempDir,
 }
 
 fn start(endpoints: Vec<serde_json::Value>, add_org_id_header: bool) -> Fixture {
@@ -115,13 +125,38 @@ fn start(endpoints: Vec<serde_json::Value>, add_org_id_header: bool) -> Fixture 
 }
 
 fn start_at(clock: Clock, endpoints: Vec<serde_json::Value>, add_org_id_header: bool) -> Fixture {
-    let config = RemoteWriteConfig {
-        endpoints: endpoints
-            .into_iter()
-            .map(|endpoint| serde_json::from_value(endpoint).unwrap())
-            .collect(),
+    start_in(
+        tempfile::tempdir().unwrap(),
+        clock,
+        endpoints,
         add_org_id_header,
-        ..RemoteWriteConfig::default()
+    )
+}
+
+fn spool(directory: &tempfile::TempDir) -> SpoolConfig {
+    SpoolConfig {
+        directory: directory.path().to_owned(),
+        max_bytes_per_tenant: 1 << 30,
+        max_bytes: 1 << 30,
+        max_age: Duration::ZERO,
+        fsync: Fsync::Segment,
+    }
+}
+
+fn start_in(
+    directory: tempfile::TempDir,
+    clock: Clock,
+    endpoints: Vec<serde_json::Value>,
+    add_org_id_header: bool,
+) -> Fixture {
+    let endpoints: Vec<EndpointConfig> = endpoints
+        .into_iter()
+        .map(|endpoint| serde_json::from_value(endpoint).unwrap())
+        .collect();
+    let config = RemoteWriteConfig {
+        endpoints: endpoints.clone(),
+        add_org_id_header,
+        spool: spool(&directory),
     };
     let mut registry = telemetry::new_metrics_registry();
     let metrics = RemoteWriteMetrics::register(&mut registry);
@@ -129,8 +164,13 @@ fn start_at(clock: Clock, endpoints: Vec<serde_json::Value>, add_org_id_header: 
     let remote_write = RemoteWrite::start(config, metrics, clock, &tasks).unwrap();
     Fixture {
         remote_write,
+        destinations: TenantDestinations {
+            endpoints,
+            headers: BTreeMap::new(),
+        },
         registry,
         tasks,
+        directory,
     }
 }
 
@@ -138,6 +178,10 @@ impl Fixture {
     /// Everything arrives or is dropped, far within this.
     async fn flush(&self) {
         assert_eq!(self.remote_write.flush(Duration::from_secs(60)).await, 0);
+    }
+
+    fn writer(&self, tenant: &str) -> TenantWriter {
+        self.remote_write.writer(&id(tenant), &self.destinations)
     }
 
     fn metric(&self, name_and_labels: &str) -> Option<String> {
@@ -152,6 +196,13 @@ impl Fixture {
 
 fn id(name: &str) -> TenantId {
     TenantId::parse(name).unwrap()
+}
+
+/// An endpoint that gets each collection of [`write_one`] in a request of its own.
+fn endpoint_of_ones(url: &str) -> serde_json::Value {
+    let mut settings = endpoint(url);
+    settings["queue_config"]["max_samples_per_send"] = json!(1);
+    settings
 }
 
 fn endpoint(url: &str) -> serde_json::Value {
@@ -185,7 +236,7 @@ async fn collection_arrives_whole_and_in_order() {
     let mut settings = endpoint(&url);
     settings["queue_config"]["max_samples_per_send"] = json!(2);
     let fixture = start(vec![settings], false);
-    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    let writer = fixture.writer("acme");
 
     let external = [
         ("cluster".to_owned(), "x1".to_owned()),
@@ -246,8 +297,9 @@ async fn collection_arrives_whole_and_in_order() {
     for (name, want) in [
         ("samples_sent_total", "3"),
         ("exemplars_sent_total", "1"),
-        ("buffer_bytes", "0"),
-        ("buffer_samples", "0"),
+        ("samples_pending", "0"),
+        ("spool_age_seconds", "0.0"),
+        ("lag_seconds", "0.0"),
         ("highest_sent_timestamp_seconds", "1700000000.004"),
     ] {
         assert_eq!(
@@ -262,7 +314,7 @@ async fn collection_arrives_whole_and_in_order() {
 async fn append_that_is_not_committed_sends_nothing() {
     let (receiver, url) = Receiver::start([]).await;
     let fixture = start(vec![endpoint(&url)], false);
-    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    let writer = fixture.writer("acme");
     let mut append = writer.append(&[], "traceID");
     let calls = Series {
         name: "calls",
@@ -280,8 +332,8 @@ async fn append_that_is_not_committed_sends_nothing() {
 async fn failures_that_may_pass_are_tried_again_in_order() {
     let answers = [500, 503, 429].map(|status| answer_with(status, &[("Retry-After", "0")], "no"));
     let (receiver, url) = Receiver::start(answers).await;
-    let fixture = start(vec![endpoint(&url)], false);
-    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    let fixture = start(vec![endpoint_of_ones(&url)], false);
+    let writer = fixture.writer("acme");
     write_one(&writer, 1.0);
     write_one(&writer, 2.0);
     fixture.flush().await;
@@ -306,8 +358,8 @@ async fn failures_that_may_pass_are_tried_again_in_order() {
 async fn refused_samples_are_dropped_by_reason_and_the_next_go() {
     let moved = answer_with(307, &[("Location", "/elsewhere")], "");
     let (receiver, url) = Receiver::start([answer_with(400, &[], "out of order"), moved]).await;
-    let fixture = start(vec![endpoint(&url)], false);
-    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    let fixture = start(vec![endpoint_of_ones(&url)], false);
+    let writer = fixture.writer("acme");
     for value in [1.0, 2.0, 3.0] {
         write_one(&writer, value);
     }
@@ -336,13 +388,13 @@ async fn tenant_and_headers_go_with_requests() {
         ("x-extra".to_owned(), Secret::new("tenant")),
         ("Content-Type".to_owned(), Secret::new("text/plain")),
     ]);
-    let acme = fixture.remote_write.writer(&id("acme"), &own);
+    let mut destinations = fixture.destinations.clone();
+    destinations.headers = own;
+    let acme = fixture.remote_write.writer(&id("acme"), &destinations);
     write_one(&acme, 1.0);
     fixture.flush().await;
-    acme.set_headers(&BTreeMap::from([(
-        "X-Scope-OrgID".to_owned(),
-        Secret::new("other"),
-    )]));
+    destinations.headers = BTreeMap::from([("X-Scope-OrgID".to_owned(), Secret::new("other"))]);
+    acme.set_destinations(&destinations);
     write_one(&acme, 2.0);
     fixture.flush().await;
     let requests = receiver.requests.lock();
@@ -366,9 +418,7 @@ async fn tenant_and_headers_go_with_requests() {
 async fn single_tenant_is_not_named_to_the_receiver() {
     let (receiver, url) = Receiver::start([]).await;
     let fixture = start(vec![endpoint(&url)], false);
-    let writer = fixture
-        .remote_write
-        .writer(&TenantId::single(), &BTreeMap::new());
+    let writer = fixture.writer("single-tenant");
     write_one(&writer, 1.0);
     fixture.flush().await;
     assert!(!receiver.requests.lock()[0].0.contains_key("x-scope-orgid"));
@@ -385,7 +435,7 @@ async fn endpoints_apply_their_own_rules() {
         {"source_labels": ["le"], "target_label": "bound"},
     ]);
     let fixture = start(vec![endpoint(&plain_url), settings], false);
-    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    let writer = fixture.writer("acme");
     let mut append = writer.append(&[("cluster".to_owned(), "x1".to_owned())], "traceID");
     let mut labels = LabelSetBuf::new();
     labels.push("service", "web");
@@ -423,9 +473,9 @@ async fn endpoints_apply_their_own_rules() {
 #[tokio::test]
 async fn tenant_that_cannot_be_sent_does_not_hold_up_another() {
     let (receiver, url) = Receiver::start([answer_with(503, &[("Retry-After", "3600")], "")]).await;
-    let fixture = start(vec![endpoint(&url)], true);
-    let stuck = fixture.remote_write.writer(&id("stuck"), &BTreeMap::new());
-    let fine = fixture.remote_write.writer(&id("fine"), &BTreeMap::new());
+    let fixture = start(vec![endpoint_of_ones(&url)], true);
+    let stuck = fixture.writer("stuck");
+    let fine = fixture.writer("fine");
     write_one(&stuck, 1.0);
     while receiver.requests.lock().is_empty() {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -450,7 +500,7 @@ async fn endless_answer_is_cut_off() {
         .unwrap();
     let (receiver, url) = Receiver::start([answer]).await;
     let fixture = start(vec![endpoint(&url)], false);
-    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    let writer = fixture.writer("acme");
     write_one(&writer, 1.0);
     fixture.flush().await;
     assert_eq!(receiver.series().len(), 2);
@@ -476,7 +526,7 @@ async fn auto_sends_the_same_again_in_1_0_and_tries_2_0_after_an_hour() {
         let clock = Clock::manual(1);
         let settings = endpoint_speaking(&url, "auto");
         let fixture = start_at(clock.clone(), vec![settings], false);
-        let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+        let writer = fixture.writer("acme");
         write_one(&writer, 1.0);
         fixture.flush().await;
         write_one(&writer, 2.0);
@@ -509,8 +559,10 @@ async fn what_waited_in_2_0_arrives_in_1_0_after_the_first_was_not_taken() {
         answer_with(415, &[], ""),
     ];
     let (receiver, url) = Receiver::start(answers).await;
-    let fixture = start(vec![endpoint_speaking(&url, "auto")], false);
-    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    let mut settings = endpoint_of_ones(&url);
+    settings["protobuf_message"] = json!("auto");
+    let fixture = start(vec![settings], false);
+    let writer = fixture.writer("acme");
     for value in [1.0, 2.0, 3.0] {
         write_one(&writer, value);
     }
@@ -533,7 +585,7 @@ async fn what_waited_in_2_0_arrives_in_1_0_after_the_first_was_not_taken() {
 async fn auto_stays_with_2_0_where_it_is_spoken() {
     let (receiver, url) = Receiver::start([written(200, "1"), written(204, "1")]).await;
     let fixture = start(vec![endpoint_speaking(&url, "auto")], false);
-    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    let writer = fixture.writer("acme");
     for value in [1.0, 2.0] {
         write_one(&writer, value);
         fixture.flush().await;
@@ -550,7 +602,7 @@ async fn each_endpoint_gets_what_it_speaks_of_one_collection() {
         endpoint_speaking(&second_url, "io.prometheus.write.v2.Request"),
     ];
     let fixture = start(settings, false);
-    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    let writer = fixture.writer("acme");
     write_one(&writer, 1.0);
     fixture.flush().await;
     assert_eq!(first.versions(), [version(V1, 1.0)]);
@@ -570,9 +622,10 @@ async fn partial_writes_are_counted_by_what_the_receiver_says() {
         answer_with(415, &[], ""),
     ];
     let (receiver, url) = Receiver::start(answers).await;
-    let settings = endpoint_speaking(&url, "io.prometheus.write.v2.Request");
+    let mut settings = endpoint_speaking(&url, "io.prometheus.write.v2.Request");
+    settings["queue_config"]["max_samples_per_send"] = json!(3);
     let fixture = start(vec![settings], false);
-    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    let writer = fixture.writer("acme");
     for _ in 0..5 {
         let mut append = writer.append(&[], "traceID");
         append.label_set(model::LabelSet::EMPTY);
@@ -613,7 +666,7 @@ async fn rules_apply_in_2_0_too() {
         {"source_labels": ["le"], "target_label": "bound"},
     ]);
     let fixture = start(vec![settings], false);
-    let writer = fixture.remote_write.writer(&id("acme"), &BTreeMap::new());
+    let writer = fixture.writer("acme");
     let mut append = writer.append(&[("cluster".to_owned(), "x1".to_owned())], "traceID");
     let mut labels = LabelSetBuf::new();
     labels.push("service", "web");
@@ -640,7 +693,7 @@ async fn senders_end_when_they_are_stopped_and_when_nobody_is_left() {
     assert!(stopped.tasks.join(Duration::from_secs(60)).await.is_empty());
 
     let left = start(vec![endpoint(&url)], false);
-    let writer = left.remote_write.writer(&id("acme"), &BTreeMap::new());
+    let writer = left.writer("acme");
     drop(left.remote_write);
     assert_eq!(left.tasks.running(), 1);
     drop(writer);
@@ -654,7 +707,8 @@ async fn unusable_endpoint_is_named_with_its_reason() {
             serde_json::from_value(json!({"url": "http://h"})).unwrap(),
             serde_json::from_value(json!({"url": "ftp://h"})).unwrap(),
         ],
-        ..RemoteWriteConfig::default()
+        add_org_id_header: false,
+        spool: spool(&tempfile::tempdir().unwrap()),
     };
     let metrics = RemoteWriteMetrics::register(&mut telemetry::new_metrics_registry());
     let tasks = TaskGroup::new();

@@ -1,0 +1,120 @@
+//! A refused request in two halves.
+//!
+//! A receiver may refuse a whole request because of one series, or because it is too
+//! large. The halves are other requests, which it has not refused; the series that
+//! it refuses alone are dropped (differences, D35). A cold path.
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::remote_write as v1;
+use proto::remote_write::v2;
+
+use crate::encode::Batch;
+use crate::encode::transcode::{TranscodeError, decompress};
+use crate::protocol::Protocol;
+
+/// Cuts a request in two, by its series; `None` if it has but one.
+///
+/// # Errors
+///
+/// A request that cannot be read; none of ours is known to be.
+pub(crate) fn halves(batch: &Batch) -> Result<Option<[Batch; 2]>, TranscodeError> {
+    let raw = decompress(&batch.body)?;
+    match batch.protocol {
+        Protocol::V1 => {
+            let mut request =
+                v1::WriteRequest::decode(raw.as_slice()).map_err(TranscodeError::Message)?;
+            let middle = request.timeseries.len() / 2;
+            if middle == 0 {
+                return Ok(None);
+            }
+            let second = v1::WriteRequest {
+                timeseries: request.timeseries.split_off(middle),
+                metadata: Vec::new(),
+            };
+            Ok(Some([half_v1(&request)?, half_v1(&second)?]))
+        }
+        Protocol::V2 => {
+            let mut request =
+                v2::Request::decode(raw.as_slice()).map_err(TranscodeError::Message)?;
+            let middle = request.timeseries.len() / 2;
+            if middle == 0 {
+                return Ok(None);
+            }
+            let second = v2::Request {
+                timeseries: request.timeseries.split_off(middle),
+                symbols: request.symbols.clone(),
+            };
+            Ok(Some([half_v2(request)?, half_v2(second)?]))
+        }
+    }
+}
+
+fn half_v1(request: &v1::WriteRequest) -> Result<Batch, TranscodeError> {
+    let series = request.timeseries.iter();
+    let times = series.clone().flat_map(|series| {
+        let samples = series.samples.iter().map(|sample| sample.timestamp);
+        samples.chain(series.histograms.iter().map(|sample| sample.timestamp))
+    });
+    Ok(Batch {
+        body: compress(&request.encode_to_vec())?,
+        protocol: Protocol::V1,
+        samples: times.clone().count() as u64,
+        exemplars: series.map(|series| series.exemplars.len() as u64).sum(),
+        highest_timestamp_ms: times.max().unwrap_or(i64::MIN),
+    })
+}
+
+fn half_v2(mut request: v2::Request) -> Result<Batch, TranscodeError> {
+    keep_used_symbols(&mut request);
+    let series = request.timeseries.iter();
+    let times = series.clone().flat_map(|series| {
+        let samples = series.samples.iter().map(|sample| sample.timestamp);
+        samples.chain(series.histograms.iter().map(|sample| sample.timestamp))
+    });
+    Ok(Batch {
+        body: compress(&request.encode_to_vec())?,
+        protocol: Protocol::V2,
+        samples: times.clone().count() as u64,
+        exemplars: series.map(|series| series.exemplars.len() as u64).sum(),
+        highest_timestamp_ms: times.max().unwrap_or(i64::MIN),
+    })
+}
+
+/// Leaves the texts out that only the other half needs: halving must make requests
+/// smaller.
+fn keep_used_symbols(request: &mut v2::Request) {
+    let symbols = std::mem::take(&mut request.symbols);
+    let mut numbers = vec![None; symbols.len()];
+    let mut kept = vec![String::new()];
+    if let Some(first) = numbers.first_mut() {
+        *first = Some(0);
+    }
+    let mut renumber = |reference: &mut u32| {
+        let Some(number) = numbers.get_mut(*reference as usize) else {
+            return;
+        };
+        *reference = *number.get_or_insert_with(|| {
+            kept.extend(symbols.get(*reference as usize).cloned());
+            kept.len() as u32 - 1
+        });
+    };
+    for series in &mut request.timeseries {
+        series.labels_refs.iter_mut().for_each(&mut renumber);
+        for exemplar in &mut series.exemplars {
+            exemplar.labels_refs.iter_mut().for_each(&mut renumber);
+        }
+        if let Some(metadata) = &mut series.metadata {
+            renumber(&mut metadata.help_ref);
+            renumber(&mut metadata.unit_ref);
+        }
+    }
+    request.symbols = kept;
+}
+
+fn compress(raw: &[u8]) -> Result<Bytes, TranscodeError> {
+    let body = snap::raw::Encoder::new()
+        .compress_vec(raw)
+        .map_err(TranscodeError::Snappy)?;
+    Ok(body.into())
+}

@@ -1,0 +1,204 @@
+//! From the spool to requests, for one destination: the part that reads and encodes.
+//!
+//! It runs on a thread where it may block, and holds one record and a request for
+//! each shard.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::destination::Destination;
+use crate::encode::Batch;
+use crate::progress::RecordRead;
+use crate::queue::Queue;
+use crate::requests::RequestWriter;
+use crate::spool::row::Values;
+use crate::spool::tailer::{NextRecord, Tailer};
+
+/// Reads samples and fills requests with them.
+#[derive(Debug)]
+pub(crate) struct Filler {
+    queue: Arc<Queue>,
+    destination: Arc<Destination>,
+    tailer: Tailer,
+    shards: Vec<ShardWriter>,
+    values: Values,
+    batches: Vec<ShardBatch>,
+}
+
+/// The request that is being filled for one shard.
+#[derive(Debug)]
+struct ShardWriter {
+    requests: RequestWriter,
+    /// Rows before have been delivered, or dropped, already.
+    done: u64,
+    /// The position after the last row that went into the request.
+    end: u64,
+    /// When the earliest span of its rows was received; 0 if nobody knows.
+    pushed_ms: i64,
+}
+
+/// A request of a shard.
+#[derive(Debug)]
+pub(crate) struct ShardBatch {
+    pub(crate) shard: usize,
+    pub(crate) batch: Batch,
+    /// The position after its last row.
+    pub(crate) end: u64,
+    /// When the earliest span of its rows was received, in milliseconds since the
+    /// Unix epoch; 0 if nobody knows.
+    pub(crate) pushed_ms: i64,
+}
+
+/// What a call has found.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    pub(crate) batches: Vec<ShardBatch>,
+    /// Whether everything that there is has been read.
+    pub(crate) is_drained: bool,
+}
+
+impl Filler {
+    /// Reads from where the queue is.
+    pub(crate) fn new(queue: Arc<Queue>, destination: Arc<Destination>) -> Self {
+        let tailer = queue.tailer();
+        let config = &destination.config.queue_config;
+        let shards = queue.done().into_iter().map(|done| ShardWriter {
+            requests: RequestWriter::new(
+                destination.negotiation.protocol(),
+                config.max_samples_per_send,
+                Arc::clone(&destination.relabeller),
+            ),
+            done,
+            end: 0,
+            pushed_ms: 0,
+        });
+        Self {
+            shards: shards.collect(),
+            queue,
+            destination,
+            tailer,
+            values: Values::default(),
+            batches: Vec::new(),
+        }
+    }
+
+    /// Reads until so many requests are full, or to the end; then the last ones go
+    /// as they are.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of the spool's files; the call can be made again.
+    pub(crate) fn fill(&mut self, wanted: usize) -> io::Result<Filled> {
+        while self.batches.len() < wanted {
+            let from = self.tailer.position();
+            let Some(next) = self.tailer.next()? else {
+                self.queue.stopped_at(self.tailer.place());
+                self.close_all();
+                return Ok(self.filled(true));
+            };
+            if !self.queue.begin_record(from, next.end) {
+                // What comes next has been removed from the spool.
+                self.tailer.seek(self.queue.read());
+                continue;
+            }
+            let read = self.read(next);
+            self.queue.end_record(&read);
+        }
+        Ok(self.filled(false))
+    }
+
+    /// Ends the requests that are not full.
+    pub(crate) fn finish(&mut self) -> Vec<ShardBatch> {
+        self.queue.stopped_at(self.tailer.place());
+        self.close_all();
+        std::mem::take(&mut self.batches)
+    }
+
+    fn filled(&mut self, is_drained: bool) -> Filled {
+        Filled {
+            batches: std::mem::take(&mut self.batches),
+            is_drained,
+        }
+    }
+
+    /// Reads one record.
+    fn read(&mut self, next: NextRecord) -> RecordRead {
+        let mut read = RecordRead {
+            queued: vec![0; self.shards.len()],
+            lost: next.missing + (next.end - next.position),
+            too_old: 0,
+        };
+        let is_too_old = self.destination.is_too_old(next.newest_ms);
+        let Some((mut rows, definitions)) = self.tailer.rows() else {
+            return read;
+        };
+        let mut position = next.position;
+        let head = rows.head;
+        for shard in &mut self.shards {
+            shard.requests.set_trace_id_label(head.trace_id_label);
+        }
+        while let Some(row) = rows.row(definitions) {
+            let place = row.label_set.hash as usize % self.shards.len().max(1);
+            let Some(shard) = self.shards.get_mut(place) else {
+                break;
+            };
+            let is_wanted = position >= shard.done && !is_too_old;
+            let samples = if is_wanted {
+                let full = shard.requests.make_room_for_row(row.series());
+                let start = position;
+                self.batches
+                    .extend(full.map(|batch| shard.finished(place, batch, start)));
+                let before = shard.requests.samples();
+                shard.requests.begin(row.label_set);
+                let requests = &mut shard.requests;
+                let samples = rows.samples(row, definitions, &mut self.values, Some(requests));
+                if let Some(queued) = read.queued.get_mut(place) {
+                    *queued += shard.requests.samples().saturating_sub(before);
+                }
+                for batch in shard.requests.take_full() {
+                    self.batches.push(shard.finished(place, batch, start));
+                }
+                samples
+            } else {
+                let nobody = None::<&mut RequestWriter>;
+                rows.samples(row, definitions, &mut self.values, nobody)
+            };
+            // What cannot be read to its end takes the rest of the record with it.
+            let Some(samples) = samples else {
+                break;
+            };
+            if is_too_old && position >= shard.done {
+                read.too_old += u64::from(samples);
+            }
+            position += u64::from(samples);
+            if is_wanted {
+                shard.end = position;
+                if shard.pushed_ms == 0 {
+                    shard.pushed_ms = head.pushed_ms;
+                }
+            }
+        }
+        read.lost = next.missing + next.end.saturating_sub(position);
+        read
+    }
+
+    fn close_all(&mut self) {
+        for (place, shard) in self.shards.iter_mut().enumerate() {
+            if let Some(batch) = shard.requests.close() {
+                let end = shard.end;
+                self.batches.push(shard.finished(place, batch, end));
+            }
+        }
+    }
+}
+
+impl ShardWriter {
+    fn finished(&mut self, shard: usize, batch: Batch, end: u64) -> ShardBatch {
+        ShardBatch {
+            shard,
+            batch,
+            end,
+            pushed_ms: std::mem::take(&mut self.pushed_ms),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What the numbers in a segment stand for, as its reader knows it.
+
+use model::LabelSet;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::dictionary::{Definition, OwnedMetadata, kind_of};
+use super::wire::Fields;
+
+/// What was read of the definitions of one segment.
+#[derive(Debug, Default)]
+pub(crate) struct Definitions {
+    bytes: Vec<u8>,
+    label_sets: Vec<Option<LabelSetPlace>>,
+    series: Vec<Option<Definition>>,
+    shapes: Vec<Option<Vec<u32>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct LabelSetPlace {
+    start: usize,
+    length: usize,
+    started_ms: Option<i64>,
+    hash: u32,
+}
+
+/// A label set of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DefinedLabelSet<'a> {
+    pub(crate) labels: LabelSet<'a>,
+    pub(crate) started_ms: Option<i64>,
+    /// The same for the same labels, in every segment and process: it chooses the
+    /// shard.
+    pub(crate) hash: u32,
+}
+
+impl Definitions {
+    /// Takes the payload of a record of definitions. What was read of one that is
+    /// not whole stays.
+    pub(crate) fn add(&mut self, payload: &[u8]) -> Option<()> {
+        let mut fields = Fields::new(payload);
+        for number in numbers(&mut fields)? {
+            let started_ms = match fields.byte()? {
+                0 => None,
+                _ => Some(fields.signed()?),
+            };
+            let labels = fields.slice()?;
+            if !is_known(&self.label_sets, number) {
+                let place = LabelSetPlace {
+                    start: self.bytes.len(),
+                    length: labels.len(),
+                    started_ms,
+                    hash: xxh3_64(labels) as u32,
+                };
+                self.bytes.extend_from_slice(labels);
+                set(&mut self.label_sets, number, place);
+            }
+        }
+        for number in numbers(&mut fields)? {
+            let name = fields.text()?;
+            let has_le = fields.byte()? != 0;
+            let le = fields.text()?;
+            let metadata = match fields.byte()? {
+                0 => None,
+                code => Some(OwnedMetadata {
+                    kind: kind_of(code)?,
+                    help: fields.text()?.to_owned(),
+                    unit: fields.text()?.to_owned(),
+                }),
+            };
+            if !is_known(&self.series, number) {
+                let definition = Definition {
+                    name: name.to_owned(),
+                    le: has_le.then(|| le.to_owned()),
+                    metadata,
+                };
+                set(&mut self.series, number, definition);
+            }
+        }
+        for number in numbers(&mut fields)? {
+            let length = fields.index()?;
+            // Each takes a byte at least.
+            if length > fields.rest().len() {
+                return None;
+            }
+            let series = (0..length).map(|_| u32::try_from(fields.varint()?).ok());
+            let shape = series.collect::<Option<Vec<_>>>()?;
+            if !is_known(&self.shapes, number) {
+                set(&mut self.shapes, number, shape);
+            }
+        }
+        Some(())
+    }
+
+    #[inline]
+    pub(crate) fn label_set(&self, number: usize) -> Option<DefinedLabelSet<'_>> {
+        let place = (*self.label_sets.get(number)?)?;
+        let bytes = self.bytes.get(place.start..place.start + place.length)?;
+        Some(DefinedLabelSet {
+            labels: LabelSet::from_canonical(bytes),
+            started_ms: place.started_ms,
+            hash: place.hash,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn series(&self, number: u32) -> Option<&Definition> {
+        self.series.get(number as usize)?.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn shape(&self, number: usize) -> Option<&[u32]> {
+        self.shapes.get(number)?.as_deref()
+    }
+}
+
+/// The numbers of the definitions that follow.
+fn numbers(fields: &mut Fields<'_>) -> Option<std::ops::Range<usize>> {
+    let first = fields.index()?;
+    let count = fields.index()?;
+    // Each takes two bytes at least; what says more is not ours, and must not make
+    // us take memory.
+    if count > fields.rest().len() || first > MAX_NUMBER {
+        return None;
+    }
+    Some(first..first.checked_add(count)?)
+}
+
+/// More definitions than any segment has room for.
+const MAX_NUMBER: usize = 1 << 26;
+
+fn is_known<T>(all: &[Option<T>], number: usize) -> bool {
+    all.get(number).is_some_and(Option::is_some)
+}
+
+fn set<T>(all: &mut Vec<Option<T>>, number: usize, definition: T) {
+    if all.len() <= number {
+        all.resize_with(number + 1, || None);
+    }
+    if let Some(place) = all.get_mut(number) {
+        *place = Some(definition);
+    }
+}

@@ -1,0 +1,171 @@
+//! Reads a tenant's samples back, from a position on, for one destination.
+
+use std::io;
+use std::sync::Arc;
+
+use super::definitions::Definitions;
+use super::record::Kind;
+use super::samples::SamplesReader;
+use super::segment::{Record, SegmentReader};
+use super::tenant::{Segment, TenantSpool};
+
+/// Where a reader was in a file, so that it finds the place again at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    segment: u64,
+    at: u64,
+}
+
+/// Reads the records of a tenant one after the other.
+#[derive(Debug)]
+pub(crate) struct Tailer {
+    spool: Arc<TenantSpool>,
+    position: u64,
+    place: Option<Place>,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    segment: u64,
+    reader: SegmentReader,
+    definitions: Definitions,
+    record: Option<Record>,
+}
+
+/// A record of samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NextRecord {
+    /// The position of its first sample.
+    pub(crate) position: u64,
+    /// The position after its last.
+    pub(crate) end: u64,
+    /// Samples right before it that are not there any more, or cannot be read.
+    pub(crate) missing: u64,
+    /// The time of its latest sample, in milliseconds since the Unix epoch.
+    pub(crate) newest_ms: i64,
+}
+
+impl Tailer {
+    /// A reader from a position on; `place` is where another stopped there.
+    pub(crate) fn new(spool: Arc<TenantSpool>, position: u64, place: Option<Place>) -> Self {
+        Self {
+            spool,
+            position,
+            place,
+            open: None,
+        }
+    }
+
+    /// The position of what is read next.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Goes on at another position.
+    pub(crate) fn seek(&mut self, position: u64) {
+        self.position = position;
+        self.place = None;
+        self.open = None;
+    }
+
+    /// Where it is in a file.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let open = self.open.as_ref()?;
+        Some(Place {
+            segment: open.segment,
+            at: open.reader.at(),
+        })
+    }
+
+    /// Goes to the next record of samples; `None` if there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; the call can be made again.
+    pub(crate) fn next(&mut self) -> io::Result<Option<NextRecord>> {
+        loop {
+            if self.open.is_none() {
+                let Some(segment) = self.spool.segment_at(self.position) else {
+                    return Ok(None);
+                };
+                self.open = self.open_segment(&segment)?;
+            }
+            let Some(open) = &mut self.open else {
+                // It was removed just now.
+                continue;
+            };
+            let Some((bytes, is_last)) = self.spool.readable(open.segment) else {
+                self.open = None;
+                continue;
+            };
+            let Some(record) = open.reader.next(bytes)? else {
+                if is_last {
+                    return Ok(None);
+                }
+                // What of it could not be read is found missing at the next record.
+                let Some(next) = self.spool.segment_after(open.segment) else {
+                    return Ok(None);
+                };
+                self.open = self.open_segment(&next)?;
+                continue;
+            };
+            open.record = Some(record);
+            let header = record.header;
+            if header.kind == Kind::Definitions {
+                open.definitions.add(open.reader.payload(record));
+            } else if header.end() > self.position {
+                let next = NextRecord {
+                    position: header.position,
+                    end: header.end(),
+                    missing: header.position.saturating_sub(self.position),
+                    newest_ms: header.newest_ms,
+                };
+                self.position = header.end();
+                return Ok(Some(next));
+            }
+        }
+    }
+
+    /// The rows of the record that [`Tailer::next`] has gone to.
+    pub(crate) fn rows(&self) -> Option<(SamplesReader<'_>, &Definitions)> {
+        let open = self.open.as_ref()?;
+        let payload = open.reader.payload(open.record?);
+        Some((SamplesReader::new(payload)?, &open.definitions))
+    }
+
+    /// Opens a segment; `None` if it is not there any more.
+    fn open_segment(&mut self, segment: &Segment) -> io::Result<Option<Open>> {
+        let path = self.spool.path(segment.number);
+        let mut reader = match SegmentReader::open(&path) {
+            Ok(reader) => reader,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Somebody else has taken the file away.
+                self.spool.lose(segment.number);
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut definitions = Definitions::default();
+        let place = self.place.take();
+        let place = place.filter(|place| place.segment == segment.number);
+        if let (Some(place), Some(known)) = (place, &segment.definitions) {
+            // Every second is a copy of the one before.
+            for at in known.iter().filter(|at| **at < place.at) {
+                reader.seek(*at);
+                if let Some(record) = reader.next(segment.bytes)?
+                    && record.header.kind == Kind::Definitions
+                {
+                    definitions.add(reader.payload(record));
+                }
+            }
+            reader.seek(place.at);
+        }
+        Ok(Some(Open {
+            segment: segment.number,
+            reader,
+            definitions,
+            record: None,
+        }))
+    }
+}

@@ -1,0 +1,268 @@
+//! The end of a tenant's spool where samples are appended.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use model::TenantId;
+
+use super::dictionary::Dictionary;
+use super::record::{Kind, seal};
+use super::samples::FilledRecord;
+use super::segment;
+
+/// Bytes of records that are kept when the disk does not take them, for one
+/// tenant. With more the oldest samples are dropped.
+const MAX_KEPT_BYTES: usize = 1 << 20;
+
+/// Appends records to the segments of one tenant.
+#[derive(Debug)]
+pub(crate) struct SegmentWriter {
+    directory: PathBuf,
+    segment: Option<OpenSegment>,
+    pub(crate) dictionary: Dictionary,
+    /// Records that could not be written yet, oldest first, all for the current
+    /// segment.
+    kept: VecDeque<KeptRecord>,
+    kept_bytes: usize,
+}
+
+#[derive(Debug)]
+struct OpenSegment {
+    number: u64,
+    /// Open while a collection is appended, so that idle tenants hold no files.
+    file: Option<File>,
+    /// Bytes that are whole.
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct KeptRecord {
+    kind: Kind,
+    bytes: Vec<u8>,
+    samples: u32,
+    newest_ms: i64,
+}
+
+/// A record that has become part of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    pub(crate) segment: u64,
+    pub(crate) kind: Kind,
+    /// Where it begins in the file.
+    pub(crate) at: u64,
+    /// The bytes of the segment with it.
+    pub(crate) segment_bytes: u64,
+    pub(crate) samples: u32,
+    pub(crate) newest_ms: i64,
+}
+
+impl SegmentWriter {
+    /// A writer without a segment.
+    pub(crate) fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            segment: None,
+            dictionary: Dictionary::default(),
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+        }
+    }
+
+    /// Bytes of the current segment; `None` without one.
+    pub(crate) fn segment_bytes(&self) -> Option<u64> {
+        self.segment.as_ref().map(|segment| segment.bytes)
+    }
+
+    /// Whether records wait for the disk to take them.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Ends the current segment, if there is one; returns its file, which may have
+    /// to be made durable. Nothing may be behind.
+    pub(crate) fn finish_segment(&mut self) -> Option<io::Result<File>> {
+        let segment = self.segment.take()?;
+        let external = std::mem::take(&mut self.dictionary).into_external();
+        self.dictionary.set_external(&external);
+        let path = segment::path(&self.directory, segment.number);
+        Some(match segment.file {
+            Some(file) => Ok(file),
+            None => OpenOptions::new().write(true).open(path),
+        })
+    }
+
+    /// Begins a segment, at a position in the tenant's samples. Returns its bytes.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; then there is none.
+    pub(crate) fn begin_segment(
+        &mut self,
+        tenant: &TenantId,
+        number: u64,
+        position: u64,
+    ) -> io::Result<u64> {
+        std::fs::create_dir_all(&self.directory)?;
+        let file = create(&segment::path(&self.directory, number))?;
+        let head = segment::head(tenant, position);
+        file.write_all_at(&head, 0)?;
+        self.segment = Some(OpenSegment {
+            number,
+            file: Some(file),
+            bytes: head.len() as u64,
+        });
+        Ok(head.len() as u64)
+    }
+
+    /// Appends what is new in the dictionary, twice, so that damage to one place
+    /// cannot make the samples unreadable that refer to it; and then samples.
+    /// Keeps both where the disk does not take them. `done` is told of each record
+    /// as it is written.
+    ///
+    /// Returns how many samples were dropped because too much is kept, and why.
+    pub(crate) fn append(
+        &mut self,
+        filled: FilledRecord,
+        position: &mut u64,
+        done: &mut impl FnMut(Written),
+    ) -> Result<Vec<u8>, Refused> {
+        let mut first_error = None;
+        if let Some(definitions) = self.dictionary.take_new() {
+            for bytes in [definitions.clone(), definitions] {
+                self.keep(KeptRecord {
+                    kind: Kind::Definitions,
+                    bytes,
+                    samples: 0,
+                    newest_ms: filled.newest_ms,
+                });
+            }
+        }
+        let mut record = KeptRecord {
+            kind: Kind::Samples,
+            bytes: filled.bytes,
+            samples: filled.samples,
+            newest_ms: filled.newest_ms,
+        };
+        match self.catch_up(position, done) {
+            Ok(()) => match self.write(&mut record, position) {
+                Ok(written) => {
+                    done(written);
+                    return Ok(record.bytes);
+                }
+                Err(error) => first_error = Some(error),
+            },
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+        self.keep(record);
+        let dropped = self.drop_oldest();
+        Err(Refused {
+            dropped,
+            error: first_error.unwrap_or_else(|| io::ErrorKind::Other.into()),
+        })
+    }
+
+    /// Writes what is kept.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; the rest is still kept.
+    pub(crate) fn catch_up(
+        &mut self,
+        position: &mut u64,
+        done: &mut impl FnMut(Written),
+    ) -> io::Result<()> {
+        while let Some(mut record) = self.kept.pop_front() {
+            match self.write(&mut record, position) {
+                Ok(written) => {
+                    self.kept_bytes -= record.bytes.len();
+                    done(written);
+                }
+                Err(error) => {
+                    self.kept.push_front(record);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go of the file until the next append.
+    pub(crate) fn close_file(&mut self) -> Option<File> {
+        self.segment.as_mut()?.file.take()
+    }
+
+    fn keep(&mut self, record: KeptRecord) {
+        self.kept_bytes += record.bytes.len();
+        self.kept.push_back(record);
+    }
+
+    /// Drops the oldest samples that are kept while they are too many. Definitions
+    /// stay: samples that come later may refer to them.
+    fn drop_oldest(&mut self) -> u64 {
+        let mut dropped = 0;
+        while self.kept_bytes > MAX_KEPT_BYTES {
+            let is_samples = |record: &KeptRecord| record.kind == Kind::Samples;
+            let Some(place) = self.kept.iter().position(is_samples) else {
+                break;
+            };
+            if let Some(record) = self.kept.remove(place) {
+                self.kept_bytes -= record.bytes.len();
+                dropped += u64::from(record.samples);
+            }
+        }
+        dropped
+    }
+
+    fn write(&mut self, record: &mut KeptRecord, position: &mut u64) -> io::Result<Written> {
+        let Some(segment) = &mut self.segment else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let file = match &mut segment.file {
+            Some(file) => file,
+            place => {
+                let path = segment::path(&self.directory, segment.number);
+                place.insert(OpenOptions::new().write(true).open(path)?)
+            }
+        };
+        seal(
+            &mut record.bytes,
+            record.kind,
+            *position,
+            record.samples,
+            record.newest_ms,
+        );
+        // What a failed attempt leaves behind is written over by the next.
+        file.write_all_at(&record.bytes, segment.bytes)?;
+        let at = segment.bytes;
+        segment.bytes += record.bytes.len() as u64;
+        *position += u64::from(record.samples);
+        Ok(Written {
+            segment: segment.number,
+            kind: record.kind,
+            at,
+            segment_bytes: segment.bytes,
+            samples: record.samples,
+            newest_ms: record.newest_ms,
+        })
+    }
+}
+
+/// A record that the disk did not take.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Samples that were dropped, of this record or of earlier ones.
+    pub(crate) dropped: u64,
+    pub(crate) error: io::Error,
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    // One that is left of a failed attempt holds nothing.
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
+}

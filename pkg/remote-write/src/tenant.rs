@@ -1,0 +1,253 @@
+//! One tenant's side of remote write: its spool, and a queue for each destination.
+
+use std::sync::{Arc, Weak};
+
+use http::HeaderMap;
+use model::TenantId;
+use parking_lot::{Mutex, RwLock};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::config::EndpointConfig;
+use crate::destination::{Destination, Destinations, names};
+use crate::metrics::{DropReason, RemoteWriteMetrics, SpoolMetrics};
+use crate::progress::Progress;
+use crate::queue::Queue;
+use crate::spool::cursor::{self, Cursor, Found};
+use crate::spool::{Recovered, TenantSpool};
+use crate::writer::TenantDestinations;
+
+/// One tenant's side of remote write.
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    pub(crate) spool: Arc<TenantSpool>,
+    pub(crate) metrics: SpoolMetrics,
+    queues: RwLock<Vec<Arc<Queue>>>,
+    /// Cursors that were found and have no destination yet, by their keys.
+    found: Mutex<Vec<(u64, Progress)>>,
+    /// Writers that exist; without any, the tenant goes when all is sent.
+    writers: Mutex<usize>,
+    me: Weak<Self>,
+}
+
+impl Tenant {
+    /// A tenant whose spool is new, or as it was found.
+    pub(crate) fn new(
+        spool: Arc<TenantSpool>,
+        cursors: &[u64],
+        metrics: &RemoteWriteMetrics,
+    ) -> Arc<Self> {
+        let extent = spool.extent();
+        let mut found = Vec::new();
+        for key in cursors {
+            let path = cursor::path(spool.directory(), *key);
+            match Cursor::read(&path) {
+                Found::Cursor(cursor) => {
+                    spool.raise(cursor.frontier, cursor.newest_ms);
+                    found.push((*key, Progress::resume(cursor)));
+                }
+                Found::Nothing => {}
+                Found::Damaged => {
+                    metrics.unreadable_file();
+                    tracing::error!(
+                        tenant = %spool.tenant(),
+                        cursor = %path.display(),
+                        "cannot read up to where samples were sent; all that are in the spool are sent again"
+                    );
+                    found.push((*key, Progress::at(extent.first)));
+                }
+            }
+        }
+        let spool_metrics = metrics.for_spool(spool.tenant());
+        Arc::new_cyclic(|me| Self {
+            spool,
+            metrics: spool_metrics,
+            queues: RwLock::default(),
+            found: Mutex::new(found),
+            writers: Mutex::new(0),
+            me: Weak::clone(me),
+        })
+    }
+
+    /// Whose it is.
+    pub(crate) fn id(&self) -> &TenantId {
+        self.spool.tenant()
+    }
+
+    /// Its queues.
+    pub(crate) fn queues(&self) -> Vec<Arc<Queue>> {
+        self.queues.read().clone()
+    }
+
+    /// Whether everything has been delivered.
+    pub(crate) fn is_delivered(&self) -> bool {
+        self.queues.read().iter().all(|queue| queue.pending() == 0)
+    }
+
+    /// Removes what every destination has from the spool.
+    pub(crate) fn remove_delivered(&self) {
+        let low = self.queues.read().iter().map(|queue| queue.low()).min();
+        if let Some(low) = low {
+            self.spool.remove_before(low);
+        }
+    }
+
+    /// Adds a writer.
+    pub(crate) fn open(&self) {
+        *self.writers.lock() += 1;
+    }
+
+    /// Removes a writer; returns whether that was the last.
+    pub(crate) fn close(&self) -> bool {
+        let mut writers = self.writers.lock();
+        *writers = writers.saturating_sub(1);
+        *writers == 0
+    }
+
+    /// Whether nobody writes.
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.writers.lock() == 0
+    }
+
+    /// Skips what has been removed from the spool, at every destination.
+    pub(crate) fn skip_to(&self, position: u64, reason: DropReason) -> u64 {
+        let mut all = 0;
+        for queue in self.queues.read().iter() {
+            let lost = queue.skip_to(position);
+            if lost > 0 {
+                queue.metrics.dropped(reason, lost);
+                all += lost;
+            }
+        }
+        all
+    }
+
+    /// Changes the destinations. A queue goes on with the destination of its name or
+    /// address; what then has no destination goes on with one that has no queue, in
+    /// their order, so that a changed address loses nothing. Queues that are left
+    /// over end, and what they had yet to send is dropped.
+    pub(crate) fn set_destinations(
+        &self,
+        wanted: &TenantDestinations,
+        destinations: &Destinations,
+        metrics: &RemoteWriteMetrics,
+    ) {
+        let mut queues = self.queues.write();
+        let mut before = std::mem::take(&mut *queues);
+        let mut places: Vec<Option<Arc<Queue>>> = Vec::new();
+        let names = names(&wanted.endpoints);
+        let keys = keys(&wanted.endpoints);
+        for key in &keys {
+            let place = before.iter().position(|queue| queue.key == *key);
+            places.push(place.map(|place| before.remove(place)));
+        }
+        let mut found = std::mem::take(&mut *self.found.lock());
+        let mut resumed: Vec<Option<Progress>> = Vec::new();
+        for (key, queue) in keys.iter().zip(&places) {
+            let place = found.iter().position(|(found, _)| found == key);
+            let place = place.filter(|_| queue.is_none());
+            resumed.push(place.map(|place| found.remove(place).1));
+        }
+        let is_first = before.is_empty() && queues.is_empty() && found.is_empty();
+        let mut before = before.into_iter();
+        let mut found = found.into_iter();
+        let endpoints = wanted.endpoints.iter().zip(names).zip(keys);
+        for (((endpoint, name), key), (queue, progress)) in
+            endpoints.zip(places.into_iter().zip(resumed))
+        {
+            let prepared = destinations.get(endpoint, &name);
+            let destination = match prepared {
+                Ok(destination) => destination,
+                Err(error) => {
+                    tracing::error!(
+                        tenant = %self.id(),
+                        endpoint = name,
+                        error = %telemetry::error_chain(&error),
+                        "destination of remote write cannot be used"
+                    );
+                    // What it has yet to send stays, for when it can be used again.
+                    queues.extend(queue);
+                    continue;
+                }
+            };
+            let headers = destinations.headers(self.id(), &destination, &wanted.headers);
+            if let Some(queue) = queue {
+                queue.set_destination(destination, headers);
+                queues.push(queue);
+                continue;
+            }
+            let progress = progress
+                .or_else(|| before.next().map(|queue| queue.take_over()))
+                .or_else(|| {
+                    let (key, progress) = found.next()?;
+                    let _ = std::fs::remove_file(cursor::path(self.spool.directory(), key));
+                    Some(progress)
+                })
+                .unwrap_or_else(|| self.begin(is_first));
+            queues.push(self.queue(key, progress, (destination, headers), &name, metrics));
+        }
+        for queue in before {
+            let lost = queue.remove();
+            queue.metrics.dropped(DropReason::DestinationRemoved, lost);
+            if lost > 0 {
+                tracing::warn!(
+                    tenant = %self.id(),
+                    samples = lost,
+                    "destination was removed, what was still to be sent there is dropped"
+                );
+            }
+        }
+        for (key, _) in found {
+            let _ = std::fs::remove_file(cursor::path(self.spool.directory(), key));
+        }
+    }
+
+    /// Where a new destination begins: at the end, unless nothing tells what of the
+    /// spool has been sent.
+    fn begin(&self, is_first: bool) -> Progress {
+        let extent = self.spool.extent();
+        Progress::at(if is_first { extent.first } else { extent.end })
+    }
+
+    fn queue(
+        &self,
+        key: u64,
+        progress: Progress,
+        destination: (Arc<Destination>, Arc<HeaderMap>),
+        name: &str,
+        metrics: &RemoteWriteMetrics,
+    ) -> Arc<Queue> {
+        Arc::new(Queue::new(
+            Weak::clone(&self.me),
+            Arc::clone(&self.spool),
+            key,
+            progress,
+            destination,
+            metrics.for_tenant(self.id(), name),
+        ))
+    }
+}
+
+/// What tells each destination from the tenant's others, across restarts: its name,
+/// or else its address, and how many before it have the same.
+fn keys(endpoints: &[EndpointConfig]) -> Vec<u64> {
+    let mut keys = Vec::new();
+    for endpoint in endpoints {
+        let text = match endpoint.name.is_empty() {
+            true => endpoint.url.expose(),
+            false => &endpoint.name,
+        };
+        let mut key = xxh3_64(text.as_bytes());
+        while keys.contains(&key) {
+            key = key.wrapping_add(1);
+        }
+        keys.push(key);
+    }
+    keys
+}
+
+/// Notes what a start found of a tenant that cannot be read.
+pub(crate) fn note_unreadable(recovered: &Recovered, metrics: &RemoteWriteMetrics) {
+    for _ in 0..recovered.unreadable {
+        metrics.unreadable_file();
+    }
+}
