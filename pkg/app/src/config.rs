@@ -162,6 +162,7 @@ impl Loaded {
             let place = root.locate(path);
             format!("{place}: {path} has no effect here and is ignored")
         }));
+        warnings.extend(overrides.warnings().cloned());
         problems.or(Self {
             config,
             overrides,

@@ -168,18 +168,12 @@ impl GeneratorConfig {
     }
 
     /// Checks what the types cannot, and reports every problem at once, with
-    /// paths from the top of the file. The layers of tenants are checked where
-    /// they are read.
+    /// paths from the top of the file. The layers of tenants, `remote_write`
+    /// among them, are checked where they are read.
     pub fn validate(&self) -> Vec<Problem> {
         let path = "metrics_generator.storage";
         let storage = &self.storage;
         let mut problems = Vec::new();
-        for (index, endpoint) in storage.remote_write.iter().enumerate() {
-            let endpoint = endpoint.validate().into_iter().map(|(key, problem)| {
-                Problem::new(format!("{path}.remote_write[{index}].{key}"), problem)
-            });
-            problems.extend(endpoint);
-        }
         for (key, size) in [
             (
                 "remote_write_max_buffer_size_per_tenant",
@@ -258,7 +252,7 @@ mod tests {
     #[test]
     fn every_problem_is_reported_with_its_path() {
         let config = read(
-            "storage: {remote_write: [{url: 'http://x/'}, {url: ftp://x}], remote_write_max_buffer_size: 5}",
+            "storage: {remote_write_max_buffer_size_per_tenant: 6, remote_write_max_buffer_size: 5}",
         );
         let paths: Vec<_> = config
             .validate()
@@ -268,7 +262,7 @@ mod tests {
         assert_eq!(
             paths,
             [
-                "metrics_generator.storage.remote_write[1].url",
+                "metrics_generator.storage.remote_write_max_buffer_size_per_tenant",
                 "metrics_generator.storage.remote_write_max_buffer_size"
             ]
         );

@@ -13,7 +13,7 @@ use crate::tenant_config::processors::Processors;
 use crate::tenant_config::registry::{
     HistogramMode, LimiterType, RegistryConfig, SpanNameSanitization,
 };
-use crate::tenant_config::remote_write::RemoteWriteHeaders;
+use crate::tenant_config::remote_write::{Author, EndpointConfig, RemoteWriteHeaders};
 use crate::tenant_config::service_graphs::ServiceGraphsConfig;
 use crate::tenant_config::span_metrics::SpanMetricsConfig;
 
@@ -56,6 +56,7 @@ pub(crate) struct GeneratorDocument {
     pub(crate) native_histogram_min_reset_duration: Duration,
     pub(crate) trace_id_label_name: String,
     pub(crate) span_name_sanitization: SpanNameSanitization,
+    pub(crate) remote_write: Vec<EndpointConfig>,
     pub(crate) remote_write_headers: RemoteWriteHeaders,
     pub(crate) ring_size: u64,
     pub(crate) forwarder: Value,
@@ -122,6 +123,7 @@ impl Default for GeneratorDocument {
             native_histogram_min_reset_duration: registry.native_histogram_min_reset_duration,
             trace_id_label_name: registry.trace_id_label_name,
             span_name_sanitization: registry.span_name_sanitization,
+            remote_write: Vec::new(),
             remote_write_headers: RemoteWriteHeaders::default(),
             ring_size: 0,
             forwarder: Value::Null,
@@ -141,6 +143,16 @@ impl Default for RegistryDocument {
             max_label_value_length: registry.max_label_value_length,
             instance_label_name: registry.instance_label_name,
         }
+    }
+}
+
+impl Document {
+    /// The settings that it stands for, if its destinations are the author's.
+    pub(crate) fn written_by(mut self, author: &Author) -> TenantConfig {
+        for endpoint in &mut self.metrics_generator.remote_write {
+            endpoint.author = author.clone();
+        }
+        TenantConfig::from(self)
     }
 }
 
@@ -171,6 +183,7 @@ impl From<Document> for TenantConfig {
                 span_name_sanitization: generator.span_name_sanitization,
             },
             ingestion_time_range_slack: generator.ingestion_time_range_slack,
+            remote_write: generator.remote_write.into(),
             remote_write_headers: generator.remote_write_headers,
             span_metrics: generator.processor.span_metrics,
             service_graphs: generator.processor.service_graphs,

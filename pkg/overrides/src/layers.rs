@@ -5,6 +5,7 @@ use settings::{Content, Entry, Node, Problem, Problems};
 use crate::document::Document;
 use crate::legacy;
 use crate::tenant_config::TenantConfig;
+use crate::tenant_config::remote_write::Author;
 use crate::validate::validate;
 
 /// Keys of which 0 and empty text mean what they mean in Tempo: that the layer
@@ -49,15 +50,28 @@ const ALIASES: [(&[&str], &str, &str); 2] = [
 
 /// One document of settings of tenants, checked alone, in overrides' layout.
 #[derive(Clone, Debug)]
-pub(crate) struct Layer(Node);
+pub(crate) struct Layer {
+    node: Node,
+    author: Author,
+    /// What it says without effect, in words for a log.
+    warnings: Vec<String>,
+}
+
+/// The key of a tenant's destinations.
+const REMOTE_WRITE: &[&str] = &["metrics_generator", "remote_write"];
 
 impl Layer {
-    /// Takes a document of overrides that stands below `path`.
+    /// Takes a document of overrides that stands below `path` and is the
+    /// author's.
     ///
     /// # Errors
     ///
     /// Every problem that it has by itself.
-    pub(crate) fn from_overrides(document: &Node, path: &str) -> Result<Self, Problems> {
+    pub(crate) fn from_overrides(
+        document: &Node,
+        path: &str,
+        author: Author,
+    ) -> Result<Self, Problems> {
         let mut document = document.clone();
         let mut problems = Problems::new();
         problems.extend(legacy::take_flat_keys(&mut document, path));
@@ -74,8 +88,16 @@ impl Layer {
         for path in EMPTY_INHERITS {
             remove_empty(&mut node, path);
         }
-        problems.extend(check(&node, path, str::to_owned));
-        problems.or(Self(node))
+        let checked = check(&node, path, &author, str::to_owned);
+        let warnings = checked.unwrap_or_else(|found| {
+            problems.extend(found);
+            Vec::new()
+        });
+        problems.or(Self {
+            node,
+            author,
+            warnings,
+        })
     }
 
     /// Takes what the `metrics_generator` block of the process says of tenants.
@@ -98,8 +120,13 @@ impl Layer {
                 generator.insert(entry.clone().renamed(to));
             }
         }
+        let storage = block.get("storage");
+        if let Some(entry) = storage.and_then(|storage| storage.entry("remote_write")) {
+            generator.insert(entry.clone());
+        }
         let node = Node::empty(block.place().clone()).with("metrics_generator", generator);
         let node = canonical(&node);
+        let author = Author::Operator;
         let written = |path: &str| match path {
             "metrics_generator.collection_interval" => {
                 "metrics_generator.registry.collection_interval".to_owned()
@@ -107,21 +134,34 @@ impl Layer {
             "metrics_generator.ingestion_time_range_slack" => {
                 "metrics_generator.metrics_ingestion_time_range_slack".to_owned()
             }
-            path => path.to_owned(),
+            path => match path.strip_prefix("metrics_generator.remote_write") {
+                Some(below) => format!("metrics_generator.storage.remote_write{below}"),
+                None => path.to_owned(),
+            },
         };
-        check(&node, "", written).or(Self(node))
+        let warnings = check(&node, "", &author, written)?;
+        Ok(Self {
+            node,
+            author,
+            warnings,
+        })
     }
 
     /// Leaves out what only the process may say.
     pub(crate) fn without(mut self, path: &[&str]) -> Self {
-        remove(&mut self.0, path);
+        remove(&mut self.node, path);
         self
+    }
+
+    /// What it says without effect, in words for a log.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Whether the layer says something at a path.
     pub(crate) fn entry(&self, path: &[&str]) -> Option<&Entry> {
         let (last, above) = path.split_last()?;
-        self.0.get_path(above)?.entry(last)
+        self.node.get_path(above)?.entry(last)
     }
 }
 
@@ -137,16 +177,19 @@ impl Layer {
 pub(crate) fn resolve<'a>(
     layers: impl IntoIterator<Item = &'a Layer>,
 ) -> Result<TenantConfig, Problems> {
-    let mut layers = layers.into_iter();
-    let Some(first) = layers.next() else {
+    let mut layers = layers.into_iter().peekable();
+    let Some(first) = layers.peek() else {
         return Ok(TenantConfig::default());
     };
-    let mut merged = Node::empty(first.0.place().clone());
-    merge(&mut merged, &first.0);
+    let mut merged = Node::empty(first.node.place().clone());
+    let mut author = Author::default();
     for layer in layers {
-        merge(&mut merged, &layer.0);
+        merge(&mut merged, &layer.node);
+        if layer.entry(REMOTE_WRITE).is_some() {
+            author = layer.author.clone();
+        }
     }
-    Ok(TenantConfig::from(settings::decode::<Document>(&merged)?))
+    Ok(settings::decode::<Document>(&merged)?.written_by(&author))
 }
 
 fn merge(base: &mut Node, over: &Node) {
@@ -170,8 +213,18 @@ fn merge(base: &mut Node, over: &Node) {
     }
 }
 
-/// The problems of a document by itself; `written` gives a path as the user wrote it.
-fn check(node: &Node, prefix: &str, written: impl Fn(&str) -> String) -> Problems {
+/// What a document by itself says without effect, in words for a log; `written`
+/// gives a path as the user wrote it.
+///
+/// # Errors
+///
+/// Every problem that the document has by itself.
+fn check(
+    node: &Node,
+    prefix: &str,
+    author: &Author,
+    written: impl Fn(&str) -> String,
+) -> Result<Vec<String>, Problems> {
     let document = match settings::decode_at::<Document>(node, prefix) {
         Ok(document) => document,
         Err(found) => {
@@ -180,19 +233,29 @@ fn check(node: &Node, prefix: &str, written: impl Fn(&str) -> String) -> Problem
                 problem.path = written(&problem.path);
                 problem
             }));
-            return problems;
+            return problems.or(Vec::new());
         }
     };
+    let config = document.written_by(author);
+    let full = |path: &str| match prefix {
+        "" => written(path),
+        prefix => format!("{prefix}.{path}"),
+    };
     let mut problems = Problems::new();
-    for mut problem in validate(&TenantConfig::from(document)) {
+    for mut problem in validate(&config) {
         let place = node.locate(&problem.path).clone();
-        problem.path = match prefix {
-            "" => written(&problem.path),
-            prefix => format!("{prefix}.{}", problem.path),
-        };
+        problem.path = full(&problem.path);
         problems.push(problem.at(place));
     }
-    problems
+    let mut warnings = Vec::new();
+    for (index, endpoint) in config.remote_write.iter().enumerate() {
+        for (key, instead) in endpoint.without_effect() {
+            let path = format!("metrics_generator.remote_write[{index}].{key}");
+            let (place, path) = (node.locate(&path), full(&path));
+            warnings.push(format!("{place}: {path} has no effect: {instead}"));
+        }
+    }
+    problems.or(warnings)
 }
 
 /// The document with each key under its one name, in its one place.

@@ -23,15 +23,18 @@ pub use document::{ProcessorDocument, RegistryDocument};
 pub use metrics::OverridesMetrics;
 pub use overrides::Overrides;
 pub use sources::OverridesSources;
+pub use tenant_config::TenantConfig;
 pub use tenant_config::host_info::HostInfoConfig;
 pub use tenant_config::ingestion::{IngestionConfig, RateStrategy};
 pub use tenant_config::processors::{Processor, Processors};
 pub use tenant_config::registry::{
     HistogramMode, LimiterType, RegistryConfig, SpanNameSanitization,
 };
+pub use tenant_config::remote_write::{
+    Author, EndpointConfig, RemoteWriteHeaders, addresses::AllowedAddresses,
+};
 pub use tenant_config::service_graphs::ServiceGraphsConfig;
 pub use tenant_config::span_metrics::{
     DimensionMapping, FilterPolicy, IntrinsicDimensions, MatchType, PolicyAttribute, PolicyMatch,
     PolicyValue, SpanMetricsConfig,
 };
-pub use tenant_config::{TenantConfig, remote_write::RemoteWriteHeaders};

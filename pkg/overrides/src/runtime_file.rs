@@ -1,6 +1,7 @@
 //! The runtime file: settings by tenant, read again while the process runs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::TenantId;
 use serde::Deserialize;
@@ -8,6 +9,8 @@ use serde::de::IgnoredAny;
 use settings::{Node, Problem, Problems};
 
 use crate::layers::Layer;
+use crate::tenant_config::remote_write::Author;
+use crate::tenant_config::remote_write::addresses::AllowedAddresses;
 
 /// The entry that holds for every tenant.
 const EVERYONE: &str = "*";
@@ -41,24 +44,29 @@ impl RuntimeFile {
         }
     }
 
-    /// Takes the file's document.
+    /// Takes the file's document. What it names must have allowed addresses.
     ///
     /// # Errors
     ///
     /// Every problem of every tenant.
-    pub(crate) fn from_node(root: &Node) -> Result<Self, Problems> {
+    pub(crate) fn from_node(
+        root: &Node,
+        allowed: &Arc<AllowedAddresses>,
+    ) -> Result<Self, Problems> {
         settings::decode::<Keys>(root)?;
         let mut file = Self::none();
         let mut problems = Problems::new();
+        let author = Author::Admin(Arc::clone(allowed));
         for entry in root.get("overrides").map_or(&[][..], Node::entries) {
             let path = format!("overrides.{}", entry.key());
-            let layer = match Layer::from_overrides(entry.value(), &path) {
+            let layer = match Layer::from_overrides(entry.value(), &path, author.clone()) {
                 Ok(layer) => layer,
                 Err(found) => {
                     problems.extend(found);
                     continue;
                 }
             };
+            file.warnings.extend_from_slice(layer.warnings());
             let strategy = ["ingestion", "rate_strategy"];
             if let Some(entry) = layer.entry(&strategy) {
                 file.warnings.push(format!(

@@ -37,7 +37,7 @@ impl Snapshot {
         runtime: Option<&Node>,
     ) -> Result<Self, Problems> {
         let file = match runtime {
-            Some(root) => RuntimeFile::from_node(root)?,
+            Some(root) => RuntimeFile::from_node(root, &sources.allowed_addresses)?,
             None => RuntimeFile::none(),
         };
         let below: Vec<&Layer> = [&sources.process, &sources.defaults]
@@ -52,7 +52,11 @@ impl Snapshot {
         let mut tenants = HashMap::with_capacity(file.tenants.len());
         for (tenant, layer) in &file.tenants {
             match layers::resolve(below.iter().copied().chain([layer])) {
-                Ok(config) => {
+                Ok(mut config) => {
+                    // One list for the many that have no destinations of their own.
+                    if config.remote_write == default.remote_write {
+                        config.remote_write = Arc::clone(&default.remote_write);
+                    }
                     tenants.insert(tenant.clone(), Arc::new(config));
                 }
                 Err(found) => problems.extend(found.into_iter().map(|mut problem| {

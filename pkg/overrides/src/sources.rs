@@ -1,6 +1,7 @@
 //! Where layers come from: the process's configuration and the runtime file.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use settings::{Node, Problems};
@@ -8,6 +9,8 @@ use settings::{Node, Problems};
 use crate::config::OverridesConfig;
 use crate::layers::Layer;
 use crate::legacy;
+use crate::tenant_config::remote_write::Author;
+use crate::tenant_config::remote_write::addresses::AllowedAddresses;
 
 /// The layers of the process, and the runtime file over them.
 #[derive(Clone, Debug)]
@@ -16,6 +19,7 @@ pub struct OverridesSources {
     pub(crate) defaults: Layer,
     pub(crate) runtime_file: Option<PathBuf>,
     pub(crate) period: Duration,
+    pub(crate) allowed_addresses: Arc<AllowedAddresses>,
 }
 
 impl OverridesSources {
@@ -33,8 +37,11 @@ impl OverridesSources {
                 .unwrap_or(&nothing)
         };
         let process = Layer::from_process(block(&["metrics_generator"]));
-        let defaults =
-            Layer::from_overrides(block(&["overrides", "defaults"]), "overrides.defaults");
+        let defaults = Layer::from_overrides(
+            block(&["overrides", "defaults"]),
+            "overrides.defaults",
+            Author::Operator,
+        );
         let (process, defaults) = match (process, defaults) {
             (Ok(process), Ok(defaults)) => (process, defaults),
             (process, defaults) => {
@@ -50,7 +57,16 @@ impl OverridesSources {
             defaults,
             runtime_file: (!file.as_os_str().is_empty()).then(|| file.clone()),
             period: config.per_tenant_override_period,
+            allowed_addresses: Arc::new(config.remote_write_allowed_addresses.clone()),
         })
+    }
+
+    /// What these parts say without effect, in words for a log.
+    pub fn warnings(&self) -> impl Iterator<Item = &String> {
+        self.process
+            .warnings()
+            .iter()
+            .chain(self.defaults.warnings())
     }
 
     /// The keys of Tempo's flat overrides directly in the `overrides` block, with

@@ -8,6 +8,7 @@ pub mod remote_write;
 pub mod service_graphs;
 pub mod span_metrics;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,7 +17,7 @@ use self::host_info::HostInfoConfig;
 use self::ingestion::IngestionConfig;
 use self::processors::Processors;
 use self::registry::RegistryConfig;
-use self::remote_write::RemoteWriteHeaders;
+use self::remote_write::{EndpointConfig, RemoteWriteHeaders};
 use self::service_graphs::ServiceGraphsConfig;
 use self::span_metrics::SpanMetricsConfig;
 
@@ -31,7 +32,11 @@ pub struct TenantConfig {
     /// Default: 30s.
     #[serde(with = "settings::duration")]
     pub ingestion_time_range_slack: Duration,
-    /// Headers of the tenant's remote-write requests, over those of the
+    /// Receivers of the tenant's samples; a list replaces that of the layer
+    /// below as a whole. Tenants that have the same share it. Default: none.
+    #[serde(serialize_with = "remote_write::as_list")]
+    pub remote_write: Arc<[EndpointConfig]>,
+    /// Headers of the tenant's remote-write requests, over those of each
     /// endpoint. Default: none.
     pub remote_write_headers: RemoteWriteHeaders,
     /// What span metrics make.
@@ -54,6 +59,7 @@ impl Default for TenantConfig {
             processors: Processors::default(),
             registry: RegistryConfig::default(),
             ingestion_time_range_slack: Duration::from_secs(30),
+            remote_write: Arc::default(),
             remote_write_headers: RemoteWriteHeaders::default(),
             span_metrics: SpanMetricsConfig::default(),
             service_graphs: ServiceGraphsConfig::default(),

@@ -9,6 +9,7 @@ use settings::{Problem, duration};
 
 use crate::tenant_config::TenantConfig;
 use crate::tenant_config::registry::RegistryConfig;
+use crate::tenant_config::remote_write::validate_list;
 use crate::tenant_config::span_metrics::{
     DimensionMapping, FilterPolicy, MatchType, PolicyAttribute, PolicyMatch,
 };
@@ -29,6 +30,9 @@ pub(crate) fn validate(config: &TenantConfig) -> Vec<Problem> {
         "metrics_generator.ingestion_time_range_slack",
         config.ingestion_time_range_slack,
     );
+    for (key, problem) in validate_list(&config.remote_write) {
+        problems.add(format!("metrics_generator.remote_write{key}"), problem);
+    }
     for (name, value) in &config.remote_write_headers {
         let path = format!("metrics_generator.remote_write_headers.{name}");
         if !is_header_name(name) {

@@ -40,10 +40,10 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
-    /// A file does not hold a certificate or key in PEM.
+    /// A file, or a setting, does not hold a certificate or key in PEM.
     #[error("{path} holds no usable PEM")]
     Pem {
-        /// The file.
+        /// The file, or the setting.
         path: PathBuf,
         /// What the reader said.
         #[source]

@@ -3,50 +3,13 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+pub(crate) use overrides::tenant_config::remote_write::headers::parse;
 use settings::Secret;
 
 use crate::protocol::Protocol;
 
 /// Selects the tenant at the receiver, as in Cortex, Mimir and Tempo.
 const ORG_ID: HeaderName = HeaderName::from_static("x-scope-orgid");
-
-/// Set by the protocol or the connection: nobody else may.
-///
-/// Source: remote-write specification 1.0, "Protocol"; RFC 9110, section
-/// 7.6.1.
-const RESERVED: [&str; 15] = [
-    "accept-encoding",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "host",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-    "x-prometheus-remote-write-version",
-];
-
-/// Why a header cannot be sent, if it cannot.
-pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
-    parse(name, value).map(|_| ())
-}
-
-fn parse(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let parsed = HeaderName::try_from(name).map_err(|_| "is not a header name".to_owned())?;
-    if RESERVED.contains(&parsed.as_str()) {
-        return Err("is set by the protocol and cannot be changed".to_owned());
-    }
-    let mut value = HeaderValue::try_from(value)
-        .map_err(|_| "has a value that no header can have".to_owned())?;
-    value.set_sensitive(true);
-    Ok((parsed, value))
-}
 
 /// The headers that the protocol asks for, in version 1.0.
 pub(crate) fn protocol() -> HeaderMap {

@@ -1,6 +1,7 @@
 //! Relabelling: what Prometheus' `write_relabel_configs` do to a series.
 
 use md5::{Digest, Md5};
+use overrides::tenant_config::remote_write::relabel::is_label_name;
 use regex::Regex;
 
 use crate::config::{RelabelAction, RelabelConfig};
@@ -79,10 +80,8 @@ impl Relabeller {
             .iter()
             .enumerate()
             .map(|(place, config)| {
-                config.check().map_err(|problem| (place, problem))?;
                 Ok(Rule {
-                    regex: anchored(&config.regex)
-                        .map_err(|error| (place, format!("regex: {error}")))?,
+                    regex: config.compile().map_err(|problem| (place, problem))?,
                     config: config.clone(),
                 })
             })
@@ -100,12 +99,6 @@ impl Relabeller {
     pub(crate) fn apply(&self, labels: &mut EditedLabels) -> bool {
         self.rules.iter().all(|rule| rule.apply(labels)) && !labels.0.is_empty()
     }
-}
-
-/// Compiles an expression that must match the whole text, in which `.` also
-/// matches a line break, as in Prometheus 3.
-pub(crate) fn anchored(expression: &str) -> Result<Regex, regex::Error> {
-    Regex::new(&format!("^(?s:{expression})$"))
 }
 
 impl Rule {
@@ -183,15 +176,6 @@ fn hash(value: &str) -> u64 {
         .iter()
         .skip(8)
         .fold(0, |hash, byte| hash << 8 | u64::from(*byte))
-}
-
-/// Whether a text is a label name that every receiver takes.
-pub(crate) fn is_label_name(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    bytes
-        .next()
-        .is_some_and(|byte| byte == b'_' || byte.is_ascii_alphabetic())
-        && bytes.all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]

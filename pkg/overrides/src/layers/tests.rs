@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use insta::assert_snapshot;
@@ -7,6 +8,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::tenant_config::processors::{Processor, Processors};
 use crate::tenant_config::registry::{HistogramMode, LimiterType, SpanNameSanitization};
+use crate::tenant_config::remote_write::EndpointConfig;
+
+fn admin() -> Author {
+    Author::Admin(Arc::default())
+}
 
 fn process(text: &str) -> Layer {
     Layer::from_process(&settings::read_str("process.yaml", text).unwrap()).unwrap()
@@ -18,7 +24,7 @@ fn layer(text: &str) -> Layer {
 
 fn read_layer(text: &str) -> Result<Layer, String> {
     let node = settings::read_str("overrides.yaml", text).unwrap();
-    Layer::from_overrides(&node, "overrides.acme").map_err(|problems| problems.to_string())
+    Layer::from_overrides(&node, "overrides.acme", admin()).map_err(|problems| problems.to_string())
 }
 
 fn resolved(layers: &[Layer]) -> TenantConfig {
@@ -42,6 +48,101 @@ fn a_tenant_that_sets_one_key_keeps_the_others_of_the_layers_below() {
     want.registry.max_active_series = 1000;
     want.span_metrics.dimensions = vec!["a".to_owned()];
     assert_eq!(config, want);
+}
+
+/// What destinations of a tenant are, and who wrote them.
+fn destinations(layers: &[Layer]) -> Vec<(String, Author)> {
+    let endpoints = resolved(layers).remote_write;
+    let shown =
+        |endpoint: &EndpointConfig| (endpoint.url.expose().to_owned(), endpoint.author.clone());
+    endpoints.iter().map(shown).collect()
+}
+
+#[test]
+fn destinations_are_those_of_the_highest_layer_that_names_any_and_their_author_is_its() {
+    let process = process("storage: {remote_write: [{url: 'http://127.0.0.1/'}]}");
+    let silent = layer("metrics_generator: {max_active_series: 1}");
+    let own = layer("metrics_generator: {remote_write: [{url: 'http://a/'}, {url: 'http://b/'}]}");
+    let none = layer("metrics_generator: {remote_write: []}");
+    let null = layer("metrics_generator: {remote_write: null}");
+    let of_process = [("http://127.0.0.1/".to_owned(), Author::Operator)];
+    let of_tenant = [
+        ("http://a/".to_owned(), admin()),
+        ("http://b/".to_owned(), admin()),
+    ];
+    for (layers, want) in [
+        (vec![&silent], &[][..]),
+        (vec![&process], &of_process),
+        (vec![&process, &silent], &of_process),
+        (vec![&process, &own], &of_tenant),
+        (vec![&process, &own, &silent], &of_tenant),
+        (vec![&process, &none], &[]),
+        (vec![&process, &null], &[]),
+        (vec![&process, &null, &own], &of_tenant),
+        (vec![&own, &process], &of_process),
+    ] {
+        let layers: Vec<_> = layers.into_iter().cloned().collect();
+        assert_eq!(destinations(&layers), want);
+    }
+}
+
+#[test]
+fn destinations_are_checked_with_the_path_that_was_written() {
+    let process = settings::read_str(
+        "process.yaml",
+        "storage: {remote_write: [{url: 'ftp://x', follow_redirects: yes}]}",
+    )
+    .unwrap();
+    let problems = Layer::from_process(&process).unwrap_err();
+    let paths: Vec<_> = problems
+        .iter()
+        .map(|problem| problem.path.as_str())
+        .collect();
+    assert_eq!(paths, ["metrics_generator.storage.remote_write[0].url"]);
+
+    let text = "metrics_generator:
+  remote_write:
+  - {name: a, url: 'http://a'}
+  - {name: a, url: 'http://127.1/w', send_exemplars: 1}";
+    assert_snapshot!(read_layer(text).unwrap_err(), @r"
+    overrides.yaml:4:54: overrides.acme.metrics_generator.remote_write[1].send_exemplars: 1 is not accepted; expected true or false
+      |
+    4 |   - {name: a, url: 'http://127.1/w', send_exemplars: 1}
+      |                                                      ^
+    ");
+    let text = text.replace("1}", "yes}");
+    assert_snapshot!(read_layer(&text).unwrap_err(), @r#"
+    overrides.yaml:4:12: overrides.acme.metrics_generator.remote_write[1].name: "a" is the name of an entry before it
+      |
+    4 |   - {name: a, url: 'http://127.1/w', send_exemplars: yes}
+      |            ^
+    overrides.yaml:4:20: overrides.acme.metrics_generator.remote_write[1].url: has the address 127.0.0.1, which overrides may not reach; overrides.remote_write_allowed_addresses can allow it
+      |
+    4 |   - {name: a, url: 'http://127.1/w', send_exemplars: yes}
+      |                    ^^^^^^^^^^^^^^^^
+    "#);
+}
+
+#[test]
+fn what_has_no_effect_is_told_with_its_place() {
+    let warned = layer(
+        "metrics_generator: {remote_write: [{url: 'http://a'}, {url: 'http://b', follow_redirects: yes}]}",
+    );
+    assert_eq!(
+        warned.warnings(),
+        [
+            "overrides.yaml:1:91: overrides.acme.metrics_generator.remote_write[1].follow_redirects \
+             has no effect: redirects are never followed"
+        ]
+    );
+    let warned = process("storage: {remote_write: [{url: 'http://b', send_exemplars: no}]}");
+    assert_eq!(
+        warned.warnings(),
+        [
+            "process.yaml:1:60: metrics_generator.storage.remote_write[0].send_exemplars \
+             has no effect: exemplars are always sent"
+        ]
+    );
 }
 
 #[test]

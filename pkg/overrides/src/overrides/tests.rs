@@ -268,3 +268,41 @@ fn what_this_version_lacks_is_named() {
     let names: Vec<_> = snapshot.unavailable().into_iter().collect();
     assert_eq!(names, ["local-blocks"]);
 }
+
+#[test]
+fn tenants_without_destinations_of_their_own_share_one_list() {
+    let process = "metrics_generator: {storage: {remote_write: [{url: 'http://127.0.0.1/'}]}}";
+    let mut harness = Harness::new(
+        process,
+        "overrides:
+  a: {metrics_generator: {max_active_series: 1}}
+  b: {metrics_generator: {remote_write: [{url: 'http://b/'}]}}",
+    );
+    let [a, b, default] = ["a", "b", "c"].map(|id| harness.get(id).remote_write.clone());
+    assert!(Arc::ptr_eq(&a, &default));
+    assert_eq!(b[0].url.expose(), "http://b/");
+    assert!(default[0].author.allowed_addresses().is_none());
+    assert!(b[0].author.allowed_addresses().is_some());
+
+    harness.reload("overrides: {b: {metrics_generator: {max_active_series: 1}}}");
+    assert_eq!(harness.get("b").remote_write, default);
+}
+
+#[test]
+fn destinations_of_the_runtime_file_need_an_allowed_address() {
+    let runtime = "overrides: {a: {metrics_generator: {remote_write: [{url: 'http://[::1]/'}]}}}";
+    let mut harness = Harness::new("{}", "overrides: {}");
+    harness.reload(runtime);
+    assert!(harness.get("a").remote_write.is_empty());
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let config = OverridesConfig {
+        per_tenant_override_config: file.path().to_owned(),
+        remote_write_allowed_addresses: serde_json::from_str("[\"loopback\"]").unwrap(),
+        ..OverridesConfig::default()
+    };
+    let root = settings::read_str("config.yaml", "{}").unwrap();
+    let sources = OverridesSources::from_config(&root, &config).unwrap();
+    let snapshot = resolve(&sources, Some(runtime)).unwrap();
+    assert_eq!(snapshot.for_tenant(&tenant("a")).remote_write.len(), 1);
+}

@@ -1,6 +1,6 @@
 //! The TLS side of a client.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -12,7 +12,7 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
 };
 
-use crate::config::TlsClientConfig;
+use crate::config::{TlsClientConfig, TlsVersion};
 use crate::error::StartError;
 
 /// Makes the TLS settings of a client. Without `https` no certificate is
@@ -27,8 +27,15 @@ pub(crate) fn client_config(
     http2: bool,
 ) -> Result<ClientConfig, StartError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions: Vec<_> = [
+        (TlsVersion::Tls13, &rustls::version::TLS13),
+        (TlsVersion::Tls12, &rustls::version::TLS12),
+    ]
+    .into_iter()
+    .filter_map(|(version, supported)| config.speaks(version).then_some(supported))
+    .collect();
     let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&versions)
         .map_err(|source| StartError::Tls { source })?;
     let builder = if config.insecure_skip_verify {
         builder
@@ -54,11 +61,13 @@ pub(crate) fn client_config(
     } else {
         builder.with_root_certificates(RootCertStore::empty())
     };
-    let mut tls = match (config.cert_file.as_str(), config.key_file.as_str()) {
-        ("", _) | (_, "") => builder.with_no_client_auth(),
-        (certificate, key) => builder
-            .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
+    let certificate = given("tls_config.cert", &config.cert, &config.cert_file)?;
+    let key = given("tls_config.key", config.key.expose(), &config.key_file)?;
+    let mut tls = match (certificate, key) {
+        (Some(certificate), Some(key)) => builder
+            .with_client_auth_cert(certificates(&certificate)?, private_key(&key)?)
             .map_err(|source| StartError::Tls { source })?,
+        _ => builder.with_no_client_auth(),
     };
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     if http2 {
@@ -77,11 +86,10 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, StartError> {
 
 fn roots(config: &TlsClientConfig) -> Result<RootCertStore, StartError> {
     let mut roots = RootCertStore::empty();
-    let certificates = if config.ca_file.is_empty() {
+    let certificates = match given("tls_config.ca", &config.ca, &config.ca_file)? {
         // Those that cannot be read are left out, as every client does.
-        rustls_native_certs::load_native_certs().certs
-    } else {
-        certificates(&config.ca_file)?
+        None => rustls_native_certs::load_native_certs().certs,
+        Some(authorities) => certificates(&authorities)?,
     };
     let (added, _) = roots.add_parsable_certificates(certificates);
     if added == 0 {
@@ -90,8 +98,24 @@ fn roots(config: &TlsClientConfig) -> Result<RootCertStore, StartError> {
     Ok(roots)
 }
 
-fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, StartError> {
-    pem(path, |text| {
+/// Text in PEM, and where it is from.
+struct Pem {
+    path: PathBuf,
+    text: Vec<u8>,
+}
+
+/// What a setting holds, or the file beside it; `None` where neither is set.
+fn given(key: &str, inline: &str, file: &str) -> Result<Option<Pem>, StartError> {
+    let (path, text) = match (inline, file) {
+        ("", "") => return Ok(None),
+        ("", file) => (PathBuf::from(file), read(Path::new(file))?),
+        (inline, _) => (PathBuf::from(key), inline.as_bytes().to_vec()),
+    };
+    Ok(Some(Pem { path, text }))
+}
+
+fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, StartError> {
+    pem.parse(|text| {
         let found: Vec<_> = CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>()?;
         if found.is_empty() {
             return Err(rustls::pki_types::pem::Error::NoItemsFound);
@@ -100,20 +124,20 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, StartError> 
     })
 }
 
-fn private_key(path: &str) -> Result<PrivateKeyDer<'static>, StartError> {
-    pem(path, PrivateKeyDer::from_pem_slice)
+fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, StartError> {
+    pem.parse(PrivateKeyDer::from_pem_slice)
 }
 
-/// Reads a file, and what it holds in PEM.
-fn pem<T>(
-    path: &str,
-    parse: impl FnOnce(&[u8]) -> Result<T, rustls::pki_types::pem::Error>,
-) -> Result<T, StartError> {
-    let text = read(Path::new(path))?;
-    parse(&text).map_err(|source| StartError::Pem {
-        path: path.into(),
-        source,
-    })
+impl Pem {
+    fn parse<T>(
+        &self,
+        parse: impl FnOnce(&[u8]) -> Result<T, rustls::pki_types::pem::Error>,
+    ) -> Result<T, StartError> {
+        parse(&self.text).map_err(|source| StartError::Pem {
+            path: self.path.clone(),
+            source,
+        })
+    }
 }
 
 /// Verifies a certificate against a configured name in place of the host's.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// One request of a tenant is under way to an endpoint at a time, so that its
 /// samples arrive in order; keys that tune Prometheus' own queue are accepted
 /// and have no effect.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct QueueConfig {
     /// Samples of one request at most. Default: 2000.
@@ -91,7 +91,7 @@ impl QueueConfig {
 }
 
 /// `metadata_config` of Prometheus; accepted, without effect over protocol 1.0.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MetadataConfig {
     /// Whether to send metadata. Default: true.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use settings::Secret;
 
 /// Basic authentication: a user name and a password.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BasicAuth {
     /// The user name.
@@ -18,7 +18,7 @@ pub struct BasicAuth {
 }
 
 /// The `Authorization` header: a type and credentials.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Authorization {
     /// The scheme. Default: `Bearer`.
