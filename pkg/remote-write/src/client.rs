@@ -1,8 +1,11 @@
 //! One request to one receiver.
 
+mod proxy;
+mod resolver;
 pub(crate) mod tls;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +15,7 @@ use reqwest::redirect;
 use settings::Secret;
 use tokio::time::timeout;
 
+use self::resolver::GuardedResolver;
 use crate::config::EndpointConfig;
 use crate::error::StartError;
 use crate::headers;
@@ -71,7 +75,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Prepares a client; connects when it first sends.
+    /// Prepares a client; connects when it first sends, and then only to what
+    /// the author of the endpoint may reach. Behind a proxy that is the proxy;
+    /// where names lead is then its business.
     ///
     /// # Errors
     ///
@@ -84,15 +90,27 @@ impl Client {
         // They are sent as a header, and must not show in an error's text.
         let _ = url.set_username("");
         let _ = url.set_password(None);
-        let http = reqwest::Client::builder()
+        let proxy = proxy::url_for(&url, config, |name| std::env::var(name).ok())?;
+        let https = [Some(&url), proxy.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|url| url.scheme() == "https");
+        // Whatever the environment says.
+        let mut builder = reqwest::Client::builder().no_proxy();
+        if let Some(proxy) = proxy {
+            builder = builder.proxy(proxy::through(proxy, &url, config)?);
+        }
+        if let Some(allowed) = config.author.allowed_addresses() {
+            builder = builder.dns_resolver(GuardedResolver(Arc::clone(allowed)));
+        }
+        let http = builder
             .timeout(config.remote_timeout)
             .redirect(redirect::Policy::none())
-            .no_proxy()
             .retry(reqwest::retry::never())
             .pool_max_idle_per_host(config.queue_config.max_shards)
             .tls_backend_preconfigured(tls::client_config(
                 &config.tls_config,
-                url.scheme() == "https",
+                https,
                 config.enable_http2,
             )?)
             .build()
@@ -198,6 +216,26 @@ pub(crate) fn endpoint_headers(config: &EndpointConfig) -> Result<HeaderMap, Sta
             key: format!("headers.{name}"),
             problem,
         });
+    }
+    for (name, header) in &config.http_headers {
+        let invalid = |problem| StartError::Invalid {
+            key: format!("http_headers.{name}"),
+            problem,
+        };
+        let mut values = header.values.clone();
+        values.extend(
+            header
+                .secrets
+                .iter()
+                .map(|secret| secret.expose().to_owned()),
+        );
+        for file in &header.files {
+            values.push(secret_or_file(&Secret::default(), file)?);
+        }
+        for value in values {
+            let (name, value) = headers::parse(name, &value).map_err(invalid)?;
+            base.append(name, value);
+        }
     }
     if let Some(value) = authorization(config)? {
         let mut value = HeaderValue::try_from(value).map_err(|_| StartError::Invalid {

@@ -53,6 +53,17 @@ fn every_way_to_authenticate_makes_its_header() {
 }
 
 #[test]
+fn headers_may_have_several_values_and_be_in_files() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "from-file\n").unwrap();
+    let header = json!({"values": ["a"], "secrets": ["b", "c"], "files": [file.path()]});
+    let document = json!({"url": "http://h", "http_headers": {"X-A": header}});
+    let headers = endpoint_headers(&config(document)).unwrap();
+    let values: Vec<_> = headers.get_all("x-a").iter().collect();
+    assert_eq!(values, ["a", "b", "c", "from-file"]);
+}
+
+#[test]
 fn missing_secret_file_is_named() {
     let error = endpoint_headers(&config(
         json!({"url": "http://h", "bearer_token_file": "/nowhere/token"}),
@@ -110,7 +121,7 @@ fn answers_are_logged_on_one_short_line() {
     assert_eq!(shown.chars().count(), LOGGED_ANSWER_CHARACTERS);
 }
 
-mod tls {
+pub(super) mod tls {
     use std::sync::Arc;
 
     use rustls::ServerConfig;
@@ -121,7 +132,7 @@ mod tls {
 
     /// Serves one TLS connection with a certificate for `sink.example`, and
     /// answers its first request with 204. Gives the port and the authority.
-    async fn server() -> (u16, String) {
+    pub(in crate::client) async fn server() -> (u16, String) {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = rcgen::CertificateParams::new(vec!["sink.example".to_owned()])
             .unwrap()
@@ -129,7 +140,7 @@ mod tls {
             .unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(
@@ -190,6 +201,15 @@ mod tls {
             ),
             (json!({"ca_file": "CA"}), false),
             (json!({"insecure_skip_verify": true}), true),
+            // The server speaks 1.3 only.
+            (
+                json!({"insecure_skip_verify": true, "min_version": "TLS13"}),
+                true,
+            ),
+            (
+                json!({"insecure_skip_verify": true, "max_version": "TLS12"}),
+                false,
+            ),
         ] {
             let attempt = send_with(settings.clone()).await;
             assert_eq!(
@@ -230,6 +250,15 @@ mod tls {
                 "url": "https://sink.example/",
                 "tls_config": {"ca_file": ca_file, "cert_file": cert_file, "key_file": key_file},
             }));
+            // The same within the settings.
+            let read = |path: &String| std::fs::read_to_string(path).unwrap();
+            let inline = super::config(json!({
+                "url": "https://sink.example/",
+                "tls_config": {"ca": read(ca_file), "cert": read(cert_file), "key": read(key_file)},
+            }));
+            let error = Client::new(&inline, Clock::manual(0)).err();
+            assert_eq!(error.is_none(), named.is_empty(), "{error:?}");
+
             let error = Client::new(&config, Clock::manual(0)).err();
             let text = error.map(|error| error.to_string()).unwrap_or_default();
             assert!(text.ends_with(named), "{text}");
