@@ -112,6 +112,7 @@ fn update(label_set: usize) -> Update {
         key: KeyHasher::new().key(&label_set.to_le_bytes()),
         weight: 1.0,
         spans: 1,
+        is_sampled: false,
         order: 0,
         values,
         trace_id: [1; 16],

@@ -41,7 +41,7 @@ fn view(bytes: &[u8]) -> Result<Read, WireError> {
             for message in scope_spans.spans() {
                 let span = Span::parse(message?)?;
                 let mut text = format!(
-                    "{resource} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {} {} {:?} ",
+                    "{resource} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {} {} {:?} {} ",
                     scope.name,
                     scope.version,
                     span.trace_id,
@@ -54,6 +54,7 @@ fn view(bytes: &[u8]) -> Result<Read, WireError> {
                     span.end_time_unix_nano,
                     span.status_code,
                     span.status_message,
+                    span.flags,
                 );
                 text += &attributes(span.attributes())?;
                 for event in span.events() {
@@ -119,7 +120,7 @@ fn owned(request: ExportTraceServiceRequest) -> Read {
 fn owned_span(resource: &str, scope: &common::InstrumentationScope, span: &trace::Span) -> String {
     let status = span.status.clone().unwrap_or_default();
     let mut text = format!(
-        "{resource} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {} {} {:?} ",
+        "{resource} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {} {} {:?} {} ",
         scope.name.as_bytes(),
         scope.version.as_bytes(),
         span.trace_id,
@@ -132,6 +133,7 @@ fn owned_span(resource: &str, scope: &common::InstrumentationScope, span: &trace
         span.end_time_unix_nano,
         status.code,
         status.message.as_bytes(),
+        span.flags,
     );
     text += &owned_attributes(&span.attributes);
     for event in &span.events {

@@ -203,7 +203,12 @@ pub struct Span<'a> {
     pub status_code: i32,
     /// `status.message`.
     pub status_message: &'a [u8],
+    /// Field 16: the W3C trace flags in the low 8 bits, see [`Span::is_sampled`].
+    pub flags: u32,
 }
+
+/// The W3C trace flag of a trace that somebody keeps.
+const SAMPLED: u32 = 1;
 
 impl<'a> Span<'a> {
     /// Reads a span.
@@ -248,10 +253,18 @@ impl<'a> Span<'a> {
                 7 => span.start_time_unix_nano = value.fixed64(number)?,
                 8 => span.end_time_unix_nano = value.fixed64(number)?,
                 15 => span.merge_status(value.bytes(number)?)?,
+                16 => span.flags = value.fixed32(number)?,
                 _ => {}
             }
         }
         Ok(span)
+    }
+
+    /// Whether the span says that its trace is kept. Many exporters leave the flags
+    /// out.
+    #[inline]
+    pub fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
     }
 
     fn merge_status(&mut self, message: &'a [u8]) -> Result<(), WireError> {

@@ -85,6 +85,19 @@ impl<'a> FieldValue<'a> {
             _ => Err(WireError::WrongType { field }),
         }
     }
+
+    /// The value of a fixed32.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::WrongType`].
+    #[inline]
+    pub fn fixed32(self, field: u32) -> Result<u32, WireError> {
+        match self {
+            Self::Fixed32(value) => Ok(value),
+            _ => Err(WireError::WrongType { field }),
+        }
+    }
 }
 
 /// Reads the fields of one message, in the order of the wire.

@@ -82,14 +82,14 @@ fn span() -> impl Strategy<Value = Span> {
     let status = (".{0,5}", 0..4).prop_map(|(message, code)| Status { message, code });
     (
         (id(16), id(8), id(8), ".{0,9}", "[a-z=;:]{0,9}"),
-        (any::<i32>(), any::<u64>(), any::<u64>()),
+        (any::<i32>(), any::<u64>(), any::<u64>(), any::<u32>()),
         (attributes(), vec(event, 0..2), vec(link, 0..2)),
         option::of(status),
     )
         .prop_map(
             |(
                 (trace_id, span_id, parent_span_id, name, trace_state),
-                (kind, start_time_unix_nano, end_time_unix_nano),
+                (kind, start_time_unix_nano, end_time_unix_nano, flags),
                 (attributes, events, links),
                 status,
             )| Span {
@@ -105,6 +105,7 @@ fn span() -> impl Strategy<Value = Span> {
                 events,
                 links,
                 status,
+                flags,
                 ..Span::default()
             },
         )

@@ -8,10 +8,15 @@ use model::Exemplar;
 /// Ends a list.
 pub(crate) const NONE: u32 = u32::MAX;
 
+/// The bit of a sequence that says that the trace is sampled.
+pub(crate) const SAMPLED: u64 = 1 << 63;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) exemplar: Exemplar,
     /// Which push brought it, and where in it: a later one replaces an earlier one.
+    /// Above that, [`SAMPLED`]: one that somebody keeps stays until it has been
+    /// handed out.
     pub(crate) sequence: u64,
     /// The bucket's cell in the row.
     pub(crate) cell: u16,
@@ -47,13 +52,15 @@ impl Exemplars {
         self.blocks.get_mut(at / BLOCK)?.get_mut(at % BLOCK)
     }
 
-    /// Sets the exemplar of a cell, unless a later push already has.
+    /// Sets the exemplar of a cell, unless a later push already has, or a sampled
+    /// trace is there that nobody has had yet.
     #[inline]
     pub(crate) fn set(&mut self, head: &mut u32, cell: u16, exemplar: Exemplar, sequence: u64) {
         let mut at = *head;
         while let Some(entry) = self.get_mut(at) {
             if entry.cell == cell {
-                if sequence >= entry.sequence {
+                let had = if entry.taken == 0 { 0 } else { SAMPLED };
+                if sequence | had >= entry.sequence | had {
                     entry.exemplar = exemplar;
                     entry.sequence = sequence;
                     entry.taken = 0;
@@ -192,6 +199,24 @@ mod tests {
             }
             assert_eq!((exemplars.len, exemplars.blocks.len()), (0, 3));
         }
+    }
+
+    #[test]
+    fn sampled_trace_stays_until_a_consumer_has_had_it() {
+        let mut exemplars = Exemplars::default();
+        let mut head = NONE;
+        exemplars.set(&mut head, 1, exemplar(1.0), 1);
+        exemplars.set(&mut head, 1, exemplar(2.0), 2 | SAMPLED);
+        exemplars.set(&mut head, 1, exemplar(3.0), 3);
+        assert_eq!(exemplars.take(head, 1, 1), Some(exemplar(2.0)));
+        exemplars.set(&mut head, 1, exemplar(1.5), 1);
+        assert_eq!(exemplars.take(head, 1, 1), None, "it came before");
+        exemplars.set(&mut head, 1, exemplar(4.0), 4);
+        assert_eq!(exemplars.take(head, 1, 1), Some(exemplar(4.0)));
+        exemplars.set(&mut head, 1, exemplar(6.0), 6 | SAMPLED);
+        exemplars.set(&mut head, 1, exemplar(7.0), 7 | SAMPLED);
+        exemplars.set(&mut head, 1, exemplar(5.0), 5 | SAMPLED); // Merged late.
+        assert_eq!(exemplars.take(head, 1, 1), Some(exemplar(7.0)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use model::Exemplar;
 
 use crate::bucket_pages::{BucketPages, NO_PAGES};
-use crate::exemplars::{Exemplars, NONE};
+use crate::exemplars::{Exemplars, NONE, SAMPLED};
 use crate::key_table::{KeyTable, MISSING};
 use crate::schema::{MetricKind, Schema};
 use crate::update::Update;
@@ -203,7 +203,9 @@ impl LaneTable {
                             value,
                             timestamp_ms: update.timestamp_ms,
                         };
+                        let sampled = if update.is_sampled { SAMPLED } else { 0 };
                         let at = sequence << 32 | u64::from(update.order);
+                        let at = at & !SAMPLED | sampled;
                         self.exemplars
                             .set(&mut head.exemplars, cell as u16, exemplar, at);
                     }

@@ -14,6 +14,9 @@ pub struct Update {
     pub weight: f64,
     /// Spans that are counted with it, weights aside: 1, or 2 for an edge.
     pub spans: u8,
+    /// Whether somebody keeps the trace: of the updates between two collections,
+    /// such a one gives the exemplar if there is any.
+    pub is_sampled: bool,
     /// The place of its span in the push: of the updates of one push, the last
     /// gives the exemplar.
     pub order: u32,
@@ -39,6 +42,7 @@ impl Update {
             key,
             weight: 1.0,
             spans: 1,
+            is_sampled: false,
             order: 0,
             values,
             trace_id: [0; 16],

@@ -86,6 +86,7 @@ fn twenty_million_names_against_a_limit_of_ten_thousand_series() {
                 key: keys.key(&name.to_le_bytes()),
                 weight: 1.0,
                 spans: 1,
+                is_sampled: false,
                 order: 0,
                 values,
                 trace_id: [1; 16],

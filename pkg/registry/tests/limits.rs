@@ -73,6 +73,7 @@ fn push(registry: &Registry, table: &TableId, now_ms: i64, spans: &[Labels<'_>])
             key: KeyHasher::new().key(format!("{labels:?}").as_bytes()),
             weight: 1.0,
             spans: 1,
+            is_sampled: false,
             order: 0,
             values,
             trace_id: [0; 16],

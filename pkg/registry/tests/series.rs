@@ -124,6 +124,7 @@ fn update(raw: &str, latency: f64) -> Update {
         key: KeyHasher::new().key(raw.as_bytes()),
         weight: 1.0,
         spans: 1,
+        is_sampled: false,
         order: 0,
         values,
         trace_id: [7; 16],

@@ -35,6 +35,7 @@ pub(super) fn written<E: Exposition>(
         key: KeyHasher::new().key(b"a"),
         weight: 1.0,
         spans: 1,
+        is_sampled: false,
         order: 0,
         values,
         trace_id: [0xab; 16],

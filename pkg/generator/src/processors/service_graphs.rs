@@ -310,6 +310,7 @@ impl ServiceGraphs {
             is_root: false,
             is_extra: false,
             is_failed: span.status_code == 2,
+            is_sampled: span.is_sampled(),
             is_filtered: false,
             labels: LaneKey::default(),
             duration_ns,
@@ -454,6 +455,8 @@ impl ServiceGraphs {
         linked(*span).enumerate().map(move |(index, key)| HalfEdge {
             key,
             is_extra: index > 0,
+            // The flags are those of the span's own trace.
+            is_sampled: false,
             ..half
         })
     }

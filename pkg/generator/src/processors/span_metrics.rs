@@ -186,6 +186,7 @@ impl SpanMetrics {
             key: self.hasher.key(scratch),
             weight,
             spans: 1,
+            is_sampled: span.is_sampled(),
             order: 0,
             values: [f64::NAN; MAX_METRICS],
             trace_id: [0; 16],

@@ -7,6 +7,7 @@
 )]
 
 mod duplicate_pushes;
+mod exemplars;
 mod harness;
 mod service_graphs;
 mod span_metrics;

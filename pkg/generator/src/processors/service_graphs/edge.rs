@@ -136,6 +136,7 @@ impl<'h> Edge<'h> {
         } = *self;
         let halves = [client, server].into_iter().flatten();
         let is_failed = halves.clone().any(|half| half.is_failed);
+        let is_sampled = halves.clone().any(|half| half.is_sampled);
         let spans = halves.filter(|half| !half.is_extra).count() as u8;
         let taken = |half: Option<&HalfEdge>| half.map(|half| seconds(half.duration_ns));
         let absent = if observed.absent_side { 0.0 } else { f64::NAN };
@@ -169,6 +170,7 @@ impl<'h> Edge<'h> {
             key: labels.key(settings_key),
             weight: last.weight,
             spans,
+            is_sampled,
             values,
             order: last.source,
             trace_id: last.key.trace_id,

@@ -67,6 +67,8 @@ pub(crate) struct HalfEdge {
     /// A further half of a span that the ledger has already.
     pub(crate) is_extra: bool,
     pub(crate) is_failed: bool,
+    /// Whether somebody keeps the trace.
+    pub(crate) is_sampled: bool,
     /// A filter policy refused the span: its counterpart goes with it.
     pub(crate) is_filtered: bool,
     /// Names the labels that the span gives, by their raw values.

@@ -21,6 +21,7 @@ const EXTRA: u8 = 4;
 const FAILED: u8 = 8;
 const FILTERED: u8 = 16;
 const NAMELESS: u8 = 32;
+const SAMPLED: u8 = 64;
 
 /// Half an edge that waits for its other half, a span that bridges halves, or
 /// the mark of a filtered span.
@@ -67,7 +68,8 @@ impl Pending {
                 | flag(half.is_extra, EXTRA)
                 | flag(half.is_failed, FAILED)
                 | flag(half.is_filtered, FILTERED)
-                | flag(half.is_nameless_database, NAMELESS),
+                | flag(half.is_nameless_database, NAMELESS)
+                | flag(half.is_sampled, SAMPLED),
         }
     }
 
@@ -120,6 +122,7 @@ impl Pending {
             // A filtered span was in the ledger when it came.
             is_extra: self.has(EXTRA) || self.is_filtered(),
             is_failed: self.has(FAILED),
+            is_sampled: self.has(SAMPLED),
             is_filtered: self.has(FILTERED),
             labels: self
                 .labels
