@@ -79,6 +79,24 @@ impl Exemplars {
         *head = self.add(entry);
     }
 
+    /// Sets an exemplar of a saved registry, which these consumers have had.
+    pub(crate) fn restore(
+        &mut self,
+        head: &mut u32,
+        (cell, exemplar): (u16, Exemplar),
+        sequence: u64,
+        taken: u8,
+    ) {
+        let entry = Entry {
+            exemplar,
+            sequence,
+            cell,
+            taken,
+            next: *head,
+        };
+        *head = self.add(entry);
+    }
+
     fn add(&mut self, entry: Entry) -> u32 {
         let at = self.first_free;
         if let Some(place) = self.get_mut(at) {

@@ -54,11 +54,16 @@ impl Limiter {
         {
             return false;
         }
+        self.readmit(series);
+        true
+    }
+
+    /// Admits a label set that had its place already, whatever the limits are now.
+    pub(crate) fn readmit(&mut self, series: u64) {
         for counts in [&mut self.active, &mut self.added] {
             counts.series += series;
             counts.entities += 1;
         }
-        true
     }
 
     /// A label set has gone.

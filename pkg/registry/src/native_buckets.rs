@@ -57,6 +57,21 @@ impl NativeBuckets {
         }
     }
 
+    /// The parts by which it is saved: the schema, the limit of buckets, the least
+    /// time between two restarts in milliseconds.
+    pub(crate) fn to_parts(self) -> (i8, u32, i64) {
+        (self.schema, self.max_buckets, self.min_reset_ms)
+    }
+
+    /// What [`to_parts`](Self::to_parts) gave; `None` if there is no such schema.
+    pub(crate) fn from_parts((schema, max_buckets, min_reset_ms): (i8, u32, i64)) -> Option<Self> {
+        (MIN_SCHEMA..=MAX_SCHEMA).contains(&schema).then_some(Self {
+            schema,
+            max_buckets,
+            min_reset_ms,
+        })
+    }
+
     /// The schema that a histogram begins with, -4 to 8.
     pub fn schema(self) -> i8 {
         self.schema

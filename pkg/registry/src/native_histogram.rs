@@ -44,6 +44,16 @@ struct Histogram {
     is_restart: bool,
 }
 
+/// What is known of a histogram besides its buckets and its cells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HistogramState {
+    /// As in [`Histogram`].
+    pub(crate) restarted_ms: i64,
+    pub(crate) halvings: u8,
+    pub(crate) is_collected: bool,
+    pub(crate) is_restart: bool,
+}
+
 /// The native histograms of a table.
 #[derive(Debug, Default)]
 pub(crate) struct NativeHistograms {
@@ -234,6 +244,49 @@ impl NativeHistograms {
             histogram.restarted_ms = histogram.restarted_ms.max(before.restarted_ms);
             histogram.is_collected |= before.is_collected;
             histogram.is_restart |= before.is_restart;
+        }
+    }
+
+    /// A histogram as it is saved: its state, and its buckets by key.
+    pub(crate) fn saved(
+        &self,
+        slot: u32,
+        place: u8,
+    ) -> (
+        HistogramState,
+        impl Iterator<Item = (i32, f64)> + Clone + '_,
+    ) {
+        let histogram = self.get(slot, place).copied();
+        let histogram = histogram.unwrap_or(Histogram::EMPTY);
+        let state = HistogramState {
+            restarted_ms: histogram.restarted_ms,
+            halvings: histogram.halvings,
+            is_collected: histogram.is_collected,
+            is_restart: histogram.is_restart,
+        };
+        (state, self.pages.occupied(histogram.pages, 0))
+    }
+
+    /// Makes a histogram of a slot that has none what was saved.
+    pub(crate) fn restore(
+        &mut self,
+        slot: u32,
+        place: u8,
+        state: HistogramState,
+        buckets: &[(i32, f64)],
+    ) {
+        let mut pages = NO_PAGES;
+        for (key, weight) in buckets {
+            self.pages.add(&mut pages, 0, *key, *weight);
+        }
+        if let Some(histogram) = self.get_mut(slot, place) {
+            *histogram = Histogram {
+                restarted_ms: state.restarted_ms,
+                pages,
+                halvings: state.halvings,
+                is_collected: state.is_collected,
+                is_restart: state.is_restart,
+            };
         }
     }
 

@@ -218,6 +218,17 @@ impl Schema {
             .any(|metric| other.metrics().any(|other| other.name == metric.name))
     }
 
+    /// Whether the series of both are the same, whatever is said of them.
+    pub(crate) fn has_series_of(&self, other: &Self) -> bool {
+        let series = |schema: &Self| -> Vec<_> {
+            let metrics = schema.metrics();
+            let series =
+                metrics.map(|metric| (metric.name.clone(), metric.kind.clone(), metric.sparse));
+            series.collect()
+        };
+        self.limits_labels == other.limits_labels && series(self) == series(other)
+    }
+
     /// The native histograms, in the order of their places.
     pub(crate) fn natives(&self) -> impl Iterator<Item = &NativeColumn> {
         self.metrics

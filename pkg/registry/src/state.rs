@@ -102,20 +102,26 @@ impl Registry {
     /// the same names, where no collection has ended them yet: a series must not
     /// end and begin in one collection.
     pub fn resume_table(&self, schema: Schema, now_ms: i64) -> TableId {
-        let retired = {
-            let state = self.state.lock();
-            let mut tables = state.tables.iter();
-            tables
-                .rposition(|table| table.is_ending() && table.schema.shares_a_name(&schema))
-                .and_then(|index| {
-                    let schema = Arc::clone(&state.tables.get(index)?.schema);
-                    Some(TableId { index, schema })
-                })
+        let mut state = self.state.lock();
+        let mut tables = state.tables.iter_mut().enumerate().rev();
+        let retired =
+            tables.find(|(_, table)| table.is_ending() && table.schema.shares_a_name(&schema));
+        let Some((index, table)) = retired else {
+            drop(state);
+            return self.add_table(schema);
         };
-        match retired {
-            Some(retired) => self.replace_table(&retired, schema, now_ms),
-            None => self.add_table(schema),
+        if table.schema.has_series_of(&schema) {
+            // In place: the series may be a million.
+            let schema = Arc::new(schema);
+            table.resume(Arc::clone(&schema));
+            return TableId { index, schema };
         }
+        let retired = TableId {
+            index,
+            schema: Arc::clone(&table.schema),
+        };
+        drop(state);
+        self.replace_table(&retired, schema, now_ms)
     }
 
     /// Ends the series of a table at the next collection.

@@ -225,6 +225,43 @@ impl Table {
         Resolved::Slot(self.add(hash, labels, now_ms))
     }
 
+    /// Gives a label set of a saved registry its slot again, whatever the limits
+    /// are now; `None` if it has one already.
+    pub(crate) fn readmit(
+        &mut self,
+        labels: LabelSet<'_>,
+        is_overflow: bool,
+        admission: &mut Admission,
+    ) -> Option<u32> {
+        let hash = hash_labels(labels.as_bytes());
+        if self.find(hash, labels).is_some() || (is_overflow && self.overflow.is_some()) {
+            return None;
+        }
+        if !is_overflow {
+            admission.limiter.readmit(self.schema.series());
+            if self.schema.limits_labels() {
+                admission.labels.add(labels);
+            }
+        }
+        let number = self.add(hash, labels, 0);
+        if is_overflow {
+            self.overflow = Some(number);
+        }
+        Some(number)
+    }
+
+    /// Whether a slot holds what the limit cut.
+    pub(crate) fn is_overflow(&self, slot: u32) -> bool {
+        self.overflow == Some(slot)
+    }
+
+    /// Goes on with the series that a retired table still has, under a schema
+    /// with the same ones.
+    pub(crate) fn resume(&mut self, schema: Arc<Schema>) {
+        self.schema = schema;
+        self.retired = false;
+    }
+
     /// The slot that holds what the limit cut, outside of the limit.
     pub(crate) fn overflow(&mut self, now_ms: i64) -> u32 {
         if let Some(slot) = self.overflow {
