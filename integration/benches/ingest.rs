@@ -302,6 +302,7 @@ fn pushing(processors: &[Processor], histograms: HistogramMode) -> Pushing {
         max_lanes: 1,
         deduplicate_pushes: true,
         instance_id: "host-1".into(),
+        state_dir: None,
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()

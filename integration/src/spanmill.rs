@@ -17,6 +17,9 @@ use crate::process::Process;
 /// The tenant of everyone when there is only one.
 pub const SINGLE_TENANT: &str = "single-tenant";
 
+/// The configuration file, in the working directory.
+const CONFIG_FILE: &str = "spanmill.yaml";
+
 /// The media type that makes a scrape bring exemplars.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 
@@ -154,6 +157,23 @@ impl Spanmill {
         Ok(self.log())
     }
 
+    /// Sends SIGTERM, waits for the end, and starts it again: the same ports, the same
+    /// settings, the same data. Gives the log until the end as well.
+    ///
+    /// # Errors
+    ///
+    /// When it ends otherwise or not at all, or does not get ready again.
+    pub async fn restart(mut self) -> anyhow::Result<(Self, String)> {
+        let status = self.process.stop().await?;
+        let log = self.log();
+        ensure!(
+            status.code() == Some(0),
+            "spanmill ended with {status}; it logged\n{log}"
+        );
+        self.process = run_until_ready(&self.ports, &self.directory).await?;
+        Ok((self, log))
+    }
+
     /// Sends SIGTERM, once more as soon as it has begun to stop, and gives the exit
     /// code.
     ///
@@ -208,28 +228,9 @@ impl Builder {
     pub async fn start(self) -> anyhow::Result<Spanmill> {
         let directory = TempDir::new()?;
         let ports = Ports::reserve()?;
-        let file = self.write_config(&ports, directory.path())?;
-        let arguments = [format!("--config.file={}", file.display())];
-        let mut process = Process::start(
-            "spanmill",
-            &binary("spanmill")?,
-            &arguments,
-            directory.path(),
-        )?;
-        let ready = format!("http://{}/ready", ports.api.address());
-        eventually("spanmill to be ready", || {
-            let running = process.ensure_running();
-            let ask = client().get(&ready);
-            async move {
-                match running {
-                    Ok(()) => text_of(ask).await.map(Ok),
-                    Err(ended) => Ok(Err(ended)),
-                }
-            }
-        })
-        .await??;
+        self.write_config(&ports, directory.path())?;
         Ok(Spanmill {
-            process,
+            process: run_until_ready(&ports, &directory).await?,
             ports,
             directory,
         })
@@ -253,11 +254,31 @@ impl Builder {
             let layer: Value = serde_saphyr::from_str(layer).context("the test's YAML")?;
             merge(&mut config, layer);
         }
-        let file = directory.join("spanmill.yaml");
+        let file = directory.join(CONFIG_FILE);
         // JSON is YAML, too.
         std::fs::write(&file, serde_json::to_string_pretty(&config)?)?;
         Ok(file)
     }
+}
+
+/// Starts the program on the configuration file of a directory.
+async fn run_until_ready(ports: &Ports, directory: &TempDir) -> anyhow::Result<Process> {
+    let arguments = [format!("--config.file={CONFIG_FILE}")];
+    let program = binary("spanmill")?;
+    let mut process = Process::start("spanmill", &program, &arguments, directory.path())?;
+    let ready = format!("http://{}/ready", ports.api.address());
+    eventually("spanmill to be ready", || {
+        let running = process.ensure_running();
+        let ask = client().get(&ready);
+        async move {
+            match running {
+                Ok(()) => text_of(ask).await.map(Ok),
+                Err(ended) => Ok(Err(ended)),
+            }
+        }
+    })
+    .await??;
+    Ok(process)
 }
 
 /// Runs the program on a configuration file, word for word, to its end, which

@@ -13,6 +13,7 @@ use overrides::{Overrides, OverridesMetrics};
 use remote_write::{RemoteWrite, RemoteWriteMetrics};
 use server::Tenancy;
 use server::grpc::Health;
+use tokio::sync::oneshot;
 
 use crate::config::{AppConfig, Loaded};
 use crate::data_dir::DataDir;
@@ -25,6 +26,9 @@ use crate::{listening, version, warnings};
 
 /// The parts of this process, as `/status/services` lists them.
 const SERVICES: [&str; 4] = ["distributor", "generator", "overrides", "remote-write"];
+
+/// Where a planned stop keeps series, below the data directory.
+const STATE_DIR: &str = "state";
 
 /// What the routes of all listeners are made of.
 struct Routes {
@@ -95,8 +99,8 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         max_lanes,
         deduplicate_pushes: config.metrics_generator.deduplicate_pushes,
         instance_id: instance_id(&config.metrics_generator).into(),
+        state_dir: Some(config.storage.path.join(STATE_DIR)),
     });
-    generator.start_collections(&background.tasks, background.shutdown.clone());
     let distributor = Distributor::new(
         tenancy,
         generator.clone(),
@@ -112,6 +116,8 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
     };
     let readiness = Readiness::new();
     let shown = ShownConfig::new(&config).map_err(StartError::Config)?;
+    restore(&generator, &background).await;
+    generator.start_collections(&background.tasks, background.shutdown.clone());
     let routes = Routes {
         config,
         tenancy,
@@ -154,6 +160,23 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         limits,
         data_dir,
     })
+}
+
+/// Restores what the last stop saved. Nothing can fail from here on, so it is gone
+/// from the disk then.
+///
+/// Cancelled, it leaves all on the disk for the next start.
+async fn restore(generator: &Generator, background: &Part) {
+    let (tell, told) = oneshot::channel();
+    let generator = generator.clone();
+    background.tasks.spawn_thread("restore", move || {
+        // Nobody listens if a signal has ended the start.
+        let _ = tell.send(generator.restore());
+    });
+    // It ends without an answer only by a panic, which is logged.
+    if let Ok(read) = told.await {
+        read.remove();
+    }
 }
 
 impl Routes {

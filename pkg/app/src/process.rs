@@ -64,8 +64,8 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 impl Process {
     /// Ends without losing what was taken: closes the intake, lets pushes end,
-    /// collects every tenant once more, sends what there is. Takes no longer
-    /// than the deadline after the delay.
+    /// collects every tenant once more, saves the series for the next start, sends
+    /// what there is. Takes no longer than the deadline after the delay.
     ///
     /// Cancelled, it leaves the process running, without an intake after the delay.
     pub(crate) async fn stop(self) {
@@ -82,22 +82,26 @@ impl Process {
             tracing::warn!(?running, "intake did not close in time");
         }
 
-        let (tell, told) = oneshot::channel();
+        let (tell_collected, collected) = oneshot::channel();
+        let (tell_saved, saved) = oneshot::channel();
         let generator = self.generator.clone();
         let collect = move || {
             generator.stop();
             // Nobody listens if the deadline has passed.
-            let _ = tell.send(());
+            let _ = tell_collected.send(());
+            generator.save();
+            let _ = tell_saved.send(());
         };
         self.background
             .tasks
             .spawn_thread("final-collection", collect);
-        if timeout(left().saturating_sub(CLOSING), told).await.is_err() {
+        let before_closing = || left().saturating_sub(CLOSING);
+        if timeout(before_closing(), collected).await.is_err() {
             tracing::error!("last collection did not end in time; its samples are lost");
         }
         let unsent = self
             .remote_write
-            .flush(left().saturating_sub(CLOSING).min(self.limits.flush))
+            .flush(before_closing().min(self.limits.flush))
             .await;
         if unsent > 0 {
             tracing::error!(
@@ -106,6 +110,11 @@ impl Process {
             );
         }
         self.remote_write.stop();
+        if timeout(before_closing(), saved).await.is_err() {
+            tracing::error!(
+                "series were not all saved in time; the others begin at 0 after the next start"
+            );
+        }
 
         self.pages.shutdown.trigger();
         self.pages.tasks.join(left().min(CLOSING)).await;

@@ -1,18 +1,21 @@
 //! The generator: takes pushes, collects, and ends without losing either.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle::{Shutdown, TaskGroup};
 use model::{Clock, Push, PushError, PushOutcome, PushSpans, TenantId};
-use overrides::Overrides;
+use overrides::{Overrides, TenantConfig};
 use parking_lot::RwLock;
+use registry::{Registry, SnapshotHeader};
 use remote_write::RemoteWrite;
 
 use crate::collection;
-use crate::instance::{Identity, Instance};
+use crate::instance::{Identity, Instance, limits};
 use crate::metrics::GeneratorMetrics;
 use crate::recognised::{Recognised, Room};
+use crate::state_dir::StateDir;
 use crate::tenants::Tenants;
 
 /// What a client is told to wait while the generator stops: as long as a
@@ -42,11 +45,15 @@ pub struct Dependencies {
     pub deduplicate_pushes: bool,
     /// What the label with the name of `registry.instance_label_name` says.
     pub instance_id: Arc<str>,
+    /// Where a planned stop keeps the series of tenants for the next start; `None`
+    /// if it does not.
+    pub state_dir: Option<PathBuf>,
 }
 
 #[derive(Debug)]
 struct Inner {
     dependencies: Dependencies,
+    state_dir: Option<StateDir>,
     tenants: Tenants,
     room: Room,
     /// Whether pushes are refused. A push holds it while it is applied, so
@@ -58,6 +65,7 @@ impl Generator {
     /// A generator without tenants; they start with their first push.
     pub fn new(dependencies: Dependencies) -> Self {
         Self(Arc::new(Inner {
+            state_dir: dependencies.state_dir.clone().map(StateDir::new),
             dependencies,
             tenants: Tenants::default(),
             room: Room::default(),
@@ -88,7 +96,7 @@ impl Generator {
     pub fn stop(&self) {
         *self.0.stopped.write() = true;
         for (tenant, instance) in self.0.tenants.all() {
-            instance.collect();
+            instance.collect_last();
             let spans = instance.waiting_spans();
             if spans > 0 {
                 tracing::info!(%tenant, spans, "spans without a counterpart yet are not in the service graph");
@@ -122,15 +130,54 @@ impl Generator {
         instance.push(push)
     }
 
+    pub(crate) fn state_dir(&self) -> Option<&StateDir> {
+        self.0.state_dir.as_ref()
+    }
+
+    pub(crate) fn metrics(&self) -> &GeneratorMetrics {
+        &self.0.dependencies.metrics
+    }
+
+    pub(crate) fn config_of(&self, tenant: &TenantId) -> Arc<TenantConfig> {
+        self.0.dependencies.overrides.for_tenant(tenant)
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.0.dependencies.clock.unix_millis()
+    }
+
+    pub(crate) fn max_lanes(&self) -> usize {
+        self.0.dependencies.max_lanes
+    }
+
+    /// All tenants with their instances, by name.
+    pub(crate) fn instances(&self) -> Vec<(TenantId, Arc<Instance>)> {
+        self.0.tenants.all()
+    }
+
+    /// Starts a tenant with a registry that was saved.
+    pub(crate) fn start_restored(&self, header: &SnapshotHeader, registry: Registry) {
+        self.0.tenants.get_or_start(&header.tenant, || {
+            let instance = self.start_with(&header.tenant, registry);
+            instance.resume(header);
+            instance
+        });
+    }
+
     fn start(&self, tenant: &TenantId) -> Instance {
+        let limits = limits(&self.config_of(tenant));
+        self.start_with(tenant, Registry::new(limits, self.max_lanes()))
+    }
+
+    fn start_with(&self, tenant: &TenantId, registry: Registry) -> Instance {
         let Dependencies {
             overrides,
             remote_write,
             metrics,
             clock,
-            max_lanes,
             deduplicate_pushes,
             instance_id,
+            ..
         } = &self.0.dependencies;
         let config = overrides.for_tenant(tenant);
         let writer = remote_write
@@ -146,7 +193,7 @@ impl Generator {
             metrics.for_tenant(tenant),
             deduplicate_pushes.then(|| Recognised::new(self.0.room.clone())),
             writer,
-            *max_lanes,
+            registry,
         )
     }
 }

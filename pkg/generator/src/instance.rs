@@ -1,7 +1,7 @@
 //! One tenant's state inside one generator.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -12,18 +12,19 @@ use registry::{Collection, Consumer, Limits, Registry, TableId};
 use remote_write::TenantWriter;
 
 use crate::collection::Discard;
-use crate::labelling::Labelling;
 use crate::ledger::Ledger;
 use crate::metrics::TenantMetrics;
 use crate::processors::Processors;
 use crate::processors::host_info::HostInfo;
-use crate::processors::service_graphs::{EdgeStore, EdgeTables, ServiceGraphs};
-use crate::processors::span_metrics::SpanMetrics;
+use crate::processors::service_graphs::{EdgeStore, EdgeTables};
 use crate::processors::span_metrics::name_demand::{CountingSink, NameDemand};
 use crate::processors::span_metrics::target_info::TargetInfo;
 use crate::reading::Reading;
 use crate::recognised::{Recognised, Recognition};
 use crate::time_slack::TimeSlack;
+
+mod relabelling;
+mod saving;
 
 const MILLIS_PER_MINUTE: i64 = 60_000;
 /// A scrape so long ago no longer keeps exemplars for the next one.
@@ -56,6 +57,8 @@ pub(crate) struct Instance {
     writer: Option<TenantWriter>,
     last_sample_ms: AtomicI64,
     last_scrape_ms: AtomicI64,
+    /// Whether the last collection has been.
+    is_stopped: AtomicBool,
 }
 
 /// The settings in force, compiled.
@@ -71,7 +74,7 @@ struct Settings {
 }
 
 impl Instance {
-    /// Starts a tenant.
+    /// Starts a tenant, with what its registry has already.
     pub(crate) fn new(
         identity: Identity,
         config: Arc<TenantConfig>,
@@ -79,10 +82,10 @@ impl Instance {
         metrics: TenantMetrics,
         recognised: Option<Recognised>,
         writer: Option<TenantWriter>,
-        max_lanes: usize,
+        registry: Registry,
     ) -> Self {
-        let registry = Registry::new(limits(&config), max_lanes);
-        let settings = Settings::new(&identity, config, &registry, None, 0);
+        let now_ms = clock.unix_millis();
+        let settings = Settings::new(&identity, config, &registry, None, now_ms);
         note_processors(&metrics, &settings);
         Self {
             identity,
@@ -96,6 +99,7 @@ impl Instance {
             writer,
             last_sample_ms: AtomicI64::new(0),
             last_scrape_ms: AtomicI64::new(i64::MIN),
+            is_stopped: AtomicBool::new(false),
         }
     }
 
@@ -167,19 +171,6 @@ impl Instance {
             self.edges.clear();
         }
         tracing::info!(tenant = %self.identity.tenant, "settings changed");
-    }
-
-    /// Ends the series whose labels cannot come again.
-    fn relabel(&self, before: &Settings, next: &Settings, now_ms: i64) {
-        for ((_, before), (table, next)) in before.labellings().into_iter().zip(next.labellings()) {
-            if let (Some(before), Some(table), Some(next)) = (before, table, next)
-                && before != next
-            {
-                let added = next.since(&before);
-                self.registry
-                    .relabel(table, added, now_ms, |labels| next.can_come(labels));
-            }
-        }
     }
 
     /// Applies a push unless it was applied before; the answer is the same.
@@ -280,22 +271,36 @@ impl Instance {
 
     /// Hands every series to remote write.
     pub(crate) fn collect(&self) {
+        self.collect_once(false);
+    }
+
+    /// The same for the last time: later collections do nothing. Every series ends
+    /// if the tenant wants that.
+    pub(crate) fn collect_last(&self) {
+        self.collect_once(true);
+    }
+
+    fn collect_once(&self, is_last: bool) {
         self.expire_edges();
         if let Some(recognised) = &self.recognised {
             recognised.forget(self.clock.unix_nanos());
         }
         let _serial = self.serial.lock();
+        if self.is_stopped.fetch_or(is_last, Ordering::Relaxed) {
+            return;
+        }
         let settings = self.settings.load();
         let config = &settings.config.registry;
+        let ends = is_last && config.stale_on_shutdown;
         match &self.writer {
             Some(writer) if !config.disable_collection => {
                 let mut append =
                     writer.append(&settings.external_labels, &config.trace_id_label_name);
-                self.collect_into(&settings, &mut append);
+                self.collect_into(&settings, ends, &mut append);
                 append.commit();
             }
             // Idle series end whoever listens.
-            _ => self.collect_into(&settings, &mut Discard),
+            _ => self.collect_into(&settings, ends, &mut Discard),
         }
         let limits = limits(&settings.config);
         let labels = self.registry.label_stats();
@@ -303,7 +308,7 @@ impl Instance {
             .collected(self.registry.stats(), limits, &labels);
     }
 
-    fn collect_into(&self, settings: &Settings, sink: &mut impl SampleSink) {
+    fn collect_into(&self, settings: &Settings, ends: bool, sink: &mut impl SampleSink) {
         // Samples of a series never share a timestamp, even if the clock stands.
         let last_ms = self.last_sample_ms.load(Ordering::Relaxed);
         let now_ms = self.clock.unix_millis().max(last_ms + 2);
@@ -321,7 +326,11 @@ impl Instance {
             Collection {
                 now_ms,
                 zero_ms: zero_ms(now_ms, last_ms),
-                idle_since_ms: now_ms.saturating_sub(stale),
+                idle_since_ms: if ends {
+                    i64::MAX
+                } else {
+                    now_ms.saturating_sub(stale)
+                },
                 consumers,
             },
             &mut sink,
@@ -359,7 +368,8 @@ fn note_processors(metrics: &TenantMetrics, settings: &Settings) {
     }
 }
 
-fn limits(config: &TenantConfig) -> Limits {
+/// The limits of a tenant's registry.
+pub(crate) fn limits(config: &TenantConfig) -> Limits {
     let registry = &config.registry;
     let (max_active_series, max_active_entities) = match registry.limiter_type {
         LimiterType::Series => (registry.max_active_series, 0),
@@ -432,33 +442,6 @@ impl Settings {
             processors,
             config,
         }
-    }
-}
-
-impl Settings {
-    /// The tables, and which labels their series can have.
-    fn labellings(&self) -> [(Option<&TableId>, Option<Labelling>); 4] {
-        let span_metrics = self.processors.span_metrics.as_ref();
-        let target_info = span_metrics.and_then(SpanMetrics::target_info);
-        let service_graphs = self.processors.service_graphs.as_ref();
-        [
-            (
-                self.span_metrics.as_ref(),
-                span_metrics.map(SpanMetrics::labelling),
-            ),
-            (
-                self.target_info.as_ref(),
-                target_info.map(TargetInfo::labelling),
-            ),
-            (
-                self.service_graphs.as_ref().map(|tables| &tables.edges),
-                service_graphs.map(ServiceGraphs::labelling),
-            ),
-            (
-                self.host_info.as_ref(),
-                self.processors.host_info.as_ref().map(HostInfo::labelling),
-            ),
-        ]
     }
 }
 

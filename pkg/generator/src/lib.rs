@@ -21,10 +21,12 @@ mod push_service;
 mod raw_key;
 mod reading;
 mod recognised;
+mod restart;
 mod scrape;
 mod span_filter;
 mod span_name_template;
 mod span_names;
+mod state_dir;
 mod tenants;
 mod time_slack;
 
@@ -32,3 +34,4 @@ pub use config::GeneratorConfig;
 pub use generator::{Dependencies, Generator};
 pub use metrics::GeneratorMetrics;
 pub use push_service::PUSH_SERVICE;
+pub use restart::ReadStates;

@@ -93,6 +93,9 @@ pub struct GeneratorMetrics {
     edge_store_bytes: Family<ByTenant, Gauge>,
     spans_sanitized: Family<ByTenant, Counter>,
     post_sanitization_demand: Family<ByTenant, Gauge>,
+    tenants_restored: Counter,
+    series_restored: Counter,
+    restore_failures: Counter,
 }
 
 /// One tenant's share of [`GeneratorMetrics`], gone when it is dropped.
@@ -211,7 +214,33 @@ combination of values, and those over the limit; dry run included",
             "Label sets of span metrics, active and refused, once names are sanitized; within 3.3 %",
             metrics.post_sanitization_demand.clone(),
         );
+        registry.register(
+            "state_tenants_restored",
+            "Tenants that went on with what the last stop saved",
+            metrics.tenants_restored.clone(),
+        );
+        registry.register(
+            "state_series_restored",
+            "Series that went on with what the last stop saved",
+            metrics.series_restored.clone(),
+        );
+        registry.register(
+            "state_restore_failures",
+            "Tenants whose counters began at 0, since what was saved cannot be used",
+            metrics.restore_failures.clone(),
+        );
         metrics
+    }
+
+    /// Counts what the last stop saved.
+    pub(crate) fn restored(&self, tenants: u64, series: u64) {
+        self.tenants_restored.inc_by(tenants);
+        self.series_restored.inc_by(series);
+    }
+
+    /// Counts a saved state that cannot be used.
+    pub(crate) fn restore_failed(&self) {
+        self.restore_failures.inc();
     }
 
     /// Starts exporting one tenant.
@@ -529,6 +558,8 @@ mod tests {
             limited: 60,
         }];
         tenant.collected(stats, limits, &labels);
+        metrics.restored(16, 17);
+        metrics.restore_failed();
         let text = telemetry::encode_metrics(&registry);
         let prefix = "spanmill_generator_";
         for line in [
@@ -574,6 +605,9 @@ mod tests {
             "registry_spans_overflowed_total{tenant=\"acme\"} 8",
             "registry_collections_total{tenant=\"acme\"} 1",
             "active_processors{tenant=\"acme\",processor=\"span-metrics\"} 1",
+            "state_tenants_restored_total 16",
+            "state_series_restored_total 17",
+            "state_restore_failures_total 1",
         ] {
             assert!(
                 text.contains(&format!("\n{prefix}{line}\n")),

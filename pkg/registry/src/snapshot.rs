@@ -42,6 +42,8 @@ pub struct SnapshotHeader {
     /// The time of the last sample of the tenant, in milliseconds since the Unix
     /// epoch.
     pub last_sample_ms: i64,
+    /// Names which labels its series could have, for who restores it.
+    pub labelling: u64,
 }
 
 /// What was saved, or restored.
@@ -110,6 +112,7 @@ impl<R: BufRead> Snapshot<R> {
             tenant,
             saved_ms: cursor.signed()?,
             last_sample_ms: cursor.signed()?,
+            labelling: cursor.varint()?,
         };
         Ok(Self {
             reader,
@@ -139,6 +142,7 @@ impl Registry {
         put_bytes(&mut writer.records, header.tenant.as_str().as_bytes());
         put_signed(&mut writer.records, header.saved_ms);
         put_signed(&mut writer.records, header.last_sample_ms);
+        put_varint(&mut writer.records, header.labelling);
         writer.write()?;
         let times = Times {
             saved_ms: header.saved_ms,

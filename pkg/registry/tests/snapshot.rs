@@ -178,6 +178,7 @@ fn header(saved_ms: i64) -> SnapshotHeader {
         tenant: TenantId::parse("acme").unwrap(),
         saved_ms,
         last_sample_ms: saved_ms - 1,
+        labelling: 7,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A generator for one test: pushes, the scrape endpoint, its own metrics.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -36,8 +37,17 @@ impl Harness {
 
     /// The same; `deduplicate_pushes` says whether it recognises what comes again.
     pub(crate) fn with(config: TenantConfig, deduplicate_pushes: bool) -> Self {
+        Self::start(config, deduplicate_pushes, None, Clock::manual(NOW))
+    }
+
+    /// The same at the time of a clock, with a place for what outlives a stop.
+    pub(crate) fn start(
+        config: TenantConfig,
+        deduplicate_pushes: bool,
+        state_dir: Option<PathBuf>,
+        clock: Clock,
+    ) -> Self {
         let mut own = telemetry::new_metrics_registry();
-        let clock = Clock::manual(NOW);
         let generator = Generator::new(Dependencies {
             overrides: Overrides::fixed(config),
             remote_write: None,
@@ -46,6 +56,7 @@ impl Harness {
             max_lanes: 4,
             deduplicate_pushes,
             instance_id: "host-1".into(),
+            state_dir,
         });
         Self {
             generator,

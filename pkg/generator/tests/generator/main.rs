@@ -9,5 +9,6 @@
 mod duplicate_pushes;
 mod exemplars;
 mod harness;
+mod restarts;
 mod service_graphs;
 mod span_metrics;

@@ -297,6 +297,7 @@ metrics_generator:
   span_name_sanitization: dry_run
   collection_interval: 13s
   disable_collection: yes
+  stale_on_shutdown: yes
   generate_native_histograms: native
   native_histogram_bucket_factor: 1.5
   native_histogram_max_bucket_number: 14
@@ -358,7 +359,7 @@ metrics_generator:
         registry.span_name_sanitization,
         SpanNameSanitization::DryRun
     );
-    assert!(registry.disable_collection);
+    assert!(registry.disable_collection && registry.stale_on_shutdown);
     assert_eq!(registry.native_histogram_max_bucket_number, 14);
     assert_eq!(
         registry.native_histogram_min_reset_duration,

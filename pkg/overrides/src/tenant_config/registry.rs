@@ -36,6 +36,9 @@ pub struct RegistryConfig {
     /// Whether samples are withheld, so that only the number of series is seen.
     /// Default: false.
     pub disable_collection: bool,
+    /// Whether a planned stop ends all series with staleness markers, and the next
+    /// start begins at 0; otherwise they go on after it. Default: false.
+    pub stale_on_shutdown: bool,
     /// Which histograms durations become. Default: classic.
     pub generate_native_histograms: HistogramMode,
     /// Growth from one native bucket to the next at most, above 1. There are
@@ -75,6 +78,7 @@ impl Default for RegistryConfig {
             max_active_entities: 0,
             limiter_type: LimiterType::Series,
             disable_collection: false,
+            stale_on_shutdown: false,
             generate_native_histograms: HistogramMode::Classic,
             native_histogram_bucket_factor: 1.1,
             native_histogram_max_bucket_number: 100,
