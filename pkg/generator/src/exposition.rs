@@ -3,6 +3,8 @@
 //!
 //! Source: protocols, section 4.
 
+mod escaping;
+mod negotiation;
 mod protobuf;
 
 use std::fmt::Write as _;
@@ -11,14 +13,17 @@ use bytes::Bytes;
 use model::{Exemplar, HistogramSample, LabelSet, LabelSetBuf, Point, SampleSink, Series};
 use registry::{Family, MetricKind};
 
+pub(crate) use self::escaping::Escaping;
+use self::escaping::{is_legacy_label, is_legacy_metric};
+pub(crate) use self::negotiation::Negotiated;
 pub(crate) use self::protobuf::Protobuf;
 
 /// Which form a scraper gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// `text/plain; version=0.0.4`.
+    /// `text/plain`.
     Prometheus,
-    /// `application/openmetrics-text; version=1.0.0`.
+    /// `application/openmetrics-text`.
     OpenMetrics,
     /// Delimited messages `io.prometheus.client.MetricFamily`.
     Protobuf,
@@ -45,75 +50,26 @@ pub(crate) struct ScrapeLabels {
     pub(crate) external_labels: Vec<(String, String)>,
     /// The exemplars' label.
     pub(crate) trace_id_label: String,
+    /// What becomes of names that the scraper does not take.
+    pub(crate) escaping: Escaping,
 }
 
 impl ScrapeLabels {
     fn merge<'a>(&self, own: LabelSet<'a>, merged: &'a mut LabelSetBuf) -> LabelSet<'a> {
-        if self.external_labels.is_empty() {
+        if self.external_labels.is_empty() && own.iter().all(|(name, _)| is_legacy_label(name)) {
             return own;
         }
-        // The series' own labels come later and win (D26).
+        // The series' own labels come later and win (D26); of two names that
+        // are escaped alike, too, one is left.
         merged.clear();
         for (name, value) in &self.external_labels {
-            merged.push(name, value);
+            merged.push(&self.escaping.label(name), value);
         }
         for (name, value) in own {
-            merged.push(name, value);
+            merged.push(&self.escaping.label(name), value);
         }
         merged.finish()
     }
-}
-
-impl Format {
-    /// The format that an `Accept` header prefers; Prometheus' text if in doubt.
-    /// Protobuf is for those who have native histograms: it has nothing else
-    /// that text does not have.
-    pub(crate) fn negotiate(accept: &str, has_native: bool) -> Self {
-        let mut best = (Self::Prometheus, 0.0);
-        for range in accept.split(',') {
-            let mut parameters = range.split(';').map(str::trim);
-            let format = match parameters.next() {
-                Some("application/openmetrics-text") => Self::OpenMetrics,
-                Some("text/plain" | "text/*" | "*/*") => Self::Prometheus,
-                Some("application/vnd.google.protobuf") if has_native && is_delimited(range) => {
-                    Self::Protobuf
-                }
-                _ => continue,
-            };
-            let quality = parameters
-                .find_map(|parameter| parameter.strip_prefix("q="))
-                .map_or(1.0, |quality| quality.parse().unwrap_or(0.0));
-            if quality > best.1 {
-                best = (format, quality);
-            }
-        }
-        best.0
-    }
-
-    pub(crate) fn content_type(self) -> &'static str {
-        match self {
-            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Self::Protobuf => {
-                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
-                 encoding=delimited"
-            }
-        }
-    }
-}
-
-/// Whether a range of protobuf is the one that there is.
-fn is_delimited(range: &str) -> bool {
-    let mut wanted = [
-        "proto=io.prometheus.client.MetricFamily",
-        "encoding=delimited",
-    ]
-    .iter();
-    wanted.all(|wanted| {
-        range
-            .split(';')
-            .any(|parameter| parameter.trim() == *wanted)
-    })
 }
 
 /// Writes metrics as text.
@@ -129,6 +85,9 @@ pub(crate) struct Text {
     created: Option<&'static str>,
     /// Whether native histograms are written, as far as text can.
     is_native: bool,
+    /// The metric's name without `_total`, if it has to be escaped, and as it is
+    /// written then.
+    escaped: Option<(String, String)>,
     text: String,
 }
 
@@ -143,6 +102,7 @@ impl Text {
             started_ms: 0,
             created: None,
             is_native: false,
+            escaped: None,
             text: String::new(),
         }
     }
@@ -153,18 +113,42 @@ impl Text {
     }
 
     fn sample(&mut self, name: &str, le: Option<&str>, value: f64) {
-        self.text.push_str(name);
-        if !self.labels.is_empty() || le.is_some() {
-            self.text.push('{');
-            self.text.push_str(&self.labels);
-            if let Some(le) = le {
-                let comma = if self.labels.is_empty() { "" } else { "," };
-                self.write(format_args!("{comma}le=\"{le}\""));
-            }
-            self.text.push('}');
-        }
+        let le = le.map_or(["", "", ""], |le| ["le=\"", le, "\""]);
+        self.head(name, le);
         self.text.push(' ');
         push_number(&mut self.text, value);
+    }
+
+    /// Writes a series: its name and labels, another one among them.
+    fn head(&mut self, name: &str, another: [&str; 3]) {
+        let escaped = self.escaped.as_ref().and_then(|(base, escaped)| {
+            let suffix = name.strip_prefix(base.as_str())?;
+            Some([escaped.as_str(), suffix])
+        });
+        let [base, suffix] = escaped.unwrap_or([name, ""]);
+        let mut separator = "{";
+        if escaped.is_some() && self.scrape_labels.escaping == Escaping::AllowUtf8 {
+            // A name in quotes stands among the labels.
+            self.text.push_str("{\"");
+            push_escaped(&mut self.text, base);
+            self.text.push_str(suffix);
+            self.text.push('"');
+            separator = ",";
+        } else {
+            self.text.push_str(base);
+            self.text.push_str(suffix);
+        }
+        for part in [[self.labels.as_str(), "", ""], another] {
+            if part == ["", "", ""] {
+                continue;
+            }
+            self.text.push_str(separator);
+            separator = ",";
+            part.iter().for_each(|text| self.text.push_str(text));
+        }
+        if separator == "," {
+            self.text.push('}');
+        }
     }
 
     fn exemplar(&mut self, exemplar: Exemplar) {
@@ -190,9 +174,23 @@ impl Exposition for Text {
         self.is_native = matches!(family.kind, MetricKind::NativeHistogram { .. });
         let is_open = self.format == Format::OpenMetrics;
         self.created = last.filter(|_| is_open);
+        let base = family.name.strip_suffix(suffix).unwrap_or(&family.name);
         // A counter is named without its suffix there.
-        let short = family.name.strip_suffix(suffix).filter(|_| is_open);
-        let (name, help) = (short.unwrap_or(&family.name), family.help);
+        let rest = family.name.strip_prefix(base).filter(|_| !is_open);
+        let rest = rest.unwrap_or_default();
+        let escaping = self.scrape_labels.escaping;
+        self.escaped = (!is_legacy_metric(base))
+            .then(|| (base.to_owned(), escaping.metric(base).into_owned()));
+        let help = family.help;
+        let name = match &self.escaped {
+            Some((_, escaped)) if escaping == Escaping::AllowUtf8 => {
+                let mut quoted = "\"".to_owned();
+                push_escaped(&mut quoted, escaped);
+                quoted + rest + "\""
+            }
+            Some((_, escaped)) => format!("{escaped}{rest}"),
+            None => format!("{base}{rest}"),
+        };
         self.write(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     }
 
@@ -232,13 +230,7 @@ impl SampleSink for Text {
         }
         self.text.push('\n');
         if let Some(base) = self.created.and_then(|last| series.name.strip_suffix(last)) {
-            self.text.push_str(base);
-            self.text.push_str("_created");
-            if !self.labels.is_empty() {
-                let labels = std::mem::take(&mut self.labels);
-                self.write(format_args!("{{{labels}}}"));
-                self.labels = labels;
-            }
+            self.head(&format!("{base}_created"), ["", "", ""]);
             self.text.push(' ');
             push_seconds(&mut self.text, self.started_ms);
             self.text.push('\n');
@@ -278,17 +270,28 @@ fn push_labels(text: &mut String, labels: LabelSet<'_>) {
         if !text.is_empty() {
             text.push(',');
         }
-        text.push_str(name);
-        text.push_str("=\"");
-        for character in value.chars() {
-            match character {
-                '\\' => text.push_str("\\\\"),
-                '"' => text.push_str("\\\""),
-                '\n' => text.push_str("\\n"),
-                other => text.push(other),
-            }
+        if is_legacy_label(name) {
+            text.push_str(name);
+        } else {
+            text.push('"');
+            push_escaped(text, name);
+            text.push('"');
         }
+        text.push_str("=\"");
+        push_escaped(text, value);
         text.push('"');
+    }
+}
+
+/// Writes a text as it stands between quotes.
+fn push_escaped(text: &mut String, raw: &str) {
+    for character in raw.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            other => text.push(other),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use server::gzip::{GZIP, Gzip};
 use tokio::sync::mpsc;
 
 use crate::Generator;
-use crate::exposition::{Exposition, Format, Protobuf, ScrapeLabels, Text};
+use crate::exposition::{Exposition, Format, Negotiated, Protobuf, ScrapeLabels, Text};
 use crate::instance::Instance;
 
 /// Bytes that are sent at a time.
@@ -82,21 +82,23 @@ async fn metrics(
     };
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let accept = accept.unwrap_or_default();
-    let content_type = |format: Format| {
-        let content_type = HeaderValue::from_static(format.content_type());
-        let varies = HeaderValue::from_static("accept-encoding");
+    let content_type = |negotiated: Negotiated| {
+        let varies = HeaderValue::from_static("accept, accept-encoding");
+        let content_type = HeaderValue::from_str(&negotiated.content_type());
+        // Nothing of the request is in it.
+        let content_type = content_type.unwrap_or(HeaderValue::from_static("text/plain"));
         [(CONTENT_TYPE, content_type), (VARY, varies)]
     };
     let Some(instance) = scrape.generator.instance(&tenant) else {
         // A tenant without spans yet is scraped as one without series.
-        let format = Format::negotiate(accept, false);
-        let mut nothing = Text::new(format, ScrapeLabels::default());
+        let negotiated = Negotiated::of(accept, false);
+        let mut nothing = Text::new(negotiated.format, ScrapeLabels::default());
         nothing.end();
-        return (content_type(format), nothing.take()).into_response();
+        return (content_type(negotiated), nothing.take()).into_response();
     };
     let histograms = instance.config().registry.generate_native_histograms;
-    let format = Format::negotiate(accept, histograms != HistogramMode::Classic);
-    let content_type = content_type(format);
+    let negotiated = Negotiated::of(accept, histograms != HistogramMode::Classic);
+    let content_type = content_type(negotiated);
     let (chunks, mut receiver) = mpsc::channel(CHUNKS);
     let gzip = server::gzip::is_accepted(&headers).then(Gzip::new);
     let encoding = gzip.is_some().then_some([(CONTENT_ENCODING, GZIP)]);
@@ -104,11 +106,12 @@ async fn metrics(
         let scrape_labels = ScrapeLabels {
             external_labels: instance.external_labels(),
             trace_id_label: instance.config().registry.trace_id_label_name.clone(),
+            escaping: negotiated.escaping,
         };
         let chunks = Chunks { chunks, gzip };
-        match format {
+        match negotiated.format {
             Format::Protobuf => write(&instance, Protobuf::new(scrape_labels), chunks),
-            _ => write(&instance, Text::new(format, scrape_labels), chunks),
+            format => write(&instance, Text::new(format, scrape_labels), chunks),
         }
     });
     let body = futures_util::stream::poll_fn(move |context| match receiver.poll_recv(context) {

@@ -48,6 +48,15 @@ impl Protobuf {
         }
     }
 
+    /// A family's name, as the scraper takes it.
+    fn name(&self, family: &Family) -> String {
+        let is_counter = matches!(family.kind, MetricKind::Counter);
+        let base = family.name.strip_suffix("_total");
+        let base = base.filter(|_| is_counter).unwrap_or(&family.name);
+        let suffix = family.name.strip_prefix(base).unwrap_or_default();
+        format!("{}{suffix}", self.scrape_labels.escaping.metric(base))
+    }
+
     fn exemplar(&self, exemplar: Exemplar) -> pb::Exemplar {
         pb::Exemplar {
             label: vec![pb::LabelPair {
@@ -101,7 +110,7 @@ impl Exposition for Protobuf {
             | MetricKind::ClassicAndNative { .. } => pb::MetricType::Histogram,
         };
         self.family = pb::MetricFamily {
-            name: family.name.clone(),
+            name: self.name(family),
             help: family.help.to_owned(),
             r#type: kind.into(),
             metric: Vec::new(),
@@ -214,7 +223,8 @@ fn timestamp(millis: i64) -> pb::Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{native_buckets, written};
+    use super::super::Escaping;
+    use super::super::tests::{dotted, native_buckets, written};
     use super::*;
 
     /// The families of a scrape, by their order: calls, latency, info.
@@ -308,6 +318,35 @@ mod tests {
             ..pb::Histogram::default()
         };
         assert_eq!(classic.metric[0].histogram, Some(histogram));
+    }
+
+    #[test]
+    fn names_are_escaped_as_asked_for() {
+        let names = |escaping| {
+            let mut bytes = dotted(escaping, Protobuf::new).take();
+            let mut names = Vec::new();
+            while !bytes.is_empty() {
+                let family = pb::MetricFamily::decode_length_delimited(&mut bytes).unwrap();
+                names.push(family.name);
+                names.extend(family.metric[0].label.iter().map(|l| l.name.clone()));
+            }
+            names
+        };
+        assert_eq!(
+            names(Escaping::Dots),
+            [
+                "host_dot_calls_total",
+                "k8s_dot_node",
+                "a_dot_latency",
+                "k8s_dot_node",
+                "host_dot_total",
+                "k8s_dot_node",
+            ]
+        );
+        assert_eq!(
+            names(Escaping::AllowUtf8)[..2],
+            ["host.calls_total", "k8s.node"]
+        );
     }
 
     #[test]

@@ -16,6 +16,46 @@ pub(super) fn written<E: Exposition>(
     external: &[(&str, &str)],
     exposition: impl Fn(ScrapeLabels) -> E,
 ) -> E {
+    let external = external
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let exposition = exposition(ScrapeLabels {
+        external_labels: external,
+        trace_id_label: "traceID".to_owned(),
+        escaping: Escaping::Underscores,
+    });
+    let label = ("name", "a\\b\"c\nd} 1\nfake 9");
+    written_as(
+        ["calls_total", "latency", "info"],
+        latency,
+        label,
+        exposition,
+    )
+}
+
+/// The same with names that not everyone takes.
+pub(super) fn dotted<E: Exposition>(
+    escaping: Escaping,
+    exposition: impl Fn(ScrapeLabels) -> E,
+) -> E {
+    let exposition = exposition(ScrapeLabels {
+        escaping,
+        trace_id_label: "traceID".to_owned(),
+        ..ScrapeLabels::default()
+    });
+    let bounds = vec![0.5];
+    let latency = MetricKind::ClassicHistogram { bounds };
+    let names = ["host.calls_total", "a.latency", "host.total"];
+    written_as(names, latency, ("k8s.node", "n"), exposition)
+}
+
+fn written_as<E: Exposition>(
+    [calls, latency, info]: [&str; 3],
+    kind: MetricKind,
+    (label, value): (&str, &str),
+    mut exposition: E,
+) -> E {
     let registry = Registry::new(Limits::default(), 1);
     let metric = |name: &str, kind| Metric {
         name: name.to_owned(),
@@ -25,9 +65,9 @@ pub(super) fn written<E: Exposition>(
         sparse: false,
     };
     let table = registry.add_table(Schema::new([
-        metric("calls_total", MetricKind::Counter),
-        metric("latency", latency),
-        metric("info", MetricKind::Gauge),
+        metric(calls, MetricKind::Counter),
+        metric(latency, kind),
+        metric(info, MetricKind::Gauge),
     ]));
     let mut values = [f64::NAN; MAX_METRICS];
     values[..3].copy_from_slice(&[1.0, 0.25, 1.0]);
@@ -42,18 +82,9 @@ pub(super) fn written<E: Exposition>(
         timestamp_ms: 1_700_000_000_123,
     };
     registry.apply(&table, &[update], 1_600_000_000_000, |_, labels| {
-        labels.push("name", "a\\b\"c\nd} 1\nfake 9");
+        labels.push(label, value);
         Ok(())
     });
-    let external = external
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    let scrape_labels = ScrapeLabels {
-        external_labels: external,
-        trace_id_label: "traceID".to_owned(),
-    };
-    let mut exposition = exposition(scrape_labels);
     for family in registry.families(NOW_MS) {
         exposition.family(&family);
         registry.walk(&family, NOW_MS, &mut exposition, |_| true);
@@ -128,32 +159,61 @@ fn prometheus_text_has_neither() {
 }
 
 #[test]
-fn accept_header_chooses_the_format() {
-    for (accept, want) in [
-        ("", Format::Prometheus),
-        ("*/*", Format::Prometheus),
-        ("text/plain;version=0.0.4", Format::Prometheus),
+fn names_that_need_it_are_quoted_or_escaped_with_their_suffix_apart() {
+    let text = |format, escaping| dotted(escaping, |labels| Text::new(format, labels)).text;
+    let quoted = text(Format::OpenMetrics, Escaping::AllowUtf8);
+    let exemplar = format!("# {{traceID=\"{}\"}} 0.25 1700000000.123", "ab".repeat(16));
+    assert_eq!(
+        quoted,
+        format!(
+            "# HELP \"host.calls\" Some help\n# TYPE \"host.calls\" counter\n\
+             {{\"host.calls_total\",\"k8s.node\"=\"n\"}} 1\n\
+             {{\"host.calls_created\",\"k8s.node\"=\"n\"}} 1600000000.000\n\
+             # HELP \"a.latency\" Some help\n# TYPE \"a.latency\" histogram\n\
+             {{\"a.latency_bucket\",\"k8s.node\"=\"n\",le=\"0.5\"}} 1 {exemplar}\n\
+             {{\"a.latency_bucket\",\"k8s.node\"=\"n\",le=\"+Inf\"}} 1\n\
+             {{\"a.latency_sum\",\"k8s.node\"=\"n\"}} 0.25\n\
+             {{\"a.latency_count\",\"k8s.node\"=\"n\"}} 1\n\
+             {{\"a.latency_created\",\"k8s.node\"=\"n\"}} 1600000000.000\n\
+             # HELP \"host.total\" Some help\n# TYPE \"host.total\" gauge\n\
+             {{\"host.total\",\"k8s.node\"=\"n\"}} 1\n\
+             # EOF\n"
+        )
+    );
+    for (escaping, counter, bucket) in [
         (
-            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-            Format::OpenMetrics,
+            Escaping::Underscores,
+            "host_calls",
+            "a_latency_bucket{k8s_node",
         ),
         (
-            "application/openmetrics-text;version=1.0.0;q=0.2,text/plain;q=0.5",
-            Format::Prometheus,
+            Escaping::Dots,
+            "host_dot_calls",
+            "a_dot_latency_bucket{k8s_dot_node",
         ),
         (
-            "application/openmetrics-text; q=nonsense",
-            Format::Prometheus,
+            Escaping::Values,
+            "U__host_2E_calls",
+            "U__a_2E_latency_bucket{U__k8s_2E_node",
         ),
     ] {
-        assert_eq!(Format::negotiate(accept, false), want, "{accept}");
-        assert_eq!(Format::negotiate(accept, true), want, "{accept}");
+        let text = text(Format::Prometheus, escaping);
+        let counter = format!("# TYPE {counter}_total counter\n{counter}_total{{");
+        assert!(text.contains(&counter), "{text}");
+        assert!(
+            text.contains(&format!("{bucket}=\"n\",le=\"0.5\"}} 1\n")),
+            "{text}"
+        );
     }
-    let protobuf = "application/vnd.google.protobuf;\
-         proto=io.prometheus.client.MetricFamily;encoding=delimited";
-    let all = format!("{protobuf},application/openmetrics-text;version=1.0.0;q=0.8");
-    assert_eq!(Format::negotiate(&all, true), Format::Protobuf);
-    assert_eq!(Format::negotiate(&all, false), Format::OpenMetrics);
-    let text = all.replace("delimited", "text");
-    assert_eq!(Format::negotiate(&text, true), Format::OpenMetrics);
+}
+
+#[test]
+fn of_labels_that_are_escaped_alike_one_is_left() {
+    let mut own = LabelSetBuf::new();
+    own.push("a.b", "1");
+    own.push("a_b", "2");
+    let mut merged = LabelSetBuf::new();
+    let scrape_labels = ScrapeLabels::default();
+    let labels = scrape_labels.merge(own.finish(), &mut merged);
+    assert_eq!(labels.iter().collect::<Vec<_>>(), [("a_b", "2")]);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::{Body, to_bytes};
+use futures_util::StreamExt as _;
 use http::Request;
 use model::{Push, PushError, PushOutcome, TenantId};
 use overrides::{
@@ -456,7 +457,7 @@ async fn scrape_is_compressed_for_who_takes_gzip() {
             .get("content-encoding")
             .map(|it| it.to_str().unwrap());
         assert_eq!(found, encoding);
-        assert_eq!(headers["vary"], "accept-encoding");
+        assert_eq!(headers["vary"], "accept, accept-encoding");
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         texts.push(match encoding {
             Some(_) => std::io::read_to_string(flate2::read::GzDecoder::new(&*body)).unwrap(),
@@ -465,4 +466,51 @@ async fn scrape_is_compressed_for_who_takes_gzip() {
     }
     assert!(texts[0].len() > 2_000_000, "{}", texts[0].len());
     assert_eq!(texts[0], texts[1]);
+}
+
+/// The writer waits behind a few pieces that the scraper has not taken, so that a
+/// tenant's series are never in memory as text all at once.
+#[tokio::test]
+async fn scrape_of_100_000_series_is_never_one_text() {
+    let harness = Harness::new(span_metrics());
+    let spans = (0..6_000).map(|number| span(&format!("operation {number}"), &[]));
+    harness.push_spans(SHOP, spans.collect());
+    let request = Request::get("/metrics/generated").body(Body::empty());
+    let response = harness.routes().oneshot(request.unwrap()).await.unwrap();
+    assert!(!response.headers().contains_key("content-length"));
+    let mut pieces = response.into_body().into_data_stream();
+    let (mut series, mut longest) = (0, 0);
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.unwrap();
+        series += piece.iter().filter(|byte| **byte == b'\n').count();
+        longest = longest.max(piece.len());
+    }
+    // Each has a counter, a size, and a histogram of 17.
+    assert!(series > 100_000, "{series}");
+    assert!(longest < 256 * 1024, "{longest}");
+}
+
+#[tokio::test]
+async fn host_metric_of_any_name_is_written_as_the_scraper_takes_it() {
+    let mut config = span_metrics();
+    config.processors = Processors::from_iter([Processor::HostInfo]);
+    config.host_info.metric_name = "host.info".to_owned();
+    let harness = Harness::new(config);
+    harness.push_spans(&[("host.id", "h")], vec![span("a", &[])]);
+    for (accept, content_type, name) in [
+        ("", "text/plain; version=0.0.4; charset=utf-8", "host_info{"),
+        (
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+            "{\"host.info\",",
+        ),
+    ] {
+        let request = Request::get("/metrics/generated").header("accept", accept);
+        let request = request.body(Body::empty()).unwrap();
+        let response = harness.routes().oneshot(request).await.unwrap();
+        assert_eq!(response.headers()["content-type"], content_type);
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(text.lines().any(|line| line.starts_with(name)), "{text}");
+    }
 }
