@@ -149,6 +149,16 @@ pub enum MetricType {
     Gauge,
     /// The distribution of what was observed, in whatever series.
     Histogram,
+    /// Quantiles of what was observed.
+    Summary,
+    /// The distribution of what is there now.
+    GaugeHistogram,
+    /// Always 1; the labels say it.
+    Info,
+    /// Which of several states something is in.
+    StateSet,
+    /// No one has said.
+    Unknown,
 }
 
 /// Takes the samples of a collection: the remote-write encoder, or the writer

@@ -318,9 +318,14 @@ fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 /// `Metadata.MetricType`.
 fn metric_type(kind: MetricType) -> u32 {
     match kind {
+        MetricType::Unknown => 0,
         MetricType::Counter => 1,
         MetricType::Gauge => 2,
         MetricType::Histogram => 3,
+        MetricType::GaugeHistogram => 4,
+        MetricType::Summary => 5,
+        MetricType::Info => 6,
+        MetricType::StateSet => 7,
     }
 }
 
