@@ -1,23 +1,25 @@
 //! A receiver of remote write 1.0 and 2.0 that keeps everything, answers as it is
 //! told, and holds the sender to the protocol.
 
+mod answer;
+mod faults;
+mod history;
 mod protocol;
 mod received;
 mod second_version;
+mod serving;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::ensure;
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
+pub use answer::Answer;
+pub use faults::{Faults, When};
+use history::UnderWay;
 pub use protocol::Version;
 pub use received::{Received, ReceivedExemplar, ReceivedRequest, ReceivedSeries};
 pub use second_version::ReceivedMetadata;
@@ -39,63 +41,11 @@ pub struct RemoteWriteSink {
 struct Shared {
     received: Mutex<Received>,
     answers: Mutex<VecDeque<Answer>>,
+    faults: Mutex<Faults>,
     always: Mutex<Option<Answer>>,
-}
-
-/// How a request is answered. Samples are kept when it is a 2xx.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    status: StatusCode,
-    retry_after: Option<String>,
-    delay: Duration,
-    body: &'static str,
-    speaks_v2: bool,
-}
-
-impl Answer {
-    /// An answer with a status and nothing else.
-    ///
-    /// # Errors
-    ///
-    /// When it is no HTTP status.
-    pub fn status(status: u16) -> anyhow::Result<Self> {
-        Ok(Self {
-            status: StatusCode::from_u16(status)?,
-            retry_after: None,
-            delay: Duration::ZERO,
-            body: "",
-            speaks_v2: true,
-        })
-    }
-
-    /// Adds `Retry-After`: seconds or a date.
-    #[must_use]
-    pub fn retry_after(mut self, value: &str) -> Self {
-        self.retry_after = Some(value.to_owned());
-        self
-    }
-
-    /// Answers 2.0 like a receiver that knows 1.0 only and does not look at what
-    /// it is sent: it keeps nothing of it, and does not say what it has written.
-    #[must_use]
-    pub fn knowing_v1_only(mut self) -> Self {
-        self.speaks_v2 = false;
-        self
-    }
-
-    /// Keeps the sender waiting before the answer.
-    #[must_use]
-    pub fn delay(mut self, delay: Duration) -> Self {
-        self.delay = delay;
-        self
-    }
-
-    /// Adds a body.
-    #[must_use]
-    pub fn body(mut self, body: &'static str) -> Self {
-        self.body = body;
-        self
-    }
+    under_way: UnderWay,
+    /// Rung when what is held is to be answered.
+    let_go: watch::Sender<()>,
 }
 
 impl RemoteWriteSink {
@@ -105,11 +55,21 @@ impl RemoteWriteSink {
     ///
     /// When it cannot listen.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(Faults::new()).await
+    }
+
+    /// Starts one that answers by these rules, and 204 where none is met.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot listen.
+    pub async fn start_with(faults: Faults) -> anyhow::Result<Self> {
         let sink = Self {
             port: Port::reserve()?,
             shared: Arc::default(),
             runtime: Mutex::new(None),
         };
+        sink.set_faults(faults);
         sink.bring_up().await?;
         Ok(sink)
     }
@@ -120,12 +80,35 @@ impl RemoteWriteSink {
         format!("http://{}/api/v1/write", self.port.address())
     }
 
-    /// Answers the next requests so, one each, and those after as before.
+    /// Answers by these rules from now on, in place of those before.
+    pub fn set_faults(&self, faults: Faults) {
+        *self.shared.faults.lock() = faults;
+    }
+
+    /// Answers the requests that are held.
+    pub fn let_go(&self) {
+        self.shared.let_go.send_replace(());
+    }
+
+    /// Takes metrics of any kind, as scraped from anywhere: without help or
+    /// start timestamp, and NaN. Otherwise only what spanmill makes.
+    pub fn take_any_metric(&self) {
+        self.shared.received.lock().takes_any_metric = true;
+    }
+
+    /// Checks that every series has this label with the value of its request's
+    /// `X-Scope-OrgID`.
+    pub fn check_tenant_label(&self, name: &str) {
+        self.shared.received.lock().tenant_label = Some(name.to_owned());
+    }
+
+    /// Answers the next requests so, one each, before all rules.
     pub fn answer(&self, answers: impl IntoIterator<Item = Answer>) {
         self.shared.answers.lock().extend(answers);
     }
 
-    /// Answers all requests so until told otherwise; `None` for 204.
+    /// Answers all requests so that meet no rule, until told otherwise; `None`
+    /// for 204.
     pub fn always_answer(&self, answer: Option<Answer>) {
         *self.shared.always.lock() = answer;
     }
@@ -154,13 +137,10 @@ impl RemoteWriteSink {
             .thread_name("remote-write-sink")
             .enable_all()
             .build()?;
-        let router = Router::new()
-            .fallback(handle)
-            .layer(axum::extract::DefaultBodyLimit::disable())
-            .with_state(self.shared.clone());
+        let shared = self.shared.clone();
         runtime.spawn(async move {
             match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => drop(axum::serve(listener, router).await),
+                Ok(listener) => match serving::serve(listener, shared).await {},
                 Err(error) => eprintln!("remote-write sink cannot listen: {error}"),
             }
         });
@@ -207,51 +187,6 @@ impl Drop for RemoteWriteSink {
     fn drop(&mut self) {
         self.take_down();
     }
-}
-
-/// The headers by which a receiver of 2.0 says what it has written: samples,
-/// native histograms, exemplars.
-const WRITTEN: [&str; 3] = [
-    "x-prometheus-remote-write-samples-written",
-    "x-prometheus-remote-write-histograms-written",
-    "x-prometheus-remote-write-exemplars-written",
-];
-
-async fn handle(
-    State(shared): State<Arc<Shared>>,
-    method: Method,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let told = shared.answers.lock().pop_front();
-    let answer = told.or_else(|| shared.always.lock().clone());
-    let answer = answer.unwrap_or(Answer {
-        status: StatusCode::NO_CONTENT,
-        retry_after: None,
-        delay: Duration::ZERO,
-        body: "",
-        speaks_v2: true,
-    });
-    let version = Version::of(&headers);
-    let counts = {
-        let mut received = shared.received.lock();
-        received.take(&method, headers, &body, answer.status, answer.speaks_v2);
-        let last = received.requests.last();
-        last.map_or([0; 3], |last| {
-            [last.samples, last.histograms, last.exemplars]
-        })
-    };
-    tokio::time::sleep(answer.delay).await;
-    let mut response = (answer.status, answer.body).into_response();
-    if let Some(value) = answer.retry_after.and_then(|value| value.parse().ok()) {
-        response.headers_mut().insert(header::RETRY_AFTER, value);
-    }
-    if answer.speaks_v2 && version == Version::V2 && answer.status.is_success() {
-        for (name, count) in WRITTEN.into_iter().zip(counts) {
-            response.headers_mut().insert(name, count.into());
-        }
-    }
-    response
 }
 
 #[cfg(test)]

@@ -18,6 +18,10 @@ pub(super) const STALE: u64 = 0x7ff0_0000_0000_0002;
 /// Characters of an exemplar's labels at most. Source: OpenMetrics 1.0.
 const EXEMPLAR_CHARACTERS: usize = 128;
 
+/// Bytes that a message may have once it is decompressed: what receivers
+/// usually take.
+const MAX_MESSAGE_BYTES: usize = 32 << 20;
+
 /// A version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -61,6 +65,9 @@ pub(super) fn check_headers(method: &Method, headers: &HeaderMap) -> Vec<String>
             violations.push(format!("{name} is {values:?}, not {want:?}"));
         }
     }
+    if headers.get_all("x-scope-orgid").iter().count() > 1 {
+        violations.push("x-scope-orgid stands twice".to_owned());
+    }
     let agent = headers.get("user-agent").and_then(|v| v.to_str().ok());
     if !agent.is_some_and(|agent| agent.contains('/')) {
         violations.push(format!("user-agent is {agent:?}, not <name>/<version>"));
@@ -71,6 +78,11 @@ pub(super) fn check_headers(method: &Method, headers: &HeaderMap) -> Vec<String>
 /// Reads a body: snappy in its block format, around a message.
 pub(super) fn decode<M: prost::Message + Default>(body: &[u8]) -> Result<M, String> {
     let decode = || {
+        let length = snap::raw::decompress_len(body).context("body is not snappy")?;
+        anyhow::ensure!(
+            length <= MAX_MESSAGE_BYTES,
+            "message has {length} bytes, over {MAX_MESSAGE_BYTES}"
+        );
         let raw = snap::raw::Decoder::new()
             .decompress_vec(body)
             .context("body is not snappy")?;
@@ -79,13 +91,30 @@ pub(super) fn decode<M: prost::Message + Default>(body: &[u8]) -> Result<M, Stri
     decode().map_err(|error: anyhow::Error| format!("{error:#}"))
 }
 
+/// Checks that a label of every series is the tenant.
+pub(super) fn check_tenant_label<'a>(
+    all: impl Iterator<Item = &'a TimeSeries>,
+    name: &str,
+    tenant: &str,
+) -> Vec<String> {
+    let others = all.filter_map(|series| {
+        let label = series.labels.iter().find(|label| label.name == name);
+        let value = label.map_or("", |label| &label.value);
+        (value != tenant).then(|| format!("{name} is {value:?} in a request of {tenant:?}"))
+    });
+    others.collect()
+}
+
 /// Checks every series of a request.
-pub(super) fn check_series<'a>(all: impl Iterator<Item = &'a TimeSeries>) -> Vec<String> {
+pub(super) fn check_series<'a>(
+    all: impl Iterator<Item = &'a TimeSeries>,
+    takes_nan: bool,
+) -> Vec<String> {
     let mut violations = Vec::new();
     let mut seen = BTreeSet::new();
     for series in all {
         let id: Vec<_> = series.labels.iter().map(|l| (&l.name, &l.value)).collect();
-        for problem in problems(series) {
+        for problem in problems(series, takes_nan) {
             violations.push(format!("{id:?}: {problem}"));
         }
         if !seen.insert(id.clone()) {
@@ -95,7 +124,7 @@ pub(super) fn check_series<'a>(all: impl Iterator<Item = &'a TimeSeries>) -> Vec
     violations
 }
 
-fn problems(series: &TimeSeries) -> Vec<String> {
+fn problems(series: &TimeSeries, takes_nan: bool) -> Vec<String> {
     let mut problems = Vec::new();
     problems.extend(label_problems(&series.labels));
     let name = series.labels.iter().find(|l| l.name == "__name__");
@@ -106,7 +135,7 @@ fn problems(series: &TimeSeries) -> Vec<String> {
         problems.push("no samples".to_owned());
     }
     for sample in &series.samples {
-        if sample.value.is_nan() && sample.value.to_bits() != STALE {
+        if sample.value.is_nan() && !takes_nan && sample.value.to_bits() != STALE {
             problems.push(format!("NaN at {}", sample.timestamp));
         }
         if sample.timestamp <= 0 {

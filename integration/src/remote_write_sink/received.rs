@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use axum::http::{HeaderMap, Method, StatusCode};
 use proto::remote_write::{TimeSeries, WriteRequest, v2};
 
+use super::answer::Answer;
+use super::history::Refusals;
 use super::protocol::{self, Version};
 use super::second_version::{self, ReceivedMetadata};
 use crate::exposition::Labels;
@@ -18,6 +20,45 @@ pub struct Received {
     /// What the sender did that the protocol forbids.
     pub violations: Vec<String>,
     tenants: BTreeMap<String, BTreeMap<SeriesKey, ReceivedSeries>>,
+    refusals: Refusals,
+    /// Requests that have arrived, answered or not.
+    arrived: usize,
+    pub(super) takes_any_metric: bool,
+    pub(super) tenant_label: Option<String>,
+}
+
+/// A request that has been read and not been answered.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    /// From 1 on.
+    pub(super) number: usize,
+    pub(super) tenant: String,
+    pub(super) version: Version,
+    /// Of its body, as it was sent.
+    pub(super) bytes: usize,
+    pub(super) series: Vec<(TimeSeries, Option<ReceivedMetadata>)>,
+    headers: HeaderMap,
+}
+
+impl Arrival {
+    /// The names of its metrics, once for each series.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let labels = self.series.iter().flat_map(|(series, _)| &series.labels);
+        let names = labels.filter(|label| label.name == "__name__");
+        names.map(|label| label.value.as_str())
+    }
+
+    /// How many samples, native histograms and exemplars it has.
+    pub(super) fn counts(&self) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for (series, _) in &self.series {
+            let [samples, histograms, exemplars] = &mut counts;
+            *samples += series.samples.len();
+            *histograms += series.histograms.len();
+            *exemplars += series.exemplars.len();
+        }
+        counts
+    }
 }
 
 /// A metric's name and its labels.
@@ -121,17 +162,9 @@ impl Received {
             .sum()
     }
 
-    /// Takes a request in: checks it, and keeps its samples if it is answered
-    /// with a 2xx and the sink speaks its version.
-    pub(super) fn take(
-        &mut self,
-        method: &Method,
-        headers: HeaderMap,
-        body: &[u8],
-        status: StatusCode,
-        speaks_v2: bool,
-    ) {
-        let number = self.requests.len();
+    /// Reads a request and checks it.
+    pub(super) fn arrive(&mut self, method: &Method, headers: HeaderMap, body: &[u8]) -> Arrival {
+        self.arrived += 1;
         let mut violations = protocol::check_headers(method, &headers);
         let version = Version::of(&headers);
         let read = match version {
@@ -140,7 +173,7 @@ impl Received {
                 series.map(|series| (series, None)).collect::<Vec<_>>()
             }),
             Version::V2 => protocol::decode::<v2::Request>(body).map(|request| {
-                let (series, problems) = second_version::read(request);
+                let (series, problems) = second_version::read(request, self.takes_any_metric);
                 violations.extend(problems);
                 let series = series.into_iter();
                 series.map(|(series, said)| (series, Some(said))).collect()
@@ -150,34 +183,55 @@ impl Received {
             violations.push(problem);
             Vec::new()
         });
-        violations.extend(protocol::check_series(
-            series.iter().map(|(series, _)| series),
-        ));
+        let all = series.iter().map(|(series, _)| series);
+        violations.extend(protocol::check_series(all.clone(), self.takes_any_metric));
         let tenant = headers.get("x-scope-orgid").map_or(String::new(), |value| {
             String::from_utf8_lossy(value.as_bytes()).into_owned()
         });
-        let samples = series.iter().map(|(s, _)| s.samples.len()).sum();
-        let histograms = series.iter().map(|(s, _)| s.histograms.len()).sum();
-        let exemplars = series.iter().map(|(s, _)| s.exemplars.len()).sum();
-        if status.is_success() && (speaks_v2 || version == Version::V1) {
-            let of_tenant = self.tenants.entry(tenant).or_default();
-            for (series, said) in series {
+        if let Some(name) = &self.tenant_label {
+            violations.extend(protocol::check_tenant_label(all, name, &tenant));
+        }
+        let arrival = Arrival {
+            number: self.arrived,
+            tenant,
+            version,
+            bytes: body.len(),
+            series,
+            headers,
+        };
+        violations.extend(self.refusals.check(&arrival));
+        self.blame(arrival.number, violations);
+        arrival
+    }
+
+    /// Keeps a request's samples if it is answered with a 2xx and the sink
+    /// speaks its version.
+    pub(super) fn settle(&mut self, arrival: Arrival, answer: &Answer) {
+        let status = answer.status;
+        self.refusals.note(&arrival, status);
+        let [samples, histograms, exemplars] = arrival.counts();
+        let mut violations = Vec::new();
+        if status.is_success() && (answer.speaks_v2 || arrival.version == Version::V1) {
+            let of_tenant = self.tenants.entry(arrival.tenant).or_default();
+            for (series, said) in arrival.series {
                 violations.extend(keep(of_tenant, series, said));
             }
         }
-        self.violations.extend(
-            violations
-                .into_iter()
-                .map(|v| format!("request {number}: {v}")),
-        );
+        self.blame(arrival.number, violations);
         self.requests.push(ReceivedRequest {
-            headers,
-            version,
+            headers: arrival.headers,
+            version: arrival.version,
             status,
             samples,
             histograms,
             exemplars,
         });
+    }
+
+    /// Notes what is wrong with a request.
+    pub(super) fn blame(&mut self, number: usize, violations: Vec<String>) {
+        let say = |violation| format!("request {number}: {violation}");
+        self.violations.extend(violations.into_iter().map(say));
     }
 }
 

@@ -21,8 +21,11 @@ pub struct ReceivedMetadata {
 }
 
 /// Reads the series of a request, and what is wrong with them beyond the rules
-/// of 1.0.
-pub(super) fn read(request: v2::Request) -> (Vec<(v1::TimeSeries, ReceivedMetadata)>, Vec<String>) {
+/// of 1.0; less of it where any metric is taken.
+pub(super) fn read(
+    request: v2::Request,
+    takes_any: bool,
+) -> (Vec<(v1::TimeSeries, ReceivedMetadata)>, Vec<String>) {
     let symbols = request.symbols;
     let mut violations = Vec::new();
     if symbols.first().is_none_or(|first| !first.is_empty()) {
@@ -35,7 +38,7 @@ pub(super) fn read(request: v2::Request) -> (Vec<(v1::TimeSeries, ReceivedMetada
     let mut read = Vec::new();
     for series in request.timeseries {
         let metadata = metadata(&symbols, &series);
-        for problem in problems(&symbols, &series, &metadata) {
+        for problem in problems(&symbols, &series, &metadata, takes_any) {
             violations.push(format!(
                 "{:?}: {problem}",
                 labels(&symbols, &series.labels_refs)
@@ -65,6 +68,7 @@ fn problems(
     symbols: &[String],
     series: &v2::TimeSeries,
     metadata: &ReceivedMetadata,
+    takes_any: bool,
 ) -> Vec<String> {
     let mut problems = Vec::new();
     let of_exemplars = series.exemplars.iter().map(|e| &e.labels_refs);
@@ -76,6 +80,20 @@ fn problems(
     if series.samples.is_empty() == series.histograms.is_empty() {
         problems.push("neither samples nor histograms, or both".to_owned());
     }
+    if !takes_any {
+        problems.extend(metadata_problems(metadata));
+    }
+    for (started_ms, timestamp_ms) in times(series) {
+        if started_ms > timestamp_ms {
+            problems.push(format!("starts after {timestamp_ms}"));
+        }
+    }
+    problems
+}
+
+/// What spanmill says of every metric, though it need not.
+fn metadata_problems(metadata: &ReceivedMetadata) -> Vec<String> {
+    let mut problems = Vec::new();
     if !["COUNTER", "GAUGE", "HISTOGRAM"].contains(&metadata.kind.as_str()) {
         problems.push(format!("is a {}", metadata.kind));
     }
@@ -85,11 +103,6 @@ fn problems(
     let counts = metadata.kind != "GAUGE";
     if counts != (metadata.started_ms != 0) {
         problems.push(format!("{} since {}", metadata.kind, metadata.started_ms));
-    }
-    for (started_ms, timestamp_ms) in times(series) {
-        if started_ms > timestamp_ms {
-            problems.push(format!("starts after {timestamp_ms}"));
-        }
     }
     problems
 }

@@ -1,3 +1,5 @@
+mod faults;
+
 use prost::Message as _;
 use proto::remote_write as pb;
 
@@ -26,6 +28,30 @@ fn calls(points: &[(i64, f64)]) -> pb::TimeSeries {
 }
 
 async fn send(sink: &RemoteWriteSink, timeseries: Vec<pb::TimeSeries>) -> reqwest::Response {
+    send_as(sink, "acme", timeseries).await
+}
+
+/// Sends as a tenant, or as none if it is empty.
+async fn send_as(
+    sink: &RemoteWriteSink,
+    tenant: &str,
+    timeseries: Vec<pb::TimeSeries>,
+) -> reqwest::Response {
+    post(sink, tenant, timeseries).await.unwrap()
+}
+
+async fn answered(
+    sink: &RemoteWriteSink,
+    timeseries: Vec<pb::TimeSeries>,
+) -> reqwest::Result<reqwest::Response> {
+    post(sink, "acme", timeseries).await
+}
+
+async fn post(
+    sink: &RemoteWriteSink,
+    tenant: &str,
+    timeseries: Vec<pb::TimeSeries>,
+) -> reqwest::Result<reqwest::Response> {
     let request = pb::WriteRequest {
         timeseries,
         metadata: vec![],
@@ -33,17 +59,16 @@ async fn send(sink: &RemoteWriteSink, timeseries: Vec<pb::TimeSeries>) -> reqwes
     let body = snap::raw::Encoder::new()
         .compress_vec(&request.encode_to_vec())
         .unwrap();
-    client()
+    let mut request = client()
         .post(sink.url())
         .header("content-encoding", "snappy")
         .header("content-type", "application/x-protobuf")
         .header("x-prometheus-remote-write-version", "0.1.0")
-        .header("user-agent", "test/1")
-        .header("x-scope-orgid", "acme")
-        .body(body)
-        .send()
-        .await
-        .unwrap()
+        .header("user-agent", "test/1");
+    if !tenant.is_empty() {
+        request = request.header("x-scope-orgid", tenant);
+    }
+    request.body(body).send().await
 }
 
 #[tokio::test]
@@ -387,4 +412,16 @@ async fn every_breach_of_the_second_version_is_seen() {
         assert!(found.contains(what), "{what}: {found}");
         sinks.push(sink);
     }
+}
+
+/// What is scraped from anywhere has them.
+#[tokio::test]
+async fn metrics_of_any_kind_are_taken_if_it_is_told() {
+    let sink = RemoteWriteSink::start().await.unwrap();
+    sink.take_any_metric();
+    send(&sink, vec![calls(&[(1, f64::NAN)])]).await;
+    let mut request = calls_v2();
+    request.timeseries[0].metadata = None;
+    send_v2(&sink, request).await;
+    sink.check_protocol().unwrap();
 }
