@@ -9,7 +9,6 @@ mod exposition;
 mod scrape;
 mod target;
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +16,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use lifecycle::TaskGroup;
 use model::{Clock, TenantId};
-use remote_write::{EndpointConfig, RemoteWrite, RemoteWriteConfig, RemoteWriteMetrics};
+use remote_write::{
+    EndpointConfig, Fsync, RemoteWrite, RemoteWriteConfig, RemoteWriteMetrics, SpoolConfig,
+    TenantDestinations,
+};
 use settings::Secret;
 use telemetry::logging::LogFormat;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,6 +34,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long what is left may take to be sent at the end.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How much may wait for a receiver.
+const SPOOL_BYTES: u64 = 1 << 30;
 
 fn main() -> ExitCode {
     let settings = match Settings::read(|name| std::env::var(name).ok()) {
@@ -71,8 +76,32 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
         .context("SCRAPE_URL has no port")?;
     let instance = format!("{host}:{port}");
     let (clock, tasks) = (Clock::system(), TaskGroup::new());
-    let remote_write = remote_write(settings, clock.clone(), &tasks).context("WRITE_URL")?;
-    let writer = remote_write.writer(&TenantId::single(), &BTreeMap::new());
+    // Each run is one of its own, so nothing is to be found again.
+    let spool = tempfile::tempdir().context("no directory for the spool")?;
+    let endpoint = EndpointConfig {
+        url: Secret::new(&settings.write_url),
+        protobuf_message: settings.message,
+        ..EndpointConfig::default()
+    };
+    let config = RemoteWriteConfig {
+        endpoints: vec![endpoint.clone()],
+        add_org_id_header: false,
+        spool: SpoolConfig {
+            directory: spool.path().to_owned(),
+            max_bytes_per_tenant: SPOOL_BYTES,
+            max_bytes: SPOOL_BYTES,
+            max_age: Duration::ZERO,
+            fsync: Fsync::Never,
+        },
+    };
+    let metrics = RemoteWriteMetrics::register(&mut telemetry::new_metrics_registry());
+    let remote_write =
+        RemoteWrite::start(config, metrics, clock.clone(), &tasks).context("WRITE_URL")?;
+    let destinations = TenantDestinations {
+        endpoints: [endpoint].into(),
+        headers: Default::default(),
+    };
+    let writer = remote_write.writer(&TenantId::single(), &destinations);
     let scraper = Scraper::new(url, clock)?;
     let mut target = Target::new(&settings.job, &instance);
     let mut ticks = interval(INTERVAL);
@@ -102,21 +131,4 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     remote_write.stop();
     tasks.join(FLUSH_DEADLINE).await;
     Ok(())
-}
-
-fn remote_write(
-    settings: &Settings,
-    clock: Clock,
-    tasks: &TaskGroup,
-) -> Result<RemoteWrite, remote_write::StartError> {
-    let config = RemoteWriteConfig {
-        endpoints: vec![EndpointConfig {
-            url: Secret::new(&settings.write_url),
-            protobuf_message: settings.message,
-            ..EndpointConfig::default()
-        }],
-        ..RemoteWriteConfig::default()
-    };
-    let metrics = RemoteWriteMetrics::register(&mut telemetry::new_metrics_registry());
-    RemoteWrite::start(config, metrics, clock, tasks)
 }

@@ -1,7 +1,7 @@
 //! A target's series from scrape to scrape, as Prometheus has them: with `job`
 //! and `instance`, `up` and its like, and staleness markers.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use model::{Exemplar, LabelSetBuf, Metadata, MetricType, Point, SampleSink, Series};
 
@@ -21,7 +21,6 @@ pub(crate) struct Target {
     instance: String,
     known: BTreeMap<Identity, Known>,
     scrapes: u64,
-    texts: Texts,
 }
 
 /// A series that has been sent.
@@ -38,16 +37,12 @@ struct Known {
 
 /// What a scrape brings of a series.
 #[derive(Debug, Default)]
-struct Found {
+struct Found<'a> {
     points: Vec<Point>,
     exemplar: Option<Exemplar>,
     started_ms: Option<i64>,
-    metadata: Option<Metadata>,
+    metadata: Option<Metadata<'a>>,
 }
-
-/// Texts that are kept for good, each once: a metric's help hardly ever changes.
-#[derive(Debug, Default)]
-struct Texts(HashSet<&'static str>);
 
 impl Target {
     /// A target that has not been scraped yet.
@@ -57,7 +52,6 @@ impl Target {
             instance: instance.to_owned(),
             known: BTreeMap::new(),
             scrapes: 0,
-            texts: Texts::default(),
         }
     }
 
@@ -123,12 +117,12 @@ impl Target {
     }
 
     /// Takes in one sample of a page.
-    fn find(
-        &mut self,
-        page: &exposition::Page,
+    fn find<'p>(
+        &self,
+        page: &'p exposition::Page,
         sample: &Sample,
         at_ms: i64,
-        found: &mut BTreeMap<Identity, Found>,
+        found: &mut BTreeMap<Identity, Found<'p>>,
     ) {
         let family = page.family(sample);
         let timestamp_ms = sample.timestamp_ms.unwrap_or(at_ms);
@@ -140,8 +134,8 @@ impl Target {
         });
         let metadata = family.map(|family| Metadata {
             kind: family.kind.unwrap_or(MetricType::Unknown),
-            help: self.texts.keep(&family.help),
-            unit: self.texts.keep(&family.unit),
+            help: &family.help,
+            unit: &family.unit,
         });
         let id = (sample.name.clone(), self.labels(&sample.labels));
         let known = self.known.get(&id).map(|known| known.last_ms);
@@ -187,7 +181,12 @@ impl Target {
         labels
     }
 
-    fn send(&mut self, found: BTreeMap<Identity, Found>, at_ms: i64, sink: &mut impl SampleSink) {
+    fn send(
+        &mut self,
+        found: BTreeMap<Identity, Found<'_>>,
+        at_ms: i64,
+        sink: &mut impl SampleSink,
+    ) {
         let mut buffer = LabelSetBuf::new();
         for (id, series) in found {
             let last_ms = series.points.last().map(|point| point.timestamp_ms);
@@ -254,17 +253,6 @@ fn carried(exemplar: &exposition::Exemplar, sample_ms: i64) -> Option<Exemplar> 
         value: exemplar.value,
         timestamp_ms: exemplar.timestamp_ms.unwrap_or(sample_ms),
     })
-}
-
-impl Texts {
-    fn keep(&mut self, text: &str) -> &'static str {
-        if let Some(kept) = self.0.get(text) {
-            return kept;
-        }
-        let kept: &'static str = Box::leak(text.to_owned().into_boxed_str());
-        self.0.insert(kept);
-        kept
-    }
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
     let remote_write = RemoteWrite::start(
         config
             .metrics_generator
-            .remote_write(tenancy.multitenancy_enabled),
+            .remote_write(tenancy.multitenancy_enabled, &config.storage.path),
         RemoteWriteMetrics::register(&mut registry),
         clock.clone(),
         &background.tasks,
@@ -91,6 +91,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         &background.shutdown,
     )
     .map_err(StartError::Config)?;
+    remote_write.resume(|tenant| generator::destinations(&overrides.for_tenant(tenant)));
     let generator = Generator::new(Dependencies {
         overrides: overrides.clone(),
         remote_write: Some(remote_write.clone()),

@@ -104,9 +104,9 @@ impl Process {
             .flush(before_closing().min(self.limits.flush))
             .await;
         if unsent > 0 {
-            tracing::error!(
+            tracing::warn!(
                 samples = unsent,
-                "remote write did not take all samples in time"
+                "receivers did not take all samples in time; they stay in the spool for the next start"
             );
         }
         self.remote_write.stop();

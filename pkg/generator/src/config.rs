@@ -4,11 +4,11 @@
 //! and what stands beside them for all tenants, are the lowest layer of the tenants'
 //! settings: what is in force comes from [`overrides::Overrides`], never from here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use overrides::{LimiterType, ProcessorDocument, RegistryDocument};
-use remote_write::{EndpointConfig, RemoteWriteConfig};
+use remote_write::{EndpointConfig, Fsync, RemoteWriteConfig, SpoolConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use settings::{ByteSize, Problem};
@@ -87,8 +87,12 @@ pub struct GeneratorConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StorageConfig {
-    /// Directory for samples on their way. Default: empty, within `storage.path`.
+    /// Directory of the spool, where samples are until they are delivered. Default:
+    /// empty, `spool` below the `path` of the top-level `storage` block.
     pub path: PathBuf,
+
+    /// How much the spool may hold, and how safely.
+    pub spool: SpoolSettings,
 
     /// Receivers, by Prometheus' keys. Default: none; then series are only
     /// there to be scraped.
@@ -103,16 +107,45 @@ pub struct StorageConfig {
     /// on. Default: true.
     pub remote_write_add_org_id_header: bool,
 
-    /// Samples of one tenant that may wait for a receiver, as compressed
-    /// requests; the oldest are dropped when there are more. Default: 64MiB.
-    pub remote_write_max_buffer_size_per_tenant: ByteSize,
-
-    /// The same of all tenants together. Default: 512MiB.
-    pub remote_write_max_buffer_size: ByteSize,
-
     /// Without effect: there is no write-ahead log of Prometheus' kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wal: Option<Value>,
+}
+
+/// The `spool` block: samples on disk from their collection until they are delivered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SpoolSettings {
+    /// Bytes of one tenant; with more its oldest samples are dropped. A sample takes
+    /// 2 to 10 bytes: 1 GiB is about ten hours of 100,000 series at 15 s. Default:
+    /// 1GiB; at least 1MiB.
+    pub max_size_per_tenant: ByteSize,
+
+    /// Bytes of all tenants together; with more, whoever has most loses its oldest
+    /// samples. Default: 10GiB; at least 1MiB.
+    pub max_size: ByteSize,
+
+    /// How old samples may become that cannot be delivered; 0s for any age. Default:
+    /// 24h.
+    #[serde(with = "settings::duration")]
+    pub max_age: Duration,
+
+    /// What survives a loss of power. Whatever ends the process alone, nothing that was
+    /// collected is lost. `append` forces every collection to the disk; `segment` every
+    /// 8 MiB and what there is at a stop; `never` leaves it to the system. Default:
+    /// segment.
+    pub fsync: Fsync,
+}
+
+impl Default for SpoolSettings {
+    fn default() -> Self {
+        Self {
+            max_size_per_tenant: ByteSize::mib(1 << 10),
+            max_size: ByteSize::mib(10 << 10),
+            max_age: Duration::from_secs(24 * 60 * 60),
+            fsync: Fsync::default(),
+        }
+    }
 }
 
 impl Default for GeneratorConfig {
@@ -145,25 +178,34 @@ impl Default for StorageConfig {
     fn default() -> Self {
         Self {
             path: PathBuf::new(),
+            spool: SpoolSettings::default(),
             remote_write: Vec::new(),
             remote_write_flush_deadline: Duration::from_secs(60),
             remote_write_add_org_id_header: true,
-            remote_write_max_buffer_size_per_tenant: ByteSize::mib(64),
-            remote_write_max_buffer_size: ByteSize::mib(512),
             wal: None,
         }
     }
 }
 
 impl GeneratorConfig {
-    /// What remote write is started with.
-    pub fn remote_write(&self, multitenancy_enabled: bool) -> RemoteWriteConfig {
+    /// What remote write is started with, in a process whose data are in `data_dir`.
+    pub fn remote_write(&self, multitenancy_enabled: bool, data_dir: &Path) -> RemoteWriteConfig {
         let storage = &self.storage;
+        let spool = &storage.spool;
+        let directory = match storage.path.as_os_str().is_empty() {
+            true => data_dir.join("spool"),
+            false => storage.path.clone(),
+        };
         RemoteWriteConfig {
             endpoints: storage.remote_write.clone(),
             add_org_id_header: multitenancy_enabled && storage.remote_write_add_org_id_header,
-            max_buffer_bytes_per_tenant: storage.remote_write_max_buffer_size_per_tenant.as_usize(),
-            max_buffer_bytes: storage.remote_write_max_buffer_size.as_usize(),
+            spool: SpoolConfig {
+                directory,
+                max_bytes_per_tenant: spool.max_size_per_tenant.as_u64(),
+                max_bytes: spool.max_size.as_u64(),
+                max_age: spool.max_age,
+                fsync: spool.fsync,
+            },
         }
     }
 
@@ -171,22 +213,15 @@ impl GeneratorConfig {
     /// paths from the top of the file. The layers of tenants, `remote_write`
     /// among them, are checked where they are read.
     pub fn validate(&self) -> Vec<Problem> {
-        let path = "metrics_generator.storage";
-        let storage = &self.storage;
+        let spool = &self.storage.spool;
         let mut problems = Vec::new();
         for (key, size) in [
-            (
-                "remote_write_max_buffer_size_per_tenant",
-                storage.remote_write_max_buffer_size_per_tenant,
-            ),
-            (
-                "remote_write_max_buffer_size",
-                storage.remote_write_max_buffer_size,
-            ),
+            ("max_size_per_tenant", spool.max_size_per_tenant),
+            ("max_size", spool.max_size),
         ] {
             if size < ByteSize::mib(1) {
                 problems.push(Problem::new(
-                    format!("{path}.{key}"),
+                    format!("metrics_generator.storage.spool.{key}"),
                     format!("{size} is below the minimum of 1MiB"),
                 ));
             }
@@ -244,16 +279,14 @@ mod tests {
     fn the_tenant_is_sent_with_multi_tenancy_on_unless_it_is_switched_off() {
         let on = GeneratorConfig::default();
         let off = read("storage: {remote_write_add_org_id_header: false}");
-        assert!(on.remote_write(true).add_org_id_header);
-        assert!(!on.remote_write(false).add_org_id_header);
-        assert!(!off.remote_write(true).add_org_id_header);
+        assert!(on.remote_write(true, Path::new("d")).add_org_id_header);
+        assert!(!on.remote_write(false, Path::new("d")).add_org_id_header);
+        assert!(!off.remote_write(true, Path::new("d")).add_org_id_header);
     }
 
     #[test]
     fn every_problem_is_reported_with_its_path() {
-        let config = read(
-            "storage: {remote_write_max_buffer_size_per_tenant: 6, remote_write_max_buffer_size: 5}",
-        );
+        let config = read("storage: {spool: {max_size_per_tenant: 6, max_size: 5}}");
         let paths: Vec<_> = config
             .validate()
             .into_iter()
@@ -262,8 +295,8 @@ mod tests {
         assert_eq!(
             paths,
             [
-                "metrics_generator.storage.remote_write_max_buffer_size_per_tenant",
-                "metrics_generator.storage.remote_write_max_buffer_size"
+                "metrics_generator.storage.spool.max_size_per_tenant",
+                "metrics_generator.storage.spool.max_size"
             ]
         );
     }

@@ -12,7 +12,7 @@ use registry::{Registry, SnapshotHeader};
 use remote_write::RemoteWrite;
 
 use crate::collection;
-use crate::instance::{Identity, Instance, limits};
+use crate::instance::{Identity, Instance, destinations, limits};
 use crate::metrics::GeneratorMetrics;
 use crate::recognised::{Recognised, Room};
 use crate::state_dir::StateDir;
@@ -182,7 +182,7 @@ impl Generator {
         let config = overrides.for_tenant(tenant);
         let writer = remote_write
             .as_ref()
-            .map(|remote_write| remote_write.writer(tenant, &config.remote_write_headers));
+            .map(|remote_write| remote_write.writer(tenant, &destinations(&config)));
         Instance::new(
             Identity {
                 tenant: tenant.clone(),

@@ -9,7 +9,7 @@ use model::{Clock, Push, PushError, PushOutcome, SampleSink, TenantId};
 use overrides::{LimiterType, Overrides, TenantConfig};
 use parking_lot::{Mutex, MutexGuard};
 use registry::{Collection, Consumer, Limits, Registry, TableId};
-use remote_write::TenantWriter;
+use remote_write::{TenantDestinations, TenantWriter};
 
 use crate::collection::Discard;
 use crate::ledger::Ledger;
@@ -56,6 +56,8 @@ pub(crate) struct Instance {
     recognised: Option<Recognised>,
     writer: Option<TenantWriter>,
     last_sample_ms: AtomicI64,
+    /// When the first push since the last collection came; 0 if there was none.
+    first_push_ms: AtomicI64,
     last_scrape_ms: AtomicI64,
     /// Whether the last collection has been.
     is_stopped: AtomicBool,
@@ -87,6 +89,8 @@ impl Instance {
         let now_ms = clock.unix_millis();
         let settings = Settings::new(&identity, config, &registry, None, now_ms);
         note_processors(&metrics, &settings);
+        // Also after a crash no sample is older than one that was sent before (D9).
+        let newest_ms = writer.as_ref().and_then(TenantWriter::newest_ms);
         Self {
             identity,
             clock,
@@ -97,7 +101,8 @@ impl Instance {
             metrics,
             recognised,
             writer,
-            last_sample_ms: AtomicI64::new(0),
+            last_sample_ms: AtomicI64::new(newest_ms.unwrap_or(0)),
+            first_push_ms: AtomicI64::new(0),
             last_scrape_ms: AtomicI64::new(i64::MIN),
             is_stopped: AtomicBool::new(false),
         }
@@ -146,7 +151,7 @@ impl Instance {
         }
         self.registry.set_limits(limits(&config));
         if let Some(writer) = &self.writer {
-            writer.set_headers(&config.remote_write_headers);
+            writer.set_destinations(&destinations(&config));
         }
         let now_ms = self.clock.unix_millis();
         let next = Settings::new(
@@ -215,6 +220,7 @@ impl Instance {
                 }
             })?;
         let now_ms = (now / 1_000_000) as i64;
+        self.note_push(now_ms);
         if push.skip_metrics {
             reading.ledger = Ledger::skipped(reading.ledger.received);
         } else {
@@ -238,6 +244,14 @@ impl Instance {
             rejected_spans: ledger.rejected(),
             message: ledger.message(),
         })
+    }
+
+    /// Notes when the first push since the last collection came.
+    fn note_push(&self, now_ms: i64) {
+        if self.first_push_ms.load(Ordering::Relaxed) == 0 {
+            // Another that came at the same time is as good.
+            self.first_push_ms.store(now_ms, Ordering::Relaxed);
+        }
     }
 
     /// Ends the edges that have waited for too long.
@@ -290,12 +304,14 @@ impl Instance {
             return;
         }
         let settings = self.settings.load();
+        let pushed_ms = self.first_push_ms.swap(0, Ordering::Relaxed);
         let config = &settings.config.registry;
         let ends = is_last && config.stale_on_shutdown;
         match &self.writer {
             Some(writer) if !config.disable_collection => {
                 let mut append =
                     writer.append(&settings.external_labels, &config.trace_id_label_name);
+                append.pushed_since(pushed_ms);
                 self.collect_into(&settings, ends, &mut append);
                 append.commit();
             }
@@ -347,6 +363,14 @@ impl Instance {
         let now_ms = self.clock.unix_millis();
         self.last_scrape_ms.store(now_ms, Ordering::Relaxed);
         now_ms
+    }
+}
+
+/// Where a tenant's samples go, by its settings.
+pub fn destinations(config: &TenantConfig) -> TenantDestinations {
+    TenantDestinations {
+        endpoints: Arc::clone(&config.remote_write),
+        headers: config.remote_write_headers.clone(),
     }
 }
 

@@ -32,6 +32,7 @@ mod time_slack;
 
 pub use config::GeneratorConfig;
 pub use generator::{Dependencies, Generator};
+pub use instance::destinations;
 pub use metrics::GeneratorMetrics;
 pub use push_service::PUSH_SERVICE;
 pub use restart::ReadStates;

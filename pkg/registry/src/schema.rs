@@ -81,7 +81,7 @@ pub struct Metric {
 
 impl Metric {
     /// What receivers are told of it.
-    pub(crate) fn metadata(&self) -> Metadata {
+    pub(crate) fn metadata(&self) -> Metadata<'_> {
         Metadata {
             kind: match self.kind {
                 MetricKind::Counter => MetricType::Counter,

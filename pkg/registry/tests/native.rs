@@ -37,7 +37,7 @@ struct Sample {
 #[derive(Default)]
 struct Written {
     labels: String,
-    metric: Option<Metadata>,
+    metric: Option<(MetricType, String)>,
     native: BTreeMap<String, Vec<Sample>>,
     plain: BTreeMap<String, Vec<Point>>,
     exemplars: BTreeMap<String, Exemplar>,
@@ -50,8 +50,8 @@ impl SampleSink for Written {
         self.metric = None;
     }
 
-    fn metric(&mut self, metadata: Metadata) {
-        self.metric = Some(metadata);
+    fn metric(&mut self, metadata: Metadata<'_>) {
+        self.metric = Some((metadata.kind, metadata.unit.to_owned()));
     }
 
     fn series(&mut self, series: Series<'_>, points: &[Point], exemplar: Option<Exemplar>) {
@@ -68,7 +68,8 @@ impl SampleSink for Written {
         samples: &[HistogramSample<'_>],
         exemplar: Option<Exemplar>,
     ) {
-        let told = self.metric.map(|metric| (metric.kind, metric.unit));
+        let told = self.metric.as_ref();
+        let told = told.map(|(kind, unit)| (*kind, unit.as_str()));
         assert_eq!(told, Some((MetricType::Histogram, "seconds")), "{name}");
         let id = format!("{name} {}", self.labels);
         self.exemplars

@@ -63,11 +63,22 @@ impl Written {
     }
 }
 
+/// Type, help and unit.
+type OwnMetadata = (MetricType, String, String);
+
+fn own(metadata: Metadata<'_>) -> OwnMetadata {
+    (
+        metadata.kind,
+        metadata.help.to_owned(),
+        metadata.unit.to_owned(),
+    )
+}
+
 /// What each series' metric is told to be.
 #[derive(Default)]
 struct Told {
-    metric: Option<Metadata>,
-    series: BTreeMap<String, Metadata>,
+    metric: Option<OwnMetadata>,
+    series: BTreeMap<String, OwnMetadata>,
 }
 
 impl SampleSink for Told {
@@ -75,13 +86,13 @@ impl SampleSink for Told {
         self.metric = None;
     }
 
-    fn metric(&mut self, metadata: Metadata) {
-        self.metric = Some(metadata);
+    fn metric(&mut self, metadata: Metadata<'_>) {
+        self.metric = Some(own(metadata));
     }
 
     fn series(&mut self, series: Series<'_>, _: &[Point], _: Option<Exemplar>) {
         self.series
-            .insert(series.name.to_owned(), self.metric.unwrap());
+            .insert(series.name.to_owned(), self.metric.clone().unwrap());
     }
 
     fn histogram(&mut self, name: &str, _: &[HistogramSample<'_>], _: Option<Exemplar>) {
@@ -214,7 +225,7 @@ fn each_series_is_told_its_metric_to_its_end() {
             ("latency_sum", histogram),
             ("size_total", counter),
         ]
-        .map(|(name, metadata)| (name.to_owned(), metadata)),
+        .map(|(name, metadata)| (name.to_owned(), own(metadata))),
     );
     // The first with values, the second with staleness markers.
     for now_ms in [100_000, 200_000] {

@@ -328,11 +328,6 @@ impl Queue {
         state.phase
     }
 
-    /// Where it is.
-    pub(crate) fn phase(&self) -> Phase {
-        self.state.lock().phase
-    }
-
     /// How often it failed since something was delivered.
     pub(crate) fn failures(&self) -> u64 {
         self.state.lock().failures

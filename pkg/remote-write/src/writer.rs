@@ -15,7 +15,7 @@ use crate::tenant::Tenant;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TenantDestinations {
     /// Receivers; each gets all samples.
-    pub endpoints: Vec<EndpointConfig>,
+    pub endpoints: Arc<[EndpointConfig]>,
     /// Headers of all requests, over the endpoints'. Those that the protocol sets
     /// itself are left out, with a warning.
     pub headers: BTreeMap<String, Secret>,

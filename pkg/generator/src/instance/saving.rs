@@ -32,7 +32,7 @@ impl Instance {
     /// Goes on where the instance ended that saved the registry of this one.
     pub(crate) fn resume(&self, header: &SnapshotHeader) {
         self.last_sample_ms
-            .store(header.last_sample_ms, Ordering::Relaxed);
+            .fetch_max(header.last_sample_ms, Ordering::Relaxed);
         let settings = self.settings.load();
         if settings.labelling_hash() == header.labelling {
             return;

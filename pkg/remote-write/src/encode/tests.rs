@@ -290,7 +290,7 @@ proptest! {
             let kind = match want.kind {
                 MetricType::Counter => pb2::metadata::MetricType::Counter,
                 MetricType::Gauge => pb2::metadata::MetricType::Gauge,
-                MetricType::Histogram => pb2::metadata::MetricType::Histogram,
+                _ => pb2::metadata::MetricType::Histogram,
             };
             prop_assert_eq!(told.r#type(), kind);
             for sample in &series.samples {

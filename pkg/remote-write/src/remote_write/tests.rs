@@ -165,7 +165,7 @@ fn start_in(
     Fixture {
         remote_write,
         destinations: TenantDestinations {
-            endpoints,
+            endpoints: endpoints.into(),
             headers: BTreeMap::new(),
         },
         registry,

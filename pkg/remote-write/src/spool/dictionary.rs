@@ -305,13 +305,19 @@ fn hash_series(name: &str, le: Option<&str>) -> u64 {
     xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), xxhash_rust::xxh3::xxh3_64(le.as_bytes()))
 }
 
-const KINDS: [MetricType; 3] = [
+/// The metric types by their numbers in the spool, which begin with 1.
+const KINDS: [MetricType; 8] = [
     MetricType::Counter,
     MetricType::Gauge,
     MetricType::Histogram,
+    MetricType::Summary,
+    MetricType::GaugeHistogram,
+    MetricType::Info,
+    MetricType::StateSet,
+    MetricType::Unknown,
 ];
 
-/// The number of a metric type in the spool, from 1.
+/// The number of a metric type in the spool.
 fn kind_code(kind: MetricType) -> u8 {
     let place = KINDS.iter().position(|known| *known == kind);
     place.map_or(0, |place| place as u8 + 1)
