@@ -4,7 +4,7 @@
 //! `__` are reserved is not checked: attributes of that name can be chosen as
 //! dimensions.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use axum::http::{HeaderMap, Method};
@@ -111,14 +111,21 @@ pub(super) fn check_series<'a>(
     takes_nan: bool,
 ) -> Vec<String> {
     let mut violations = Vec::new();
-    let mut seen = BTreeSet::new();
+    let mut seen = BTreeMap::new();
     for series in all {
         let id: Vec<_> = series.labels.iter().map(|l| (&l.name, &l.value)).collect();
         for problem in problems(series, takes_nan) {
             violations.push(format!("{id:?}: {problem}"));
         }
-        if !seen.insert(id.clone()) {
-            violations.push(format!("{id:?}: twice in a request"));
+        // Several samples of a series in one request are allowed, in their order.
+        let samples = series.samples.iter().map(|sample| sample.timestamp);
+        let histograms = series.histograms.iter().map(|sample| sample.timestamp);
+        let times = samples.chain(histograms);
+        let first = times.clone().min();
+        if let Some(last) = seen.insert(id.clone(), times.max())
+            && first <= last
+        {
+            violations.push(format!("{id:?}: twice in a request, not in the order of time"));
         }
     }
     violations
