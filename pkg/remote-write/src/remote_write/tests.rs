@@ -22,12 +22,23 @@ use crate::encode::transcode::to_v1;
 use crate::protocol::FALLBACK;
 use crate::spool::{Fsync, SpoolConfig};
 
-/// A receiver that answers as it is told, then 204, and keeps what it got.
+mod bounds;
+mod destinations;
+mod refusals;
+mod restarts;
+mod shards;
+
+/// A receiver that answers as it is told, then by its rule, then 204, and keeps what
+/// it got.
 #[derive(Clone, Default)]
 struct Receiver {
     requests: Arc<Mutex<Vec<(HeaderMap, pb::WriteRequest)>>>,
     answers: Arc<Mutex<VecDeque<Response>>>,
+    rule: Arc<Mutex<Option<Rule>>>,
 }
+
+/// How a request is answered; `None` for 204.
+type Rule = Box<dyn Fn(&pb::WriteRequest) -> Option<Response> + Send>;
 
 impl Receiver {
     async fn start(answers: impl IntoIterator<Item = Response>) -> (Self, String) {
@@ -56,9 +67,37 @@ impl Receiver {
         };
         let raw = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
         let request = pb::WriteRequest::decode(raw.as_slice()).unwrap();
+        let by_rule = || {
+            receiver
+                .rule
+                .lock()
+                .as_ref()
+                .and_then(|rule| rule(&request))
+        };
+        let answer = receiver.answers.lock().pop_front().or_else(by_rule);
         receiver.requests.lock().push((headers, request));
-        let answer = receiver.answers.lock().pop_front();
         answer.unwrap_or_else(|| answer_with(204, &[], ""))
+    }
+
+    /// A receiver that answers by a rule.
+    async fn ruled(
+        rule: impl Fn(&pb::WriteRequest) -> Option<Response> + Send + 'static,
+    ) -> (Self, String) {
+        let (receiver, url) = Self::start([]).await;
+        receiver.set_rule(rule);
+        (receiver, url)
+    }
+
+    fn set_rule(&self, rule: impl Fn(&pb::WriteRequest) -> Option<Response> + Send + 'static) {
+        *self.rule.lock() = Some(Box::new(rule));
+    }
+
+    /// The first value of each request.
+    fn values(&self) -> Vec<f64> {
+        self.series()
+            .iter()
+            .map(|request| request[0].1[0])
+            .collect()
     }
 
     /// Per request, the protocol's version and the value of its first sample.
@@ -178,6 +217,23 @@ impl Fixture {
     /// Everything arrives or is dropped, far within this.
     async fn flush(&self) {
         assert_eq!(self.remote_write.flush(Duration::from_secs(60)).await, 0);
+    }
+
+    /// Ends as a process that is stopped; another may begin in its directory.
+    async fn stop(self) -> tempfile::TempDir {
+        self.remote_write.stop();
+        assert!(self.tasks.join(Duration::from_secs(60)).await.is_empty());
+        self.directory
+    }
+
+    /// A counter of the tenant `acme`; 0 if there is none.
+    fn count(&self, name: &str) -> u64 {
+        let by = "tenant=\"acme\",endpoint=\"sink\"";
+        let key = match name.split_once(' ') {
+            Some((name, reason)) => format!("{name}{{{by},reason=\"{reason}\"}}"),
+            None => format!("{name}{{{by}}}"),
+        };
+        self.metric(&key).map_or(0, |value| value.parse().unwrap())
     }
 
     fn writer(&self, tenant: &str) -> TenantWriter {

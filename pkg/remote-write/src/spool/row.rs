@@ -37,8 +37,8 @@ const MAX_WHOLE: u64 = 1 << 53;
 pub(crate) struct Times {
     /// The time of the collection.
     pub(crate) now_ms: i64,
-    /// The time of zeros before first values.
-    pub(crate) zero_ms: i64,
+    /// The time of zeros before first values, if there are any.
+    pub(crate) zero_ms: Option<i64>,
 }
 
 /// Writes the values of a row.
@@ -68,19 +68,19 @@ impl RowWriter {
         };
         let times = times.get_or_insert_with(|| Times {
             now_ms: last.timestamp_ms,
-            zero_ms: last.timestamp_ms,
+            zero_ms: None,
         });
-        if times.zero_ms == times.now_ms
-            && let [zero, _] = points
-        {
-            times.zero_ms = zero.timestamp_ms;
+        if let [zero, _] = points {
+            times.zero_ms.get_or_insert(zero.timestamp_ms);
         }
         self.exemplar(exemplar, *times);
         let is_now = last.timestamp_ms == times.now_ms;
         match points {
             [value] if is_now => self.value(value.value),
             [zero, value]
-                if is_now && zero.timestamp_ms == times.zero_ms && zero.value.to_bits() == 0 =>
+                if is_now
+                    && Some(zero.timestamp_ms) == times.zero_ms
+                    && zero.value.to_bits() == 0 =>
             {
                 put_varint(&mut self.bytes, ZERO_BEFORE);
                 self.value(value.value);
@@ -111,7 +111,7 @@ impl RowWriter {
         };
         let times = *times.get_or_insert_with(|| Times {
             now_ms: last.timestamp_ms,
-            zero_ms: last.timestamp_ms,
+            zero_ms: None,
         });
         self.exemplar(exemplar, times);
         put_varint(&mut self.bytes, HISTOGRAMS);
@@ -244,7 +244,7 @@ impl<'a, 'b> RowReader<'a, 'b> {
                     });
                 }
                 ZERO_BEFORE => values.points.push(Point {
-                    timestamp_ms: self.times.zero_ms,
+                    timestamp_ms: self.times.zero_ms?,
                     value: 0.0,
                 }),
                 POINTS => {

@@ -128,10 +128,11 @@ impl SamplesWriter {
         let room = self
             .record
             .get_mut(HEADER_BYTES..HEADER_BYTES + TIMES_BYTES)?;
-        for (place, time) in room
-            .chunks_exact_mut(8)
-            .zip([times.now_ms, times.zero_ms, pushed_ms])
-        {
+        for (place, time) in room.chunks_exact_mut(8).zip([
+            times.now_ms,
+            times.zero_ms.unwrap_or_default(),
+            pushed_ms,
+        ]) {
             place.copy_from_slice(&time.to_le_bytes());
         }
         let filled = FilledRecord {
@@ -196,7 +197,7 @@ impl<'a> SamplesReader<'a> {
         let mut fields = Fields::new(payload);
         let times = Times {
             now_ms: fields.i64()?,
-            zero_ms: fields.i64()?,
+            zero_ms: Some(fields.i64()?),
         };
         let head = Head {
             times,

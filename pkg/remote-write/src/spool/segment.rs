@@ -16,6 +16,9 @@ const VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"spanmill";
 const EXTENSION: &str = "segment";
 
+/// More than a head of this or a later version has.
+const MAX_HEAD_BYTES: usize = 1024;
+
 /// Bytes that are read at once, unless a record is longer.
 const WINDOW_BYTES: u64 = 64 << 10;
 
@@ -32,12 +35,14 @@ pub(crate) fn number_of(name: &str) -> Option<u64> {
         .flatten()
 }
 
-/// What a segment begins with.
+/// What a segment begins with: the magic bytes, the length and the checksum of what
+/// follows, and then the version. Later versions will keep to that.
 pub(crate) fn head(tenant: &TenantId, first: u64) -> Vec<u8> {
-    let mut rest = first.to_le_bytes().to_vec();
+    let mut rest = VERSION.to_le_bytes().to_vec();
+    rest.extend_from_slice(&first.to_le_bytes());
     put_slice(&mut rest, tenant.as_str().as_bytes());
     let mut head = MAGIC.to_vec();
-    head.extend_from_slice(&VERSION.to_le_bytes());
+    head.extend_from_slice(&(rest.len() as u32).to_le_bytes());
     head.extend_from_slice(&crc32fast::hash(&rest).to_le_bytes());
     head.extend_from_slice(&rest);
     head
@@ -61,7 +66,7 @@ impl Head {
     ///
     /// What the system says.
     pub(crate) fn read(file: &File) -> io::Result<Self> {
-        let mut bytes = [0; 8 + 4 + 4 + 8 + 1 + 8 + TenantId::MAX_LENGTH];
+        let mut bytes = [0; MAX_HEAD_BYTES];
         let mut length = 0;
         while let Some(room) = bytes.get_mut(length..)
             && !room.is_empty()
@@ -77,17 +82,19 @@ impl Head {
 
     fn of(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields::new(bytes.strip_prefix(&MAGIC)?);
-        let version = fields.u32()?;
-        if version > VERSION {
-            return Some(Self::Later { version });
-        }
+        let length = fields.u32()? as usize;
         let checksum = fields.u32()?;
-        let rest = fields.rest();
-        let first = fields.u64()?;
-        fields.slice()?;
-        let length = rest.len() - fields.rest().len();
-        let is_intact = crc32fast::hash(rest.get(..length)?) == checksum;
-        (version == VERSION && is_intact).then_some(Self::Segment { first })
+        let rest = fields.bytes(length)?;
+        if crc32fast::hash(rest) != checksum {
+            return None;
+        }
+        let mut fields = Fields::new(rest);
+        match fields.u32()? {
+            VERSION => Some(Self::Segment {
+                first: fields.u64()?,
+            }),
+            version => Some(Self::Later { version }),
+        }
     }
 }
 

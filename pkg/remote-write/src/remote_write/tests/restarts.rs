@@ -1,0 +1,159 @@
+//! What one process leaves, the next one sends.
+
+use super::*;
+
+fn down(_: &pb::WriteRequest) -> Option<Response> {
+    Some(answer_with(503, &[], "down"))
+}
+
+#[tokio::test]
+async fn what_was_not_sent_is_sent_by_the_next_process_in_order_and_only_that() {
+    let (receiver, url) = Receiver::start([]).await;
+    let first = start(vec![endpoint_of_ones(&url)], true);
+    let writer = first.writer("acme");
+    write_one(&writer, 1.0);
+    first.flush().await;
+    receiver.set_rule(down);
+    for value in [2.0, 3.0] {
+        write_one(&writer, value);
+    }
+    drop(writer);
+    assert_eq!(first.remote_write.flush(Duration::from_secs(60)).await, 2);
+    let directory = first.stop().await;
+
+    receiver.set_rule(|_| None);
+    receiver.requests.lock().clear();
+    let next = start_in(
+        directory,
+        Clock::system(),
+        vec![endpoint_of_ones(&url)],
+        true,
+    );
+    assert!(
+        receiver.values().is_empty(),
+        "nobody has said where it goes"
+    );
+    let destinations = next.destinations.clone();
+    next.remote_write.resume(|tenant| {
+        assert_eq!(tenant.as_str(), "acme");
+        destinations.clone()
+    });
+    next.flush().await;
+    assert_eq!(receiver.values(), [2.0, 3.0]);
+    assert_eq!(receiver.requests.lock()[0].0["x-scope-orgid"], "acme");
+    let writer = next.writer("acme");
+    assert_eq!(writer.newest_ms(), Some(point(3.0).timestamp_ms));
+    write_one(&writer, 4.0);
+    next.flush().await;
+    assert_eq!(receiver.values(), [2.0, 3.0, 4.0]);
+}
+
+/// A crash leaves what a process has written, and no more.
+#[tokio::test]
+async fn what_was_acknowledged_before_a_crash_is_not_sent_again() {
+    let (receiver, url) = Receiver::start([]).await;
+    let crashed = start(vec![endpoint_of_ones(&url)], false);
+    let writer = crashed.writer("acme");
+    write_one(&writer, 1.0);
+    crashed.flush().await;
+    receiver.set_rule(down);
+    write_one(&writer, 2.0);
+    assert_eq!(crashed.remote_write.flush(Duration::from_secs(60)).await, 1);
+    // What the crashed process left, in another directory, while it still lives.
+    let left = tempfile::tempdir().unwrap();
+    let tenant = id("acme").directory();
+    std::fs::create_dir(left.path().join(&tenant)).unwrap();
+    for file in std::fs::read_dir(crashed.directory.path().join(&tenant)).unwrap() {
+        let file = file.unwrap();
+        let copy = left.path().join(&tenant).join(file.file_name());
+        std::fs::copy(file.path(), copy).unwrap();
+    }
+    crashed.stop().await;
+
+    receiver.set_rule(|_| None);
+    receiver.requests.lock().clear();
+    let next = start_in(left, Clock::system(), vec![endpoint_of_ones(&url)], false);
+    next.remote_write.resume(|_| next.destinations.clone());
+    next.flush().await;
+    assert_eq!(receiver.values(), [2.0]);
+}
+
+#[tokio::test]
+async fn without_its_cursor_everything_that_is_left_is_sent_again() {
+    for damage in [Some(&b""[..]), Some(b"spancurs garbage"), None] {
+        let (receiver, url) = Receiver::start([]).await;
+        let first = start(vec![endpoint_of_ones(&url)], false);
+        let writer = first.writer("acme");
+        for value in [1.0, 2.0] {
+            write_one(&writer, value);
+        }
+        first.flush().await;
+        drop(writer);
+        let directory = first.stop().await;
+        for file in std::fs::read_dir(directory.path().join(id("acme").directory())).unwrap() {
+            let path = file.unwrap().path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "cursor")
+            {
+                match damage {
+                    Some(bytes) => std::fs::write(path, bytes).unwrap(),
+                    None => std::fs::remove_file(path).unwrap(),
+                }
+            }
+        }
+        receiver.requests.lock().clear();
+        let next = start_in(
+            directory,
+            Clock::system(),
+            vec![endpoint_of_ones(&url)],
+            false,
+        );
+        next.remote_write.resume(|_| next.destinations.clone());
+        next.flush().await;
+        assert_eq!(receiver.values(), [1.0, 2.0], "{damage:?}");
+        let unreadable = next.metric("spool_unreadable_files_total").unwrap();
+        assert_eq!(unreadable, if damage.is_some() { "1" } else { "0" });
+    }
+}
+
+#[tokio::test]
+async fn damaged_samples_are_counted_and_the_others_arrive() {
+    let (receiver, url) = Receiver::ruled(down).await;
+    let first = start(vec![endpoint_of_ones(&url)], false);
+    let writer = first.writer("acme");
+    for value in [1.0, 2.0, 3.0] {
+        write_one(&writer, value);
+    }
+    drop(writer);
+    let directory = first.stop().await;
+    let tenant = directory.path().join(id("acme").directory());
+    for file in std::fs::read_dir(tenant).unwrap() {
+        let path = file.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "segment")
+        {
+            let mut bytes = std::fs::read(&path).unwrap();
+            // The last record is 3.0's, of 70 bytes or so, and before it is 2.0's.
+            let place = bytes.len() - 100;
+            bytes[place] ^= 1;
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+    receiver.set_rule(|_| None);
+    receiver.requests.lock().clear();
+    let next = start_in(
+        directory,
+        Clock::system(),
+        vec![endpoint_of_ones(&url)],
+        false,
+    );
+    next.remote_write.resume(|_| next.destinations.clone());
+    let writer = next.writer("acme");
+    next.flush().await;
+    assert_eq!(receiver.values(), [1.0, 3.0]);
+    assert_eq!(next.count("samples_dropped_total damaged"), 1);
+    assert_eq!(next.count("samples_sent_total"), 2);
+    drop(writer);
+}
