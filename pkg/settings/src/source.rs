@@ -9,17 +9,19 @@ use crate::secret::MASK;
 const SHOWN_WIDTH: usize = 120;
 
 /// Keys that tell a secret, in lower case; a snippet shows no value beside them.
-const SECRET_KEYS: [&str; 10] = [
+const SECRET_KEYS: [&str; 12] = [
     "pass",
     "pasw",
     "secret",
     "token",
     "credential",
     "authorization",
+    "basic_auth",
     "api_key",
     "api-key",
     "apikey",
     "bearer",
+    "header",
 ];
 
 /// A document's name and text.
@@ -91,7 +93,10 @@ impl Place {
         let Some(line) = self.source.text.lines().nth(index) else {
             return String::new();
         };
-        let mut shown = masked(line);
+        let mut shown = match is_below_headers(&self.source.text, index) {
+            true => MASK.to_owned(),
+            false => masked(line),
+        };
         let mut start = (self.column as usize).saturating_sub(1);
         let skipped = start.saturating_sub(SHOWN_WIDTH / 2);
         if skipped > 0 && line.chars().count() > SHOWN_WIDTH {
@@ -123,10 +128,20 @@ impl Place {
     }
 }
 
-/// The line, with its value hidden where its key tells a secret.
+/// Whether a line, or the path of a setting, has a key that tells a secret.
+pub(crate) fn tells_secret(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    SECRET_KEYS.iter().any(|key| lower.contains(key))
+}
+
+/// The line, with its value hidden where its key tells a secret, or where it has
+/// a URL with more than a place: a user's name, a password, a query.
 fn masked(line: &str) -> String {
-    let lower = line.to_lowercase();
-    if !SECRET_KEYS.iter().any(|key| lower.contains(key)) {
+    let by_key = tells_secret(line);
+    let by_url = line
+        .split_once("://")
+        .is_some_and(|(_, rest)| rest.contains(['@', '?']));
+    if !by_key && !by_url {
         return line.to_owned();
     }
     match line.split_once(':') {
@@ -134,6 +149,25 @@ fn masked(line: &str) -> String {
         Some(_) => line.to_owned(),
         None => MASK.to_owned(),
     }
+}
+
+/// Whether a line stands below a key for headers, any of which may hold a
+/// secret.
+fn is_below_headers(text: &str, index: usize) -> bool {
+    let spaces = |line: &str| line.len() - line.trim_start().len();
+    let dash = |line: &str| usize::from(line.trim_start().starts_with("- "));
+    // An item may stand right below the key of its list, and its own first key
+    // stands behind the dash.
+    let start = |line: &str| spaces(line) + dash(line);
+    let key = |line: &str| spaces(line) + 2 * dash(line);
+    let lines: Vec<_> = text.lines().take(index + 1).collect();
+    let mut above = lines.iter().rev().filter(|line| !line.trim().is_empty());
+    let mut nearest = above.next().map_or(0, |line| start(line));
+    above.any(|line| {
+        let encloses = key(line) < nearest;
+        nearest = nearest.min(start(line));
+        encloses && line.to_lowercase().contains("header")
+    })
 }
 
 impl fmt::Display for Place {
@@ -184,6 +218,27 @@ mod tests {
         let text = "pasword: 1\nmy_password: hunter2\nx: \u{1b}[31m\n";
         assert!(!place(text, 2, 1, 11).snippet().contains("hunter2"));
         assert!(!place(text, 3, 1, 1).snippet().contains('\u{1b}'));
+    }
+
+    #[test]
+    fn urls_with_more_than_a_place_and_headers_are_not_shown() {
+        let text = "- {name: a, url: 'ftp://u:hunter2@h'}
+- url: ftp://h/?key=hunter2
+- url: ftp://shown
+  headers: {X-Key: hunter2}
+- proxy_connect_header:
+    X-Key:
+    - hunter2
+
+    X-Other: [hunter2]
+  url: ftp://shown
+";
+        let shown: Vec<_> = (1..=11)
+            .map(|line| place(text, line, 1, 1).snippet())
+            .collect();
+        let all = shown.concat();
+        assert!(!all.contains("hunter2"), "{all}");
+        assert_eq!(all.matches("ftp://shown").count(), 2, "{all}");
     }
 
     #[test]

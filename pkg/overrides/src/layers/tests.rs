@@ -440,12 +440,12 @@ metrics_generator:
       |                        ^^^^
     overrides.yaml:7:33: overrides.acme.metrics_generator.remote_write_headers.a b: is not a header name
       |
-    7 |   remote_write_headers: {'a b': c, ok: "x\r\ny"}
+    7 |   remote_write_headers: <secret>
       |                                 ^
     overrides.yaml:7:40: overrides.acme.metrics_generator.remote_write_headers.ok: may not have line breaks or other control characters
       |
-    7 |   remote_write_headers: {'a b': c, ok: "x\r\ny"}
-      |                                        ^^^^^^^^
+    7 |   remote_write_headers: <secret>
+      |                                        ^
     overrides.yaml:9:27: overrides.acme.metrics_generator.registry.external_labels.1a: "1a" is not a label name: letters, digits and _ are accepted, and no digit first
       |
     9 |     external_labels: {1a: b, __name__: c}

@@ -6,7 +6,7 @@ use super::State;
 use super::access::{Entries, Items, Variant};
 use super::fault::{At, Refusal, describe, list};
 use crate::node::{Content, Entry, Node};
-use crate::source::Place;
+use crate::source::{Place, tells_secret};
 
 /// The way to a node, as a list on the stack: it becomes text for problems only.
 #[derive(Clone, Copy)]
@@ -71,6 +71,14 @@ impl<'n, 'p> NodeDeserializer<'n, 'p> {
     pub(super) fn refuse<T>(&self, accepted: &str) -> Result<T, Refusal> {
         if self.node.is_null() {
             return self.locate(Err(Refusal::null()));
+        }
+        let shows = !matches!(
+            self.node.content,
+            Content::Sequence(_) | Content::Mapping(_)
+        );
+        if shows && tells_secret(&self.path.text()) {
+            let message = format!("a single value is not accepted; expected {accepted}");
+            return self.locate(Err(Refusal::custom(message)));
         }
         self.locate(Err(Refusal::not_accepted(self.node, accepted)))
     }

@@ -202,7 +202,7 @@ zzz: 1
        |     ^
     example.yaml:14:1: headers: a list is not accepted; expected a mapping of keys to values
        |
-    14 | headers: [a]
+    14 | headers: <secret>
        | ^^^^^^^
     example.yaml:15:1: ratio: a mapping is not accepted; expected a number
        |
@@ -292,7 +292,7 @@ fn a_problem_in_an_alias_is_shown_where_it_was_written() {
 
 #[test]
 fn a_secret_is_not_shown_beside_its_problem() {
-    let message = example("pasword: hunter2\npassword: [hunter2]\n").unwrap_err();
+    let message = example("pasword: hunter2\npassword: [hunter2]\nheaders: hunter2\n").unwrap_err();
     assert!(!message.contains("hunter2"), "{message}");
     assert_snapshot!(message, @r#"
     example.yaml:1:1: pasword: unknown key; did you mean "password"?
@@ -303,6 +303,10 @@ fn a_secret_is_not_shown_beside_its_problem() {
       |
     2 | password: <secret>
       | ^^^^^^^^
+    example.yaml:3:10: headers: a single value is not accepted; expected a mapping of keys to values
+      |
+    3 | headers: <secret>
+      |          ^^^^^^^
     "#);
 }
 
