@@ -187,9 +187,11 @@ fn the_example_of_overrides_works() {
         &TaskGroup::new(),
         &Shutdown::new(),
     );
-    let shop = overrides
-        .unwrap()
-        .for_tenant(&TenantId::parse("shop").unwrap());
+    let overrides = overrides.unwrap();
+    let external = overrides.for_tenant(&TenantId::parse("external").unwrap());
+    assert_eq!(external.remote_write.len(), 2);
+    let shop = overrides.for_tenant(&TenantId::parse("shop").unwrap());
+    assert_eq!(*shop.remote_write, []);
     assert_eq!(shop.registry.max_active_series, 1_000_000);
     assert_eq!(shop.processors, Processors::from([Processor::SpanMetrics]));
     assert_eq!(shop.span_metrics.dimension_mappings.len(), 1);
@@ -235,6 +237,45 @@ metrics_generator: {ring: {kvstore: {store: memberlist}}, processor: {local_bloc
             "config.yaml:5:21: metrics_generator.ring has no effect here and is ignored",
         ]
     );
+}
+
+#[test]
+fn destinations_are_checked_once_and_what_has_no_effect_is_told() {
+    let loaded = load(
+        "metrics_generator: {storage: {remote_write: [{url: 'http://127.0.0.1', follow_redirects: yes}]}}
+overrides:
+  defaults: {metrics_generator: {remote_write: [{url: 'http://[::1]', round_robin_dns: yes}]}}
+  remote_write_allowed_addresses: [loopback, 10.0.0.0/8]
+",
+    );
+    assert_eq!(
+        loaded.warnings,
+        [
+            "config.yaml:1:90: metrics_generator.storage.remote_write[0].follow_redirects has no \
+             effect: redirects are never followed",
+            "config.yaml:3:88: overrides.defaults.metrics_generator.remote_write[0].round_robin_dns \
+             has no effect: a name's addresses are tried in the order in which the system gives them",
+        ]
+    );
+    let allowed = &loaded.config.overrides.remote_write_allowed_addresses;
+    assert!(allowed.allows([10, 0, 0, 1].into()) && !allowed.allows([8, 8, 8, 8].into()));
+    // What the operator's own file names is not checked.
+    assert_eq!(
+        tenant(loaded.overrides).remote_write[0].url.expose(),
+        "http://[::1]"
+    );
+
+    assert_snapshot!(refused("metrics_generator: {storage: {remote_write: [{url: ftp://x}]}}
+overrides: {remote_write_allowed_addresses: [everything/8]}"), @r#"
+    config.yaml:1:52: metrics_generator.storage.remote_write[0].url: has the scheme "ftp"; http and https are accepted
+      |
+    1 | metrics_generator: {storage: {remote_write: [{url: ftp://x}]}}
+      |                                                    ^^^^^^^
+    config.yaml:2:46: overrides.remote_write_allowed_addresses[0]: "everything/8" is not accepted; expected public, private, loopback, link-local, a range such as 10.1.0.0/16, an address or a host name
+      |
+    2 | overrides: {remote_write_allowed_addresses: [everything/8]}
+      |                                              ^^^^^^^^^^^^
+    "#);
 }
 
 #[test]

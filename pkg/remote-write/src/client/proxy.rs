@@ -72,6 +72,10 @@ pub(super) fn through(
     // They are sent as a header, and must not show in an error's text.
     let _ = proxy.set_username("");
     let _ = proxy.set_password(None);
+    // What a proxy is asked for is the receiver.
+    proxy.set_path("");
+    proxy.set_query(None);
+    proxy.set_fragment(None);
     let mut through = Proxy::all(proxy).map_err(|source| StartError::Client { source })?;
     if !user.is_empty() || !password.is_empty() {
         let mut value =
