@@ -15,8 +15,8 @@ const CALLS: &str = "traces_spanmetrics_calls_total";
 
 /// What tenants have of their own, by tenant.
 fn write(file: &Path, tenants: &[(&str, Value)]) -> anyhow::Result<()> {
-    let entry = |(tenant, list): &(&str, Value)| {
-        let settings = json!({"metrics_generator": {"remote_write": list}});
+    let entry = |(tenant, settings): &(&str, Value)| {
+        let settings = json!({"metrics_generator": settings});
         ((*tenant).to_owned(), settings)
     };
     let overrides: serde_json::Map<_, _> = tenants.iter().map(entry).collect();
@@ -80,7 +80,7 @@ async fn series_go_where_the_tenant_says_and_after_a_change_elsewhere() -> anyho
     let only_calls = json!([{"source_labels": ["__name__"], "regex": CALLS, "action": "keep"}]);
     let one = json!({"name": "first", "url": first.url()});
     let two = json!({"name": "second", "url": second.url(), "write_relabel_configs": only_calls});
-    write(file.path(), &[("acme", json!([one]))])?;
+    write(file.path(), &[("acme", json!({"remote_write": [one]}))])?;
     let spanmill = start(&everyones, file.path(), &["loopback"]).await?;
     push(&spanmill, "acme", 1).await?;
     push(&spanmill, "globex", 1).await?;
@@ -88,7 +88,10 @@ async fn series_go_where_the_tenant_says_and_after_a_change_elsewhere() -> anyho
     arrived(&everyones, "globex", 5.0).await?;
 
     // A second receiver beside the first.
-    write(file.path(), &[("acme", json!([one, two]))])?;
+    write(
+        file.path(),
+        &[("acme", json!({"remote_write": [one, two]}))],
+    )?;
     push(&spanmill, "acme", 11).await?;
     arrived(&first, "acme", 10.0).await?;
     arrived(&second, "acme", 10.0).await?;
@@ -96,10 +99,18 @@ async fn series_go_where_the_tenant_says_and_after_a_change_elsewhere() -> anyho
         ensure!(series.name == CALLS, "{series:?}");
     }
 
-    // Everyone's again.
-    write(file.path(), &[])?;
+    // Everyone's again, with an external label.
+    let labels = json!({"registry": {"external_labels": {"cluster": "b"}}});
+    write(file.path(), &[("acme", labels)])?;
     push(&spanmill, "acme", 21).await?;
-    arrived(&everyones, "acme", 15.0).await?;
+    let what = "15 calls with the label";
+    everyones
+        .eventually(what, |received| {
+            let calls = received.sum("acme", CALLS, &[("cluster", "b")]);
+            ensure!(calls == 15.0, "{calls} calls");
+            Ok(())
+        })
+        .await?;
     ensure!(tenants(&first) == ["acme"] && tenants(&second) == ["acme"]);
     ensure!(tenants(&everyones) == ["acme", "globex"]);
     spanmill.finish(&[("acme", 15), ("globex", 5)]).await
@@ -116,7 +127,10 @@ async fn what_overrides_may_not_reach_gets_no_connection() -> anyhow::Result<()>
     let url = format!("http://localhost:{}/", port.number());
     write(
         file.path(),
-        &[("acme", json!([{"name": "here", "url": url}]))],
+        &[(
+            "acme",
+            json!({"remote_write": [{"name": "here", "url": url}]}),
+        )],
     )?;
     let spanmill = start(&everyones, file.path(), &["public", "private"]).await?;
     push(&spanmill, "acme", 1).await?;
@@ -132,7 +146,10 @@ async fn what_overrides_may_not_reach_gets_no_connection() -> anyhow::Result<()>
 
     // By its address it is refused with the file.
     let url = format!("http://0x7f.1:{}/", port.number());
-    write(file.path(), &[("acme", json!([{"url": url}]))])?;
+    write(
+        file.path(),
+        &[("acme", json!({"remote_write": [{"url": url}]}))],
+    )?;
     eventually("the file to be refused", || async {
         let metrics = spanmill.metrics().await?;
         let failed = metrics.sum("spanmill_overrides_reload_failed", &[]);

@@ -249,6 +249,13 @@ impl EndpointConfig {
         if !self.send_exemplars {
             found.push(("send_exemplars", "exemplars are always sent"));
         }
+        if self.metadata_config != MetadataConfig::default() {
+            found.push((
+                "metadata_config",
+                "metadata is a part of each series in protocol 2.0, and not sent in 1.0",
+            ));
+        }
+        found.extend(self.queue_config.without_effect());
         found
     }
 }

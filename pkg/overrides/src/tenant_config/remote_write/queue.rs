@@ -4,19 +4,23 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// Shards that a tenant may have at one endpoint: each has a connection and a
+/// request in memory.
+const MAX_SHARDS: usize = 1_000;
+
 /// `queue_config` of Prometheus.
 ///
-/// One request of a tenant is under way to an endpoint at a time, so that its
-/// samples arrive in order; keys that tune Prometheus' own queue are accepted
-/// and have no effect.
+/// A tenant's series are divided among shards; each shard has one request under
+/// way to the endpoint at a time, so that the samples of a series arrive in
+/// order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct QueueConfig {
     /// Samples of one request at most. Default: 2000.
     pub max_samples_per_send: u64,
 
-    /// Requests that may be under way to the endpoint at once, over all
-    /// tenants. Default: 50.
+    /// Shards of a tenant at most, while it is behind; at most 1000. Default:
+    /// 50.
     pub max_shards: usize,
 
     /// First delay before a request is sent again. Default: 30ms.
@@ -28,10 +32,10 @@ pub struct QueueConfig {
     #[serde(with = "settings::duration")]
     pub max_backoff: Duration,
 
-    /// Accepted; has no effect. Default: 1.
+    /// Shards of a tenant at least, and what 0 means is 1. Default: 1.
     pub min_shards: usize,
 
-    /// Accepted; has no effect: the buffer is bounded in bytes. Default: 10000.
+    /// Accepted; has no effect: the spool is bounded in bytes. Default: 10000.
     pub capacity: usize,
 
     /// Accepted; has no effect: samples are sent at once after a collection.
@@ -42,8 +46,7 @@ pub struct QueueConfig {
     /// Accepted; has no effect: 429 is always retried. Default: true.
     pub retry_on_http_429: bool,
 
-    /// Accepted; has no effect: only the buffer's size bounds how old a sample
-    /// may get. Default: 0s.
+    /// Samples that are older are not sent; 0s for any age. Default: 0s.
     #[serde(with = "settings::duration")]
     pub sample_age_limit: Duration,
 }
@@ -65,14 +68,40 @@ impl Default for QueueConfig {
 }
 
 impl QueueConfig {
+    /// Keys that ask for what is not done, and what is done instead.
+    pub(super) fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
+        let default = Self::default();
+        let mut found = Vec::new();
+        if self.capacity != default.capacity {
+            found.push(("queue_config.capacity", "the spool is bounded in bytes"));
+        }
+        if self.batch_send_deadline != default.batch_send_deadline {
+            found.push((
+                "queue_config.batch_send_deadline",
+                "samples are sent at once after a collection",
+            ));
+        }
+        if !self.retry_on_http_429 {
+            found.push(("queue_config.retry_on_http_429", "429 is always retried"));
+        }
+        found
+    }
+
     /// Keys whose value cannot be used, and why.
     pub(crate) fn validate(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
         if self.max_samples_per_send == 0 {
             problems.push(("max_samples_per_send", "must be at least 1".to_owned()));
         }
-        if self.max_shards == 0 {
-            problems.push(("max_shards", "must be at least 1".to_owned()));
+        if !(1..=MAX_SHARDS).contains(&self.max_shards) {
+            let problem = format!("{} is not from 1 to {MAX_SHARDS}", self.max_shards);
+            problems.push(("max_shards", problem));
+        } else if self.min_shards > self.max_shards {
+            let problem = format!(
+                "{} is above max_shards ({})",
+                self.min_shards, self.max_shards
+            );
+            problems.push(("min_shards", problem));
         }
         if self.min_backoff.is_zero() {
             problems.push(("min_backoff", "must be longer than 0s".to_owned()));

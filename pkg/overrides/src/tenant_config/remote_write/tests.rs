@@ -49,6 +49,14 @@ fn every_problem_is_reported_with_its_key() {
             ],
         ),
         (
+            json!({"url": "http://h", "queue_config": {"min_shards": 3, "max_shards": 2}}),
+            vec!["queue_config.min_shards"],
+        ),
+        (
+            json!({"url": "http://h", "queue_config": {"min_shards": 2000, "max_shards": 1001}}),
+            vec!["queue_config.max_shards"],
+        ),
+        (
             json!({"url": "http://h", "queue_config": {"min_backoff": "6s"}}),
             vec!["queue_config.max_backoff"],
         ),
@@ -147,7 +155,8 @@ fn every_key_of_prometheus_is_accepted() {
 fn what_is_not_done_is_named_where_it_is_asked_for() {
     let config = endpoint(json!({
         "url": "http://h", "follow_redirects": true, "round_robin_dns": true,
-        "send_exemplars": false,
+        "send_exemplars": false, "metadata_config": {"send": false},
+        "queue_config": {"capacity": 1, "batch_send_deadline": "1s", "retry_on_http_429": false, "min_shards": 2},
     }));
     let keys: Vec<_> = config
         .without_effect()
@@ -156,10 +165,19 @@ fn what_is_not_done_is_named_where_it_is_asked_for() {
         .collect();
     assert_eq!(
         keys,
-        ["follow_redirects", "round_robin_dns", "send_exemplars"]
+        [
+            "follow_redirects",
+            "round_robin_dns",
+            "send_exemplars",
+            "metadata_config",
+            "queue_config.capacity",
+            "queue_config.batch_send_deadline",
+            "queue_config.retry_on_http_429",
+        ]
     );
 }
 
+/// Names tell entries apart in metrics and where what waits is found again.
 #[test]
 fn names_are_unique_within_a_list() {
     let list = [
