@@ -1,5 +1,5 @@
-//! What is secret in the settings is in no page and no log, whatever goes wrong
-//! while it is used.
+//! What is secret in the settings is in no page, no log and no file, whatever goes
+//! wrong while it is used.
 
 #![allow(
     clippy::unwrap_used,
@@ -75,6 +75,21 @@ fn ensure_hidden(what: &str, shown: &str, private_key: &str) -> anyhow::Result<(
     Ok(())
 }
 
+/// Paths and contents of all files below a directory.
+fn everything_below(directory: &Path) -> anyhow::Result<String> {
+    let mut everything = String::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        everything.push_str(&path.to_string_lossy());
+        if path.is_dir() {
+            everything.push_str(&everything_below(&path)?);
+        } else {
+            everything.push_str(&String::from_utf8_lossy(&std::fs::read(&path)?));
+        }
+    }
+    Ok(everything)
+}
+
 fn identity() -> anyhow::Result<[String; 2]> {
     // The files go with it.
     let authority = Authority::new()?;
@@ -86,7 +101,7 @@ fn identity() -> anyhow::Result<[String; 2]> {
 }
 
 #[tokio::test]
-async fn secrets_are_in_no_page_and_no_log() -> anyhow::Result<()> {
+async fn secrets_are_in_no_page_no_log_and_no_file() -> anyhow::Result<()> {
     let pair = identity()?;
     let (refusing, plain, proxy) = (
         RemoteWriteSink::start().await?,
@@ -214,6 +229,9 @@ async fn secrets_are_in_no_page_and_no_log() -> anyhow::Result<()> {
     let log = spanmill.log();
     ensure!(log.contains("bad-tls"), "{log}");
     ensure_hidden("the log", &log, &pair[1])?;
+    let data = everything_below(&spanmill.directory().join("data"))?;
+    ensure!(data.contains("spool"), "{data}");
+    ensure_hidden("the data directory", &data, &pair[1])?;
     spanmill.finish(&[(SINGLE_TENANT, 3), ("acme", 3)]).await
 }
 
