@@ -52,9 +52,11 @@ pub(crate) struct Destinations {
     metrics: RemoteWriteMetrics,
     clock: Clock,
     add_org_id_header: bool,
-    /// By name and address.
-    known: Mutex<HashMap<(String, String), Vec<Weak<Destination>>>>,
+    known: Mutex<Known>,
 }
+
+/// Destinations by name and address.
+type Known = HashMap<(String, String), Vec<Weak<Destination>>>;
 
 impl Destination {
     fn new(

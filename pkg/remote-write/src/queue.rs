@@ -38,6 +38,8 @@ struct State {
     progress: Progress,
     place: Option<Place>,
     phase: Phase,
+    /// Counts the ends of turns: a wait that is over may be of an earlier one.
+    turn: u64,
     /// Whether there is more since the queue began to be sent.
     again: bool,
     /// Whether it has been taken out of use.
@@ -104,6 +106,7 @@ impl Queue {
                 progress,
                 place: None,
                 phase: Phase::Idle,
+                turn: 0,
                 again: false,
                 removed: false,
                 backoff: None,
@@ -123,11 +126,21 @@ impl Queue {
         (Arc::clone(&state.destination), Arc::clone(&state.headers))
     }
 
-    /// Changes where to, and the headers, from the next turn on.
+    /// Changes where to, and the headers, from the next turn on. What failed may not
+    /// fail any more, so it need not wait.
     pub(crate) fn set_destination(&self, destination: Arc<Destination>, headers: Arc<HeaderMap>) {
         let mut state = self.state.lock();
+        let is_same = Arc::ptr_eq(&state.destination, &destination) && state.headers == headers;
+        if is_same {
+            return;
+        }
         state.destination = destination;
         state.headers = headers;
+        state.failures = 0;
+        state.backoff = None;
+        if state.phase == Phase::Waiting {
+            state.phase = Phase::Idle;
+        }
     }
 
     /// Samples that are neither delivered nor dropped.
@@ -241,6 +254,12 @@ impl Queue {
         self.write_cursor(&mut state);
     }
 
+    /// Skips what has been removed from the spool already, before a turn.
+    pub(crate) fn skip_removed(&self) {
+        let lost = self.skip_to(self.spool.extent().first);
+        self.metrics.dropped(DropReason::SpoolFull, lost);
+    }
+
     /// Skips what has been removed from the spool; returns how many samples are lost
     /// by it.
     pub(crate) fn skip_to(&self, position: u64) -> u64 {
@@ -316,8 +335,8 @@ impl Queue {
         !state.removed
     }
 
-    /// Ends a turn, or a wait; returns what is to be done with the queue.
-    pub(crate) fn end_turn(&self, turn: Turn) -> Phase {
+    /// Ends a turn; returns where the queue is now, and which of its turns that was.
+    pub(crate) fn end_turn(&self, turn: Turn) -> (Phase, u64) {
         let mut state = self.state.lock();
         state.phase = match turn {
             _ if state.removed => Phase::Idle,
@@ -325,7 +344,18 @@ impl Queue {
             Turn::Drained | Turn::Over => Phase::Ready,
             Turn::Failed { .. } => Phase::Waiting,
         };
-        state.phase
+        state.turn += 1;
+        (state.phase, state.turn)
+    }
+
+    /// Ends the wait after a turn, unless something else has.
+    pub(crate) fn end_wait(&self, turn: u64) -> bool {
+        let mut state = self.state.lock();
+        let ends = state.phase == Phase::Waiting && state.turn == turn;
+        if ends {
+            state.phase = Phase::Ready;
+        }
+        ends
     }
 
     /// How often it failed since something was delivered.

@@ -40,6 +40,8 @@ pub(crate) struct Ready {
 struct Waiting {
     due: Instant,
     queue: Arc<Queue>,
+    /// Which turn it waits after.
+    turn: u64,
 }
 
 impl Ready {
@@ -79,7 +81,9 @@ pub(crate) async fn run(turns: Arc<Turns>, ready: Arc<Ready>, sweep: impl Fn()) 
             && first.due <= Instant::now()
             && let Some(Reverse(due)) = waiting.pop()
         {
-            held.push_back(due.queue);
+            if due.queue.end_wait(due.turn) {
+                held.push_back(due.queue);
+            }
         }
         while running.len() < MAX_TURNS {
             let probe = (probes < MAX_PROBES).then(|| held.pop_front()).flatten();
@@ -107,9 +111,9 @@ pub(crate) async fn run(turns: Arc<Turns>, ready: Arc<Ready>, sweep: impl Fn()) 
             Some((queue, was_probe, turn)) = running.next() => {
                 probes -= usize::from(was_probe);
                 match (queue.end_turn(turn), turn) {
-                    (Phase::Ready, _) => ready.push(queue),
-                    (Phase::Waiting, Turn::Failed { again }) => {
-                        waiting.push(Reverse(Waiting { due: again, queue }));
+                    ((Phase::Ready, _), _) => ready.push(queue),
+                    ((Phase::Waiting, turn), Turn::Failed { again }) => {
+                        waiting.push(Reverse(Waiting { due: again, queue, turn }));
                     }
                     _ => {}
                 }

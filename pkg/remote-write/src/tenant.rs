@@ -133,6 +133,8 @@ impl Tenant {
     ) {
         let mut queues = self.queues.write();
         let mut before = std::mem::take(&mut *queues);
+        let mut found = std::mem::take(&mut *self.found.lock());
+        let is_first = before.is_empty() && found.is_empty();
         let mut places: Vec<Option<Arc<Queue>>> = Vec::new();
         let names = names(&wanted.endpoints);
         let keys = keys(&wanted.endpoints);
@@ -140,14 +142,12 @@ impl Tenant {
             let place = before.iter().position(|queue| queue.key == *key);
             places.push(place.map(|place| before.remove(place)));
         }
-        let mut found = std::mem::take(&mut *self.found.lock());
         let mut resumed: Vec<Option<Progress>> = Vec::new();
         for (key, queue) in keys.iter().zip(&places) {
             let place = found.iter().position(|(found, _)| found == key);
             let place = place.filter(|_| queue.is_none());
             resumed.push(place.map(|place| found.remove(place).1));
         }
-        let is_first = before.is_empty() && queues.is_empty() && found.is_empty();
         let mut before = before.into_iter();
         let mut found = found.into_iter();
         let endpoints = wanted.endpoints.iter().zip(names).zip(keys);

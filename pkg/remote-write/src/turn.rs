@@ -52,6 +52,7 @@ type Filling = Pin<Box<dyn Future<Output = Option<(Filler, io::Result<Filled>)>>
 pub(crate) async fn take_turn(turns: &Turns, queue: &Arc<Queue>) -> Turn {
     let (destination, headers) = queue.destination();
     let is_probing = queue.failures() > 0;
+    queue.skip_removed();
     let count = queue.reshard(shards_for(
         queue.pending(),
         &destination.config.queue_config,

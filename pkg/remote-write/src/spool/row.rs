@@ -18,7 +18,7 @@ const DOUBLE: u64 = 2;
 /// One of the next, by the bits above.
 const RARE: u64 = 3;
 /// The series ends.
-const STALE: u64 = 0 << 2 | RARE;
+const STALE: u64 = RARE;
 /// A zero comes before the value.
 const ZERO_BEFORE: u64 = 1 << 2 | RARE;
 /// An exemplar comes before the samples.
