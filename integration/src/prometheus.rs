@@ -26,7 +26,8 @@ pub struct Prometheus {
 pub struct Series {
     /// Its labels, the metric's name among them as `__name__`.
     pub labels: Labels,
-    /// Timestamp and value, oldest first.
+    /// Timestamp and value, oldest first; of an instant's native histogram, its
+    /// count.
     pub values: Vec<(f64, f64)>,
 }
 
@@ -192,9 +193,10 @@ fn read_series(data: &Value) -> anyhow::Result<Vec<Series>> {
     list(field(data, "result")?)?
         .iter()
         .map(|series| {
-            let values = match series.get("value") {
-                Some(value) => vec![read_value(value)?],
-                None => list(field(series, "values")?)?
+            let values = match (series.get("value"), series.get("histogram")) {
+                (Some(value), _) => vec![read_value(value)?],
+                (None, Some(histogram)) => vec![read_count(histogram)?],
+                (None, None) => list(field(series, "values")?)?
                     .iter()
                     .map(read_value)
                     .collect::<Result<_, _>>()?,
@@ -211,6 +213,13 @@ fn read_value(pair: &Value) -> anyhow::Result<(f64, f64)> {
     match list(pair)?.as_slice() {
         [time, value] => Ok((number(time)?, number(value)?)),
         other => anyhow::bail!("{other:?} is no pair of time and value"),
+    }
+}
+
+fn read_count(pair: &Value) -> anyhow::Result<(f64, f64)> {
+    match list(pair)?.as_slice() {
+        [time, histogram] => Ok((number(time)?, number(field(histogram, "count")?)?)),
+        other => anyhow::bail!("{other:?} is no pair of time and histogram"),
     }
 }
 
