@@ -39,6 +39,7 @@ fn build() -> anyhow::Result<PathBuf> {
     let output = Command::new(cargo)
         .args(["build", "--quiet", "--bins"])
         .args(["-p", "spanmill", "-p", "spanmillctl", "-p", "spangen"])
+        .args(["-p", "rw-sender-harness"])
         .arg("--target-dir")
         .arg(target)
         .args(if profile.ends_with("release") {
