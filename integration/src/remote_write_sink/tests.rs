@@ -127,6 +127,18 @@ async fn answers_come_as_told_and_refused_samples_are_not_kept() {
 }
 
 #[tokio::test]
+async fn series_may_come_again_in_a_request_with_later_samples() {
+    let sink = RemoteWriteSink::start().await.unwrap();
+    send(&sink, vec![calls(&[(1, 1.0)]), calls(&[(2, 2.0)])]).await;
+    sink.check_protocol().unwrap();
+    let received = sink.received();
+    let points = received
+        .series("acme", "calls", &[])
+        .map(|series| &series.points);
+    assert_eq!(points.collect::<Vec<_>>(), [&[(1, 1.0), (2, 2.0)]]);
+}
+
+#[tokio::test]
 async fn sink_that_is_down_refuses_connections_until_it_is_up_again() {
     let sink = RemoteWriteSink::start().await.unwrap();
     send(&sink, vec![calls(&[(1, 1.0)])]).await;
