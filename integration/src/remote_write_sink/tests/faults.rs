@@ -3,6 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{answered, calls, send, send_as, send_v2, series};
+use crate::http::client;
 use crate::patience::eventually;
 use crate::remote_write_sink::{Answer, Faults, RemoteWriteSink, When};
 
@@ -252,5 +253,33 @@ async fn tenant_label_must_be_the_tenant() {
     assert_eq!(
         sink.received().violations,
         ["request 2: tenant is \"other\" in a request of \"acme\""]
+    );
+}
+
+#[tokio::test]
+async fn tenant_must_not_stand_twice() {
+    let sink = RemoteWriteSink::start().await.unwrap();
+    let twice = client().post(sink.url()).header("x-scope-orgid", "a");
+    twice.header("x-scope-orgid", "b").send().await.unwrap();
+    let found = sink.received().violations.join("; ");
+    assert!(found.contains("x-scope-orgid stands twice"), "{found}");
+}
+
+#[tokio::test]
+async fn requests_that_no_receiver_takes_are_seen() {
+    let sink = RemoteWriteSink::start().await.unwrap();
+    let large = vec![0; (32 << 20) + 1];
+    let compressed = snap::raw::Encoder::new().compress_vec(&large).unwrap();
+    let post = |body: Vec<u8>| client().post(sink.url()).body(body).send();
+    assert_eq!(post(compressed).await.unwrap().status(), 204);
+    let found = sink.received().violations.join("; ");
+    let wanted = "message has 33554433 bytes, over 33554432";
+    assert!(found.contains(wanted), "{found}");
+    // It may have closed the connection by then.
+    drop(post(large).await);
+    let found = sink.received().violations.join("; ");
+    assert!(
+        found.contains("a body of more than 33554432 bytes"),
+        "{found}"
     );
 }
