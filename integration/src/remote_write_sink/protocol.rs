@@ -125,7 +125,9 @@ pub(super) fn check_series<'a>(
         if let Some(last) = seen.insert(id.clone(), times.max())
             && first <= last
         {
-            violations.push(format!("{id:?}: twice in a request, not in the order of time"));
+            violations.push(format!(
+                "{id:?}: twice in a request, not in the order of time"
+            ));
         }
     }
     violations

@@ -254,9 +254,13 @@ fn keep(
     let mut violations = Vec::new();
     for sample in new.samples {
         let point = (sample.timestamp, sample.value);
+        let is_it =
+            |(time, value): &(i64, f64)| *time == point.0 && value.to_bits() == point.1.to_bits();
         match kept.points.last() {
             // A request that was sent again because its answer was lost.
-            Some(last) if last.0 == point.0 && last.1.to_bits() == point.1.to_bits() => continue,
+            Some(last) if last.0 >= point.0 && kept.points.iter().any(is_it) => {
+                continue;
+            }
             Some(last) if last.0 >= point.0 => violations.push(format!(
                 "{}{:?}: {point:?} after {last:?}",
                 kept.name, kept.labels
@@ -268,7 +272,7 @@ fn keep(
     for histogram in &new.histograms {
         let sample = (histogram.timestamp, NativeHistogram::from(histogram));
         match kept.histograms.last() {
-            Some(last) if *last == sample => continue,
+            Some(last) if last.0 >= sample.0 && kept.histograms.contains(&sample) => continue,
             Some(last) if last.0 >= sample.0 => violations.push(format!(
                 "{}{:?}: {sample:?} after {last:?}",
                 kept.name, kept.labels

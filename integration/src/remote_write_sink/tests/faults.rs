@@ -77,12 +77,15 @@ async fn first_rule_that_is_met_answers() {
 async fn connection_can_be_cut_after_the_samples_are_kept() {
     let faults = Faults::new().on(When::request(1), status(204).cut());
     let sink = RemoteWriteSink::start_with(faults).await.unwrap();
-    let request = || vec![calls(&[(1, 5.0)])];
+    let request = || vec![calls(&[(1, 0.0), (2, 5.0)])];
     assert!(answered(&sink, request()).await.is_err());
     assert_eq!(sink.received().sum("acme", "calls", &[]), 5.0);
     // The sender cannot know, and sends it again.
     assert_eq!(answered(&sink, request()).await.unwrap().status(), 204);
     sink.check_protocol().unwrap();
+    let received = sink.received();
+    let points = received.all_series("acme").map(|series| &series.points);
+    assert_eq!(points.collect::<Vec<_>>(), [&[(1, 0.0), (2, 5.0)]]);
 }
 
 #[tokio::test]
