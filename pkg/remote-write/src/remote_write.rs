@@ -11,7 +11,7 @@ use model::{Clock, TenantId};
 use parking_lot::Mutex;
 use telemetry::LogThrottle;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::config::RemoteWriteConfig;
 use crate::destination::Destinations;
@@ -30,8 +30,9 @@ const MAX_KEPT_WRITERS: usize = 2;
 /// has is safe in the spool.
 const FLUSH_FAILURES: u64 = 5;
 
-/// How often a flush looks, if no turn ends.
-const FLUSH_LOOK: Duration = Duration::from_millis(50);
+/// How long a flush pauses before it looks again.
+const MIN_FLUSH_PAUSE: Duration = Duration::from_millis(2);
+const MAX_FLUSH_PAUSE: Duration = Duration::from_millis(250);
 
 /// How often troubles of the spool are logged; every one is counted.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -168,6 +169,7 @@ impl RemoteWrite {
         let shared = self.shared();
         let end = Instant::now() + deadline;
         loop {
+            let look = Instant::now();
             let mut pending = 0;
             let mut hopeful = false;
             for tenant in shared.all() {
@@ -180,7 +182,9 @@ impl RemoteWrite {
             if !hopeful || Instant::now() >= end {
                 return pending;
             }
-            shared.ready.turn_ended(FLUSH_LOOK).await;
+            // To look costs the more, the more tenants there are.
+            let pause = look.elapsed().saturating_mul(10);
+            sleep(pause.clamp(MIN_FLUSH_PAUSE, MAX_FLUSH_PAUSE)).await;
         }
     }
 

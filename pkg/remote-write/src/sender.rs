@@ -32,7 +32,6 @@ pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 pub(crate) struct Ready {
     queues: Mutex<VecDeque<Arc<Queue>>>,
     arrived: Notify,
-    ended: Notify,
 }
 
 /// A queue that waits to be tried again; ordered by time alone.
@@ -60,12 +59,6 @@ impl Ready {
     /// Ends the sender, once nothing is woken any more.
     pub(crate) fn stop(&self) {
         self.arrived.notify_one();
-        self.ended.notify_waiters();
-    }
-
-    /// Waits for the end of a turn, at most for so long.
-    pub(crate) async fn turn_ended(&self, at_most: Duration) {
-        let _ = tokio::time::timeout(at_most, self.ended.notified()).await;
     }
 }
 
@@ -117,7 +110,6 @@ pub(crate) async fn run(turns: Arc<Turns>, ready: Arc<Ready>, sweep: impl Fn()) 
                     }
                     _ => {}
                 }
-                ready.ended.notify_waiters();
             }
             () = ready.arrived.notified() => {}
             () = sleep_until(due) => {
