@@ -82,6 +82,15 @@ impl StateDir {
         Ok(tenants)
     }
 
+    /// Makes it last that directories of tenants have come and gone.
+    ///
+    /// # Errors
+    ///
+    /// That of the system.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+
     pub(crate) fn of(&self, tenant: &TenantId) -> TenantDir {
         TenantDir(self.0.join(tenant.directory()))
     }
@@ -96,8 +105,8 @@ impl TenantDir {
         self.0.join(FILE)
     }
 
-    /// Writes the file, to the disk itself. There is none if nothing was saved in
-    /// it.
+    /// Writes the file, to the disk itself: once [`StateDir::sync`] has made the
+    /// directory last, it does. There is none if nothing was saved in it.
     ///
     /// # Errors
     ///
@@ -170,7 +179,8 @@ impl TenantDir {
         }
     }
 
-    /// Removes the file, and whatever was left half-written.
+    /// Removes the file, whatever was left half-written, and the directory with
+    /// them: what [`StateDir::sync`] then makes last.
     ///
     /// # Errors
     ///
@@ -182,9 +192,10 @@ impl TenantDir {
                 _ => {}
             }
         }
-        File::open(&self.0)?.sync_all()?;
         // Other files of the tenant may be there.
-        let _ = fs::remove_dir(&self.0);
+        if fs::remove_dir(&self.0).is_err() {
+            return File::open(&self.0)?.sync_all();
+        }
         Ok(())
     }
 
