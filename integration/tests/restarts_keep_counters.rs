@@ -4,21 +4,15 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use proto::otlp::collector::ExportTraceServiceRequest;
-use spanmill_integration::traces::{Traces, post};
+use proto::otlp::trace::Span;
+use spanmill_integration::traces::{SpanKind, Traces, post};
 use spanmill_integration::{Prometheus, Spanmill, eventually};
 
 const RESTARTS: usize = 10;
-/// Spans of a request; all of them have 5 ms.
-const SPANS: u64 = 20;
-const CALLS: &str = "traces_spanmetrics_calls_total";
-/// What the generated series of a request are counted by.
-const COUNTERS: [&str; 3] = [
-    CALLS,
-    "traces_spanmetrics_latency_count",
-    "traces_spanmetrics_latency_bucket{le=\"0.008\"}",
-];
+/// Calls of a request.
+const CALLS: u64 = 20;
 
 /// Requests that are sent one after the other.
 #[derive(Default)]
@@ -28,15 +22,14 @@ struct Load {
 }
 
 impl Load {
-    /// Sends each request until it is accepted, as an exporter does. Gives the spans
-    /// that were accepted.
+    /// Sends each request until it is accepted, as an exporter does. Gives how many
+    /// were accepted.
     async fn send(&self, url: &str) -> u64 {
-        let mut first_trace = 1;
-        while !self.is_over.load(Ordering::Relaxed) {
-            let traces = Traces::of_service("shop");
-            let traces = traces.spans("GET /", SPANS, Duration::from_millis(5), first_trace);
-            let request = traces.request();
-            first_trace += SPANS;
+        for number in 1.. {
+            if self.is_over.load(Ordering::Relaxed) {
+                break;
+            }
+            let request = request(number);
             // Refused while it stops, and not answered while it is away.
             while !is_accepted(url, &request).await {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -44,7 +37,7 @@ impl Load {
             self.accepted.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        self.accepted.load(Ordering::Relaxed) * SPANS
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// Waits until so many more requests have been accepted.
@@ -57,6 +50,34 @@ impl Load {
         })
         .await
     }
+}
+
+/// The clients' spans of some calls, and the servers' of those of the request before:
+/// there are always edges that wait.
+fn request(number: u64) -> ExportTraceServiceRequest {
+    let of = |service: &str, number: u64| {
+        let traces = Traces::of_service(service);
+        let traces = traces.spans("pay", CALLS, Duration::from_millis(5), number * CALLS);
+        traces.request()
+    };
+    let (mut clients, mut servers) = (of("front", number), of("shop", number - 1));
+    for span in spans(&mut clients) {
+        span.kind = SpanKind::Client.into();
+    }
+    for span in spans(&mut servers) {
+        span.parent_span_id = span.span_id.clone();
+        span.span_id.reverse();
+    }
+    if number > 1 {
+        clients.resource_spans.extend(servers.resource_spans);
+    }
+    clients
+}
+
+fn spans(request: &mut ExportTraceServiceRequest) -> impl Iterator<Item = &mut Span> {
+    let resources = request.resource_spans.iter_mut();
+    let scopes = resources.flat_map(|resource| &mut resource.scope_spans);
+    scopes.flat_map(|scope| &mut scope.spans)
 }
 
 async fn is_accepted(url: &str, request: &ExportTraceServiceRequest) -> bool {
@@ -83,7 +104,8 @@ async fn ten_restarts_under_load_neither_lose_nor_double_nor_reset() -> anyhow::
     let prometheus = Prometheus::start("scrape_configs: []").await?;
     let spanmill = Spanmill::builder()
         .config(&format!(
-            "metrics_generator: {{storage: {{remote_write: [{{url: '{}'}}]}}}}",
+            "metrics_generator: {{storage: {{remote_write: [{{url: '{}'}}]}}}}\n\
+             overrides: {{defaults: {{metrics_generator: {{processors: [span-metrics, service-graphs]}}}}}}",
             prometheus.url("/api/v1/write")
         ))
         .start()
@@ -95,35 +117,50 @@ async fn ten_restarts_under_load_neither_lose_nor_double_nor_reset() -> anyhow::
         load.is_over.store(true, Ordering::Relaxed);
         restarted
     };
-    let (sent, restarted) = tokio::join!(load.send(&url), restarts);
-    let (sent, spanmill) = (sent as f64, restarted?);
+    let (requests, restarted) = tokio::join!(load.send(&url), restarts);
+    let spanmill = restarted?;
     spanmill.ledger().await?;
     spanmill.stop().await?;
 
-    let last = format!("sum(last_over_time({CALLS}[5m]))");
-    eventually("all calls in Prometheus", || async {
-        let calls = prometheus.value(&last, None).await?;
-        ensure!(calls == sent, "{calls} calls, and {sent} were sent");
+    // The last clients' spans have no counterpart.
+    let pairs = ((requests - 1) * CALLS) as f64;
+    let spans = pairs * 2.0 + CALLS as f64;
+    for (counter, want) in [
+        ("traces_spanmetrics_calls_total", spans),
+        ("traces_spanmetrics_latency_count", spans),
+        ("traces_spanmetrics_latency_bucket{le=\"0.008\"}", spans),
+        ("traces_service_graph_request_total", pairs),
+        ("traces_service_graph_request_client_seconds_count", pairs),
+    ] {
+        is_exact(&prometheus, counter, want).await?;
+    }
+    prometheus.stop().await
+}
+
+/// Checks that a counter has counted so much, with one zero at its beginning and no
+/// reset.
+async fn is_exact(prometheus: &Prometheus, counter: &str, want: f64) -> anyhow::Result<()> {
+    let last = format!("sum(last_over_time({counter}[5m]))");
+    eventually("all that was counted in Prometheus", || async {
+        let value = prometheus.value(&last, None).await?;
+        ensure!(value == want, "{counter} is {value}, and not {want}");
         Ok(())
     })
     .await?;
-
-    let raw = prometheus.query(&format!("{CALLS}[5m]"), None).await?;
-    let [series] = raw.as_slice() else {
-        anyhow::bail!("{} series", raw.len());
-    };
-    let zeros = series.values.iter().filter(|(_, value)| *value == 0.0);
-    ensure!(zeros.count() == 1, "values {:?}", series.values);
-    let end = series.values.last().context("no values")?.0;
-    for counter in COUNTERS {
-        let of = |function: &str| format!("sum({function}({counter}[5m]))");
-        let resets = prometheus.value(&of("resets"), Some(end)).await?;
-        ensure!(resets == 0.0, "{resets} resets of {counter}");
-        let increase = prometheus.value(&of("increase"), Some(end)).await?;
-        ensure!(
-            (increase / sent - 1.0).abs() < 0.001,
-            "increase of {counter} is {increase}, and {sent} spans were sent"
-        );
+    let raw = prometheus.query(&format!("{counter}[5m]"), None).await?;
+    for series in &raw {
+        let zeros = series.values.iter().filter(|(_, value)| *value == 0.0);
+        ensure!(zeros.count() == 1, "{counter}: {series:?}");
     }
-    prometheus.stop().await
+    let ends = raw.iter().filter_map(|series| series.values.last());
+    let end = ends.map(|(time, _)| *time).reduce(f64::max);
+    let of = |function: &str| format!("sum({function}({counter}[5m]))");
+    let resets = prometheus.value(&of("resets"), end).await?;
+    ensure!(resets == 0.0, "{resets} resets of {counter}");
+    let increase = prometheus.value(&of("increase"), end).await?;
+    ensure!(
+        (increase / want - 1.0).abs() < 0.001,
+        "increase of {counter} is {increase}, and not {want}"
+    );
+    Ok(())
 }

@@ -98,7 +98,7 @@ impl Generator {
         for (tenant, instance) in self.0.tenants.all() {
             instance.collect_last();
             let spans = instance.waiting_spans();
-            if spans > 0 {
+            if spans > 0 && !(self.0.state_dir.is_some() && instance.is_kept()) {
                 tracing::info!(%tenant, spans, "spans without a counterpart yet are not in the service graph");
             }
         }
@@ -156,12 +156,16 @@ impl Generator {
     }
 
     /// Starts a tenant with a registry that was saved.
-    pub(crate) fn start_restored(&self, header: &SnapshotHeader, registry: Registry) {
+    pub(crate) fn start_restored(
+        &self,
+        header: &SnapshotHeader,
+        registry: Registry,
+    ) -> Arc<Instance> {
         self.0.tenants.get_or_start(&header.tenant, || {
             let instance = self.start_with(&header.tenant, registry);
             instance.resume(header);
             instance
-        });
+        })
     }
 
     fn start(&self, tenant: &TenantId) -> Instance {

@@ -278,6 +278,11 @@ impl Instance {
         self.edges.waiting_spans()
     }
 
+    /// Whether anything waits for the service graph.
+    pub(crate) fn has_edges(&self) -> bool {
+        self.edges.items() > 0
+    }
+
     fn note_edges(&self) {
         let (items, waiting_spans) = (self.edges.items(), self.edges.waiting_spans());
         self.metrics.edges(items, waiting_spans);

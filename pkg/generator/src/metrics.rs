@@ -226,7 +226,7 @@ combination of values, and those over the limit; dry run included",
         );
         registry.register(
             "state_restore_failures",
-            "Tenants whose counters began at 0, since what was saved cannot be used",
+            "Saved states that could not be used: what they held began anew",
             metrics.restore_failures.clone(),
         );
         metrics

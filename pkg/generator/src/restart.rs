@@ -10,8 +10,8 @@ use registry::{Registry, Snapshot, SnapshotHeader, SnapshotStats};
 use telemetry::error_chain;
 
 use crate::generator::Generator;
-use crate::instance::limits;
-use crate::state_dir::{LoadError, SaveError, StateDir, TenantDir};
+use crate::instance::{Instance, limits};
+use crate::state_dir::{LoadError, SaveError, StateDir, StateFile, TenantDir};
 
 /// Tenants that are saved at the same time. Most of it is waiting for the disk, 9 ms a
 /// tenant, and what is written together is waited for together.
@@ -103,10 +103,10 @@ impl Generator {
     }
 
     fn restore_tenant(&self, directory: &TenantDir) -> Result<Option<SnapshotStats>, LoadError> {
-        let Some(file) = directory.open()? else {
+        let Some(file) = directory.open(StateFile::Registry)? else {
             return Ok(None);
         };
-        let damaged = |error| directory.cannot_restore(error);
+        let damaged = |error| directory.cannot_restore(StateFile::Registry, error);
         let snapshot = Snapshot::open(file).map_err(damaged)?;
         let header = snapshot.header().clone();
         directory.is_of(&header.tenant)?;
@@ -119,7 +119,12 @@ impl Generator {
         let lanes = self.max_lanes();
         let (registry, stats) =
             Registry::restore(limits(&config), lanes, snapshot, pause_ms).map_err(damaged)?;
-        self.start_restored(&header, registry);
+        let instance = self.start_restored(&header, registry);
+        if let Err(error) = restore_edges(directory, &instance) {
+            self.metrics().restore_failed();
+            let (tenant, error) = (&header.tenant, error_chain(&error));
+            tracing::warn!(%tenant, %error, "cannot restore spans without a counterpart, they are not in the service graph");
+        }
         Ok(Some(stats))
     }
 
@@ -142,10 +147,11 @@ impl Generator {
                 if !instance.is_kept() {
                     continue;
                 }
-                match state_dir.of(&tenant).save(|out| instance.save(out)) {
-                    Ok(stats) => {
+                match save_tenant(&state_dir.of(&tenant), &instance) {
+                    Ok(None) => {}
+                    Ok(Some(stats)) => {
                         let (tenants, total) = &mut *saved.lock();
-                        *tenants += u64::from(stats.entities > 0);
+                        *tenants += 1;
                         total.series += stats.series;
                         total.bytes += stats.bytes;
                     }
@@ -170,9 +176,36 @@ impl Generator {
     }
 }
 
+/// Saves a tenant; `None` if it has no series.
+fn save_tenant(
+    directory: &TenantDir,
+    instance: &Instance,
+) -> Result<Option<SnapshotStats>, SaveError> {
+    let saved = directory.save(StateFile::Registry, |out| {
+        let stats = instance.save(out)?;
+        Ok((stats.entities > 0).then_some(stats))
+    })?;
+    if saved.is_some() && instance.has_edges() {
+        directory.save(StateFile::Edges, |out| {
+            let items = instance.save_edges(out)?;
+            Ok((items > 0).then_some(items))
+        })?;
+    }
+    Ok(saved)
+}
+
+fn restore_edges(directory: &TenantDir, instance: &Instance) -> Result<(), LoadError> {
+    match directory.open(StateFile::Edges)? {
+        Some(file) => instance
+            .restore_edges(file)
+            .map_err(|error| directory.cannot_restore(StateFile::Edges, error)),
+        None => Ok(()),
+    }
+}
+
 fn not_saved(tenant: &TenantId, error: &SaveError) {
     let error = error_chain(error);
-    tracing::error!(%tenant, %error, "cannot save series, their counters begin at 0 after the next start");
+    tracing::error!(%tenant, %error, "cannot save all of a tenant, what is not begins anew at the next start");
 }
 
 /// How much of the time since a tenant was saved does not count as idle: all of it,

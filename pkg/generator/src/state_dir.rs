@@ -1,5 +1,5 @@
 //! Where what a planned stop keeps of tenants lies: `<tenant's directory>/registry`
-//! for each.
+//! and `<tenant's directory>/edges` for each.
 //!
 //! A file is there whole or not at all, and is gone before its tenant takes the
 //! first push: a crash later must not bring an old state back.
@@ -9,12 +9,32 @@ use std::io::{self, BufReader, BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use model::TenantId;
-use registry::{RestoreError, SnapshotStats};
+use registry::RestoreError;
 
-/// The file of a tenant.
-const FILE: &str = "registry";
-/// The same while it is written.
-const UNFINISHED: &str = "registry.unfinished";
+/// A file of a tenant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum StateFile {
+    /// Its series.
+    Registry,
+    /// Spans that wait for their counterpart in the service graph.
+    Edges,
+}
+
+impl StateFile {
+    const ALL: [Self; 2] = [Self::Registry, Self::Edges];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Registry => "registry",
+            Self::Edges => "edges",
+        }
+    }
+
+    /// Its name while it is written.
+    fn unfinished(self) -> String {
+        format!("{}.unfinished", self.name())
+    }
+}
 
 /// The state directory of a process.
 #[derive(Clone, Debug)]
@@ -101,58 +121,60 @@ impl StateDir {
 pub(crate) struct TenantDir(PathBuf);
 
 impl TenantDir {
-    fn file(&self) -> PathBuf {
-        self.0.join(FILE)
+    fn file(&self, file: StateFile) -> PathBuf {
+        self.0.join(file.name())
     }
 
-    /// Writes the file, to the disk itself: once [`StateDir::sync`] has made the
-    /// directory last, it does. There is none if nothing was saved in it.
+    /// Writes a file, to the disk itself: once [`StateDir::sync`] has made the
+    /// directory last, it does. There is none if `write` gives `None`: nothing is
+    /// worth it.
     ///
     /// # Errors
     ///
     /// [`SaveError`]; then there is no file.
-    pub(crate) fn save(
+    pub(crate) fn save<T>(
         &self,
-        write: impl FnOnce(BufWriter<&File>) -> io::Result<SnapshotStats>,
-    ) -> Result<SnapshotStats, SaveError> {
-        let path = self.0.join(UNFINISHED);
-        let saved = self.save_as(&path, write);
-        if !matches!(&saved, Ok(stats) if stats.entities > 0) {
+        file: StateFile,
+        write: impl FnOnce(BufWriter<&File>) -> io::Result<Option<T>>,
+    ) -> Result<Option<T>, SaveError> {
+        let path = self.0.join(file.unfinished());
+        let saved = self.save_as(&path, file, write);
+        if !matches!(&saved, Ok(Some(_))) {
             // What is left over goes at the next start.
-            let _ = self.clear();
+            let _ = fs::remove_file(&path);
+            let _ = fs::remove_dir(&self.0);
         }
         saved.map_err(|source| SaveError { path, source })
     }
 
-    fn save_as(
+    fn save_as<T>(
         &self,
         path: &Path,
-        write: impl FnOnce(BufWriter<&File>) -> io::Result<SnapshotStats>,
-    ) -> io::Result<SnapshotStats> {
+        file: StateFile,
+        write: impl FnOnce(BufWriter<&File>) -> io::Result<Option<T>>,
+    ) -> io::Result<Option<T>> {
         fs::create_dir_all(&self.0)?;
-        let file = File::create(path)?;
-        let stats = write(BufWriter::new(&file))?;
-        if stats.entities > 0 {
-            file.sync_all()?;
-            fs::rename(path, self.file())?;
+        let unfinished = File::create(path)?;
+        let saved = write(BufWriter::new(&unfinished))?;
+        if saved.is_some() {
+            unfinished.sync_all()?;
+            fs::rename(path, self.file(file))?;
             File::open(&self.0)?.sync_all()?;
         }
-        Ok(stats)
+        Ok(saved)
     }
 
-    /// Opens the file; `None` if there is none.
+    /// Opens a file; `None` if there is none.
     ///
     /// # Errors
     ///
     /// [`LoadError::Open`].
-    pub(crate) fn open(&self) -> Result<Option<BufReader<File>>, LoadError> {
-        match File::open(self.file()) {
+    pub(crate) fn open(&self, file: StateFile) -> Result<Option<BufReader<File>>, LoadError> {
+        let path = self.file(file);
+        match File::open(&path) {
             Ok(file) => Ok(Some(BufReader::new(file))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(LoadError::Open {
-                path: self.file(),
-                source,
-            }),
+            Err(source) => Err(LoadError::Open { path, source }),
         }
     }
 
@@ -166,30 +188,32 @@ impl TenantDir {
             return Ok(());
         }
         Err(LoadError::Misplaced {
-            path: self.file(),
+            path: self.0.clone(),
             tenant: tenant.clone(),
         })
     }
 
     /// Says of which file an error is.
-    pub(crate) fn cannot_restore(&self, source: RestoreError) -> LoadError {
+    pub(crate) fn cannot_restore(&self, file: StateFile, source: RestoreError) -> LoadError {
         LoadError::Restore {
-            path: self.file(),
+            path: self.file(file),
             source,
         }
     }
 
-    /// Removes the file, whatever was left half-written, and the directory with
+    /// Removes the files, whatever was left half-written, and the directory with
     /// them: what [`StateDir::sync`] then makes last.
     ///
     /// # Errors
     ///
-    /// That of the system; then the file may still be there.
+    /// That of the system; then files may still be there.
     pub(crate) fn clear(&self) -> io::Result<()> {
-        for path in [self.file(), self.0.join(UNFINISHED)] {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
+        for file in StateFile::ALL {
+            for path in [self.file(file), self.0.join(file.unfinished())] {
+                match fs::remove_file(path) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
             }
         }
         // Other files of the tenant may be there.

@@ -4,8 +4,6 @@
 //! more. What a lane does not know yet, what limits refused, and hashes, which
 //! are secrets of a process, are not in it. Source: differences, D34.
 
-mod blocks;
-mod bytes;
 mod schemas;
 mod slots;
 
@@ -14,11 +12,12 @@ use std::sync::Arc;
 
 use model::TenantId;
 
-use self::blocks::{BlockReader, BlockWriter};
-use self::bytes::{Cursor, put_bytes, put_signed, put_varint};
 use self::schemas::{put_schema, read_schema};
 use self::slots::{Times, put_slot, read_slot};
 use crate::limiter::Limits;
+use crate::records::{
+    BlockReader, BlockWriter, Cursor, RestoreError, put_bytes, put_signed, put_varint,
+};
 use crate::state::{Registry, State};
 use crate::table::{SlotState, Table};
 
@@ -57,35 +56,6 @@ pub struct SnapshotStats {
     pub bytes: u64,
 }
 
-/// Why a snapshot cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// The system does not let it be read.
-    #[error("it cannot be read")]
-    Read(#[source] io::Error),
-    /// It does not begin as a snapshot does.
-    #[error("it is not a saved state of spanmill")]
-    Foreign,
-    /// Another version of spanmill wrote it.
-    #[error("its version {version} is not known")]
-    Version {
-        /// The version of the format.
-        version: u32,
-    },
-    /// It is not what was written.
-    #[error("it is damaged: {problem}")]
-    Damaged {
-        /// What was found.
-        problem: &'static str,
-    },
-}
-
-impl RestoreError {
-    const fn damaged(problem: &'static str) -> Self {
-        Self::Damaged { problem }
-    }
-}
-
 /// A snapshot of which the header has been read.
 #[derive(Debug)]
 pub struct Snapshot<R> {
@@ -104,7 +74,7 @@ impl<R: BufRead> Snapshot<R> {
     pub fn open(input: R) -> Result<Self, RestoreError> {
         let mut reader = BlockReader::new(input)?;
         let mut records = Vec::new();
-        reader.next(&mut records)?;
+        reader.next_block(&mut records)?;
         let mut cursor = Cursor::new(&records);
         let tenant = TenantId::parse(cursor.text()?)
             .map_err(|_| RestoreError::damaged("its tenant's id is invalid"))?;
@@ -203,7 +173,7 @@ impl Registry {
         let registry = Self::new(limits, max_lanes);
         let mut stats = SnapshotStats::default();
         let mut is_whole = false;
-        while reader.next(&mut records)? {
+        while reader.next_block(&mut records)? {
             if is_whole {
                 return Err(RestoreError::damaged("something follows its end"));
             }

@@ -1,12 +1,13 @@
 //! What a planned stop keeps of a tenant, and how it goes on with it (D34).
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::sync::atomic::Ordering;
 
-use registry::{SnapshotHeader, SnapshotStats};
+use registry::{RestoreError, SnapshotHeader, SnapshotStats};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Instance, Settings};
+use crate::ledger::Ledger;
 
 impl Instance {
     /// Whether a planned stop keeps the tenant's series, and does not end them.
@@ -38,6 +39,41 @@ impl Instance {
             return;
         }
         self.relabel_restored(&settings);
+    }
+}
+
+impl Instance {
+    /// Writes the spans that wait for their counterpart in the service graph, and
+    /// gives how many items they are.
+    ///
+    /// # Errors
+    ///
+    /// That of `out`.
+    pub(crate) fn save_edges(&self, out: impl Write) -> io::Result<u64> {
+        self.edges.save(self.clock.unix_millis(), out)
+    }
+
+    /// Lets what [`save_edges`](Self::save_edges) wrote wait on.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError`]; then nothing waits.
+    pub(crate) fn restore_edges(&self, input: impl BufRead) -> Result<(), RestoreError> {
+        let settings = self.settings.load();
+        if let (Some(service_graphs), Some(tables)) = (
+            &settings.processors.service_graphs,
+            &settings.service_graphs,
+        ) {
+            let now_ms = self.clock.unix_millis();
+            self.edges
+                .restore(input, service_graphs.rules(), now_ms, |edges| {
+                    let mut ledger = Ledger::default();
+                    tables.apply(edges, service_graphs, &self.registry, now_ms, &mut ledger);
+                    self.metrics.settled(&ledger);
+                })?;
+            self.note_edges();
+        }
+        Ok(())
     }
 }
 

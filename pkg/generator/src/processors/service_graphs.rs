@@ -8,6 +8,7 @@ mod edge_store;
 mod half_edge;
 mod peer;
 mod pending;
+mod saving;
 mod shard;
 mod sides;
 mod tables;

@@ -7,9 +7,14 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use http::Request;
 use model::{Clock, Push, TenantId};
-use overrides::{HistogramMode, Processor, Processors, TenantConfig};
+use overrides::{
+    FilterPolicy, HistogramMode, MatchType, PolicyAttribute, PolicyMatch, PolicyValue, Processor,
+    Processors, TenantConfig,
+};
+use proptest::prelude::*;
 use prost::Message;
 use proto::otlp::trace::Span;
+use registry::records::{BlockWriter, put_bytes, put_signed};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
@@ -46,6 +51,10 @@ impl Restarts {
     /// Stops one as planned, a minute after its last push.
     fn stop(&self, harness: Harness) {
         self.pass(MINUTE);
+        self.stop_at_once(harness);
+    }
+
+    fn stop_at_once(&self, harness: Harness) {
         harness.generator.stop();
         harness.generator.save();
     }
@@ -337,6 +346,194 @@ async fn tenant_without_series_leaves_no_file() {
     restarts.pass(20 * MINUTE);
     restarts.stop(second);
     assert_eq!(restarts.files(), Vec::<PathBuf>::new());
+}
+
+/// Spans of all kinds that wait: their service, id, parent and kind, and whether they
+/// call a database. All belong to one trace.
+const CALLS_BETWEEN: [(&str, u8, u8, i32, bool); 9] = [
+    ("front", 1, 9, CLIENT, false),
+    ("shop", 2, 1, SERVER, false),
+    // Its caller is two internal spans up.
+    ("shop", 5, 4, CLIENT, false),
+    ("cart", 6, 7, SERVER, false),
+    ("cart", 7, 5, INTERNAL, false),
+    // Waits for the database's own span.
+    ("cart", 8, 6, CLIENT, true),
+    ("postgres", 10, 8, SERVER, false),
+    // A policy refuses it, and with it the server that it calls.
+    ("refused", 11, 2, CLIENT, false),
+    ("hidden", 12, 11, SERVER, false),
+];
+
+const INTERNAL: i32 = 1;
+const SERVER: i32 = 2;
+const CLIENT: i32 = 3;
+
+fn graphs() -> TenantConfig {
+    let mut config = TenantConfig {
+        processors: Processors::from_iter([Processor::ServiceGraphs, Processor::SpanMetrics]),
+        ..TenantConfig::default()
+    };
+    let graphs = &mut config.service_graphs;
+    graphs.bridge_internal_spans = true;
+    graphs.database_wait_for_server = true;
+    graphs.filter_policies = vec![FilterPolicy {
+        exclude: Some(PolicyMatch {
+            match_type: MatchType::Strict,
+            attributes: vec![PolicyAttribute {
+                key: "resource.service.name".to_owned(),
+                value: PolicyValue::Text("refused".to_owned()),
+            }],
+        }),
+        ..FilterPolicy::default()
+    }];
+    config
+}
+
+impl Harness {
+    fn push_call(&self, (service, id, parent, kind, is_database): (&str, u8, u8, i32, bool)) {
+        let database = [("db.system", "postgresql"), ("db.name", "orders")];
+        let span = Span {
+            trace_id: vec![1; 16],
+            span_id: vec![id; 8],
+            parent_span_id: vec![parent; 8],
+            kind,
+            start_time_unix_nano: NOW - u64::from(id) * 10 * MILLISECOND,
+            end_time_unix_nano: NOW,
+            attributes: attributes(if is_database { &database } else { &[] }),
+            ..Span::default()
+        };
+        let pushed = self.push(Push {
+            tenant: TenantId::single(),
+            request: request(&[("service.name", service)], vec![span])
+                .encode_to_vec()
+                .into(),
+            skip_metrics: false,
+        });
+        pushed.unwrap();
+    }
+
+    /// The series of service graphs.
+    async fn graph(&self) -> Vec<(String, f64)> {
+        let samples = self.scrape().await.into_iter();
+        let is_graph = |(series, _): &(String, f64)| series.contains("_service_graph_");
+        samples.filter(is_graph).collect()
+    }
+
+    /// Every span that this process received is in its ledger.
+    fn balances(&self) -> bool {
+        let own = self.own();
+        let sum = |name: &str| -> u64 {
+            let of_graphs = own.iter().filter(|(series, _)| {
+                series.starts_with(name) && series.contains("\"service-graphs\"")
+            });
+            of_graphs.map(|(_, value)| value).sum()
+        };
+        let waiting = "processor_service_graphs_waiting_spans{tenant=\"single-tenant\"}";
+        own["spans_received_total{tenant=\"single-tenant\"}"]
+            == sum("spans_counted_total{") + sum("spans_discarded_total{") + own[waiting]
+    }
+}
+
+#[tokio::test]
+async fn spans_meet_their_counterpart_over_a_restart() {
+    let steady = Harness::with(graphs(), true);
+    CALLS_BETWEEN
+        .iter()
+        .for_each(|call| steady.push_call(*call));
+    let want = steady.graph().await;
+    assert_eq!(
+        want.iter()
+            .filter(|(series, _)| series.contains("request_total"))
+            .count(),
+        3,
+        "{want:?}"
+    );
+    for cut in 1..CALLS_BETWEEN.len() {
+        let restarts = Restarts::new();
+        let (before, after) = CALLS_BETWEEN.split_at(cut);
+        let first = restarts.start(&graphs());
+        before.iter().for_each(|call| first.push_call(*call));
+        assert!(first.balances(), "{cut}");
+        restarts.stop_at_once(first);
+        // Longer than spans wait.
+        restarts.pass(30 * SECOND);
+        let second = restarts.start(&graphs());
+        after.iter().for_each(|call| second.push_call(*call));
+        assert_eq!(second.graph().await, want, "{cut}");
+        assert!(second.balances(), "{cut}");
+        assert_eq!(second.state("restore_failures"), 0);
+    }
+}
+
+#[tokio::test]
+async fn restored_span_waits_no_longer_than_another() {
+    let restarts = Restarts::new();
+    let first = restarts.start(&graphs());
+    first.push_call(CALLS_BETWEEN[0]);
+    restarts.pass(6 * SECOND);
+    restarts.stop_at_once(first);
+    restarts.pass(MINUTE);
+    let second = restarts.start(&graphs());
+    let edges = "processor_service_graphs_edges{tenant=\"single-tenant\"}";
+    assert_eq!(second.own()[edges], 1);
+    restarts.pass(3 * SECOND);
+    second.scrape().await;
+    assert_eq!(second.own()[edges], 1);
+    restarts.pass(2 * SECOND);
+    second.scrape().await;
+    assert_eq!(second.own()[edges], 0);
+}
+
+#[tokio::test]
+async fn damaged_edges_do_not_keep_series_from_going_on() {
+    let restarts = Restarts::new();
+    let first = restarts.start(&graphs());
+    first.push_call(CALLS_BETWEEN[0]);
+    restarts.stop_at_once(first);
+    let files = restarts.files();
+    assert_eq!(files.len(), 2);
+    let edges = files.iter().find(|file| file.ends_with("edges")).unwrap();
+    let whole = fs::read(edges).unwrap();
+    fs::write(edges, &whole[..whole.len() - 1]).unwrap();
+    let second = restarts.start(&graphs());
+    assert_eq!(
+        (
+            second.state("tenants_restored"),
+            second.state("restore_failures")
+        ),
+        (1, 1)
+    );
+    assert_eq!(second.all_calls().await, [1.0]);
+    second.push_call(CALLS_BETWEEN[1]);
+    assert_eq!(second.graph().await, []);
+    assert_eq!(restarts.files(), Vec::<PathBuf>::new());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// forall bytes in a block with the right checksum: reading them as waiting spans
+    /// ends, and the series go on.
+    #[test]
+    fn any_records_of_waiting_spans_can_be_read(
+        records in prop::collection::vec(prop_oneof![0_u8..4, any::<u8>()], 0..200),
+    ) {
+        let restarts = Restarts::new();
+        let first = restarts.start(&graphs());
+        first.push_call(CALLS_BETWEEN[0]);
+        restarts.stop_at_once(first);
+        let files = restarts.files();
+        let edges = files.iter().find(|file| file.ends_with("edges")).unwrap();
+        let mut writer = BlockWriter::new(fs::File::create(edges).unwrap()).unwrap();
+        put_bytes(&mut writer.records, b"edges");
+        put_signed(&mut writer.records, (NOW / MILLISECOND) as i64);
+        writer.write().unwrap();
+        writer.records = records;
+        writer.finish().unwrap();
+        let second = restarts.start(&graphs());
+        prop_assert_eq!(second.state("tenants_restored"), 1);
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,7 @@
 //! Schemas of a saved registry: as much as tells whether they are the same.
 
-use super::RestoreError;
-use super::bytes::{Cursor, put_bytes, put_number, put_signed, put_varint};
 use crate::native_buckets::NativeBuckets;
+use crate::records::{Cursor, RestoreError, put_bytes, put_number, put_signed, put_varint};
 use crate::schema::{Metric, MetricKind, Schema};
 use crate::update::MAX_METRICS;
 

@@ -2,11 +2,10 @@
 
 use model::{Exemplar, LabelSet};
 
-use super::RestoreError;
-use super::bytes::{Cursor, put_bytes, put_number, put_signed, put_varint};
 use crate::admission::Admission;
 use crate::exemplars::SAMPLED;
 use crate::native_histogram::HistogramState;
+use crate::records::{Cursor, RestoreError, put_bytes, put_number, put_signed, put_varint};
 use crate::schema::NativeColumn;
 use crate::table::{Slot, SlotState, Table};
 

@@ -50,6 +50,15 @@ pub(crate) struct Edges {
     pub(crate) unpaired: u64,
 }
 
+/// Where something waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// When it arrived, as [`Pending::since`] has it.
+    pub(super) since: u64,
+    shard: u32,
+    pub(super) at: u32,
+}
+
 /// The edges of a tenant that wait for their other half.
 #[derive(Debug, Default)]
 pub(crate) struct EdgeStore {
@@ -143,6 +152,31 @@ impl EdgeStore {
         self.sides.forget_unused();
         edges.complete_expired(rules);
         edges
+    }
+
+    /// Where all that waits is, in the order of arrival.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let mut places = Vec::new();
+        for (number, shard) in self.shards.get().into_iter().flatten().enumerate() {
+            let shard = shard.lock();
+            places.extend(shard.arrivals().map(|(since, at)| Place {
+                since,
+                shard: number as u32,
+                at,
+            }));
+        }
+        places.sort_by_key(|place| place.since);
+        places
+    }
+
+    /// Shows what waits at a place, if it still does.
+    pub(super) fn with(&self, place: Place, show: impl FnOnce(&Pending)) {
+        let mut shards = self.shards.get().into_iter().flatten();
+        if let Some(shard) = shards.nth(place.shard as usize)
+            && let Some(pending) = shard.lock().at(place)
+        {
+            show(pending);
+        }
     }
 
     /// Forgets all that waits.

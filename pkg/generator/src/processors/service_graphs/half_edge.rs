@@ -123,6 +123,11 @@ impl SideLabels {
             .unwrap_or_default()
     }
 
+    /// All of them, canonically.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// Bytes of memory.
     pub(super) fn size(&self) -> usize {
         size_of::<Self>() + 2 * size_of::<usize>() + self.text.len()

@@ -170,6 +170,17 @@ impl Queue {
         self.blocks.get_mut(at / BLOCK)?.get_mut(at % BLOCK)
     }
 
+    /// All with their places, in the order of arrival.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Pending)> {
+        let mut next = self.first;
+        std::iter::from_fn(move || {
+            let at = next?;
+            let pending = self.get(at)?;
+            next = (pending.next != NONE).then_some(pending.next);
+            Some((at, pending))
+        })
+    }
+
     /// The one that has waited longest.
     pub(super) fn first(&self) -> Option<u32> {
         self.first

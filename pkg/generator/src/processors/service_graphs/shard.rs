@@ -3,6 +3,7 @@
 use hashbrown::HashTable;
 
 use super::edge::Connection;
+use super::edge_store::Place;
 use super::half_edge::{EdgeKey, HalfEdge, Role, SharedLabels, TraceHash};
 use super::pending::{Pending, Queue};
 
@@ -63,6 +64,17 @@ impl Shard {
     pub(super) fn size(&self) -> usize {
         let indexes = self.halves.allocation_size() + self.internal.allocation_size();
         self.queue.size() + indexes
+    }
+
+    /// When each item arrived, and where it is.
+    pub(super) fn arrivals(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.queue.iter().map(|(at, pending)| (pending.since(), at))
+    }
+
+    /// What waits at a place, if it is what was there.
+    pub(super) fn at(&self, place: Place) -> Option<&Pending> {
+        let mut arrivals = self.queue.get(place.at).into_iter();
+        arrivals.find(|pending| pending.since() == place.since)
     }
 
     /// Takes one half in; `trace` is the hash of its trace.

@@ -1,32 +1,37 @@
 //! Blocks of records, each with its length and its checksum.
 //!
-//! A snapshot begins with [`MAGIC`] and the version, 4 bytes little endian. A
-//! block is its length and the CRC-32 of its bytes, 4 bytes little endian each,
-//! and its bytes: whole records.
+//! A file begins with [`MAGIC`] and the version, 4 bytes little endian. A block is
+//! its length and the CRC-32 of its bytes, 4 bytes little endian each, and its bytes:
+//! whole records.
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 
 use super::RestoreError;
 
-/// How a snapshot begins.
+/// How a file begins.
 const MAGIC: &[u8; 8] = b"spanmill";
 /// The version that is written, and the only one that is read.
 const VERSION: u32 = 1;
 /// Bytes after which a block is written.
 const BLOCK: usize = 64 * 1024;
 
-/// Writes blocks.
+/// Writes records in blocks.
 #[derive(Debug)]
-pub(super) struct BlockWriter<W> {
+pub struct BlockWriter<W> {
     out: W,
-    /// Records of the block to come.
-    pub(super) records: Vec<u8>,
+    /// Records of the block to come. Whoever appends one calls
+    /// [`write_if_full`](Self::write_if_full) from time to time.
+    pub records: Vec<u8>,
     bytes: u64,
 }
 
 impl<W: Write> BlockWriter<W> {
-    /// Begins a snapshot.
-    pub(super) fn new(mut out: W) -> io::Result<Self> {
+    /// Begins a file.
+    ///
+    /// # Errors
+    ///
+    /// That of `out`.
+    pub fn new(mut out: W) -> io::Result<Self> {
         out.write_all(MAGIC)?;
         out.write_all(&VERSION.to_le_bytes())?;
         Ok(Self {
@@ -37,7 +42,11 @@ impl<W: Write> BlockWriter<W> {
     }
 
     /// Writes the records if they fill a block.
-    pub(super) fn write_if_full(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// That of `out`.
+    pub fn write_if_full(&mut self) -> io::Result<()> {
         if self.records.len() < BLOCK {
             return Ok(());
         }
@@ -45,14 +54,22 @@ impl<W: Write> BlockWriter<W> {
     }
 
     /// Writes the last block, and gives the bytes written.
-    pub(super) fn finish(mut self) -> io::Result<u64> {
+    ///
+    /// # Errors
+    ///
+    /// That of `out`.
+    pub fn finish(mut self) -> io::Result<u64> {
         self.write()?;
         self.out.flush()?;
         Ok(self.bytes)
     }
 
     /// Writes the records as a block.
-    pub(super) fn write(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// That of `out`, or that the block exceeds 4 GiB.
+    pub fn write(&mut self) -> io::Result<()> {
         let length = u32::try_from(self.records.len())
             .map_err(|_| io::Error::new(ErrorKind::FileTooLarge, "a block exceeds 4 GiB"))?;
         self.out.write_all(&length.to_le_bytes())?;
@@ -65,15 +82,19 @@ impl<W: Write> BlockWriter<W> {
     }
 }
 
-/// Reads blocks.
+/// Reads the records of blocks.
 #[derive(Debug)]
-pub(super) struct BlockReader<R> {
+pub struct BlockReader<R> {
     input: R,
 }
 
 impl<R: BufRead> BlockReader<R> {
-    /// Reads the beginning of a snapshot.
-    pub(super) fn new(mut input: R) -> Result<Self, RestoreError> {
+    /// Reads the beginning of a file.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError`].
+    pub fn new(mut input: R) -> Result<Self, RestoreError> {
         let mut magic = [0; MAGIC.len()];
         read(&mut input, &mut magic)?;
         if magic != *MAGIC {
@@ -88,7 +109,11 @@ impl<R: BufRead> BlockReader<R> {
     }
 
     /// Reads the records of the next block; false at the end of the file.
-    pub(super) fn next(&mut self, records: &mut Vec<u8>) -> Result<bool, RestoreError> {
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError`].
+    pub fn next_block(&mut self, records: &mut Vec<u8>) -> Result<bool, RestoreError> {
         records.clear();
         let left = self.input.fill_buf().map_err(RestoreError::Read)?;
         if left.is_empty() {

@@ -1,4 +1,4 @@
-//! Numbers and texts of a saved registry: short where they usually are.
+//! Numbers and texts of records: short where they usually are.
 
 use super::RestoreError;
 
@@ -7,7 +7,7 @@ use super::RestoreError;
 const WHOLE: f64 = (1_u64 << 53) as f64;
 
 /// Appends a number in groups of seven bits, the lowest first.
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -16,12 +16,12 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a number that is short if it is near to 0.
-pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
+pub fn put_signed(out: &mut Vec<u8>, value: i64) {
     put_varint(out, (value << 1 ^ value >> 63) as u64);
 }
 
 /// Appends a float64, bit for bit; a whole one that is not negative is short.
-pub(super) fn put_number(out: &mut Vec<u8>, value: f64) {
+pub fn put_number(out: &mut Vec<u8>, value: f64) {
     let whole = value as u64;
     if value < WHOLE && (whole as f64).to_bits() == value.to_bits() {
         put_varint(out, whole << 1);
@@ -32,43 +32,65 @@ pub(super) fn put_number(out: &mut Vec<u8>, value: f64) {
 }
 
 /// Appends bytes with their length.
-pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
 /// Reads what was appended, and never past the end.
 #[derive(Debug)]
-pub(super) struct Cursor<'a> {
+pub struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    /// Reads from the beginning of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether all has been read.
+    pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], RestoreError> {
+    /// So many bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::Damaged`].
+    pub fn take(&mut self, length: usize) -> Result<&'a [u8], RestoreError> {
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(CUT_OFF)?;
         self.rest = rest;
         Ok(taken)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], RestoreError> {
+    /// An array of bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::Damaged`].
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], RestoreError> {
         let (taken, rest) = self.rest.split_first_chunk().ok_or(CUT_OFF)?;
         self.rest = rest;
         Ok(*taken)
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8, RestoreError> {
+    /// One byte.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::Damaged`].
+    pub fn byte(&mut self) -> Result<u8, RestoreError> {
         self.array().map(|[byte]| byte)
     }
 
-    pub(super) fn varint(&mut self) -> Result<u64, RestoreError> {
+    /// What [`put_varint`] appended.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::Damaged`].
+    pub fn varint(&mut self) -> Result<u64, RestoreError> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -80,18 +102,32 @@ impl<'a> Cursor<'a> {
         Err(RestoreError::damaged("a number is too long"))
     }
 
-    /// A number that must fit the type.
-    pub(super) fn small<T: TryFrom<u64>>(&mut self) -> Result<T, RestoreError> {
+    /// What [`put_varint`] appended, which must fit the type.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::Damaged`].
+    pub fn small<T: TryFrom<u64>>(&mut self) -> Result<T, RestoreError> {
         let value = self.varint()?;
         T::try_from(value).map_err(|_| RestoreError::damaged("a number is too large"))
     }
 
-    pub(super) fn signed(&mut self) -> Result<i64, RestoreError> {
+    /// What [`put_signed`] appended.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::Damaged`].
+    pub fn signed(&mut self) -> Result<i64, RestoreError> {
         let value = self.varint()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
-    pub(super) fn number(&mut self) -> Result<f64, RestoreError> {
+    /// What [`put_number`] appended.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::Damaged`].
+    pub fn number(&mut self) -> Result<f64, RestoreError> {
         let value = self.varint()?;
         match value & 1 {
             0 => Ok((value >> 1) as f64),
@@ -99,12 +135,22 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8], RestoreError> {
+    /// What [`put_bytes`] appended.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::Damaged`].
+    pub fn bytes(&mut self) -> Result<&'a [u8], RestoreError> {
         let length = self.small()?;
         self.take(length)
     }
 
-    pub(super) fn text(&mut self) -> Result<&'a str, RestoreError> {
+    /// The same as text.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::Damaged`].
+    pub fn text(&mut self) -> Result<&'a str, RestoreError> {
         std::str::from_utf8(self.bytes()?).map_err(|_| RestoreError::damaged("a text is not UTF-8"))
     }
 }
