@@ -50,6 +50,7 @@ impl Input {
             for file in files {
                 let mut request = std::fs::read(&file)?;
                 shift_times(&mut request, now_unix_nanos.wrapping_sub(RECORDED_NOW))
+                    .and_then(|()| clear_flags(&mut request))
                     .with_context(|| format!("{}", file.display()))?;
                 requests.push(request);
             }
@@ -88,6 +89,7 @@ impl Message {
             (Self::Span, 5, 2) => Some(Part::Name),
             (Self::Span, 7, 1) => Some(Part::Start),
             (Self::Span, 8, 1) => Some(Part::End),
+            (Self::Span, 16, 5) => Some(Part::Flags),
             (Self::Event, 1, 1) => Some(Part::EventTime),
             _ => None,
         }
@@ -111,6 +113,20 @@ pub fn shift_times(request: &mut [u8], nanos: u64) -> anyhow::Result<()> {
             .and_then(|rest| rest.first_chunk_mut::<8>())
             .context("time outside of the request")?;
         *time = u64::from_le_bytes(*time).wrapping_add(nanos).to_le_bytes();
+    }
+    Ok(())
+}
+
+/// Lets no span of a request say whether its trace is sampled, in place: Tempo does
+/// not ask, and we prefer such traces as exemplars (D38).
+fn clear_flags(request: &mut [u8]) -> anyhow::Result<()> {
+    let mut parts = Vec::new();
+    find_parts(request, 0..request.len(), Message::Request, &mut parts)?;
+    for (_, place) in parts.into_iter().filter(|(part, _)| *part == Part::Flags) {
+        let flags = request
+            .get_mut(place)
+            .context("flags outside of the request")?;
+        flags.fill(0);
     }
     Ok(())
 }
@@ -156,7 +172,7 @@ pub fn pushed_spans(request: &[u8]) -> anyhow::Result<Vec<PushedSpan>> {
             Part::Name => span.name = String::from_utf8_lossy(bytes).into_owned(),
             Part::Start => span.start = time,
             Part::End => span.end = time,
-            Part::Span | Part::EventTime => {}
+            Part::Span | Part::Flags | Part::EventTime => {}
         }
     }
     Ok(spans)
@@ -171,6 +187,7 @@ enum Part {
     Name,
     Start,
     End,
+    Flags,
     EventTime,
 }
 
