@@ -12,7 +12,7 @@ use crate::tenant_config::remote_write::addresses::AllowedAddresses;
 
 /// Keys of `remote_write` whose values are no secrets; all others are hidden
 /// where the document is shown as it is written.
-const SHOWN: [&str; 52] = [
+const SHOWN: [&str; 53] = [
     "action",
     "authorization",
     "basic_auth",
@@ -24,6 +24,7 @@ const SHOWN: [&str; 52] = [
     "cert",
     "cert_file",
     "credentials_file",
+    "divide_refused_requests",
     "enable_http2",
     "files",
     "follow_redirects",

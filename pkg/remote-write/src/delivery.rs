@@ -66,7 +66,9 @@ impl Delivery<'_> {
     pub(crate) async fn deliver(&self, batch: &Batch) -> Result<bool, Failure> {
         match self.attempt(batch).await? {
             Outcome::Ended => Ok(true),
-            Outcome::Refused { problem, reason } if is_divisible(reason) => {
+            Outcome::Refused { problem, reason }
+                if self.destination.config.divide_refused_requests && is_divisible(reason) =>
+            {
                 self.divide(batch, problem, reason).await
             }
             Outcome::Refused { problem, reason } => {

@@ -7,6 +7,7 @@
 //! defines the label sets that its samples refer to, so it can be read and removed
 //! on its own. `docs/adr` has the format's reasons and figures.
 
+mod append;
 mod config;
 pub(crate) mod cursor;
 mod definitions;
@@ -28,11 +29,12 @@ use std::sync::Arc;
 use model::TenantId;
 use parking_lot::Mutex;
 
+pub(crate) use self::append::{Appended, SpoolAppend};
 pub use self::config::{Fsync, SpoolConfig};
 pub(crate) use self::definitions::DefinedLabelSet;
 pub(crate) use self::recovery::Recovered;
 pub(crate) use self::samples::SamplesWriter;
-pub(crate) use self::tenant::{Appended, SpoolAppend, TenantSpool};
+pub(crate) use self::tenant::TenantSpool;
 
 /// The spool of all tenants.
 #[derive(Debug)]

@@ -75,7 +75,8 @@ impl TenantWriter {
         let external: Vec<_> = external.into_iter().collect();
         let has_queues = !tenant.queues().is_empty();
         let spool = has_queues.then(|| {
-            tenant.spool.append(
+            SpoolAppend::new(
+                Arc::clone(&tenant.spool),
                 &external,
                 trace_id_label,
                 remote_write.take_samples_writer(),

@@ -109,6 +109,12 @@ pub struct EndpointConfig {
     /// Which version of the protocol is spoken. Default: 1.0, as in Tempo.
     pub protobuf_message: ProtobufMessage,
 
+    /// Whether the halves of a request that was refused with 413, or 400, are sent on
+    /// their own, and their halves, so that series which the receiver takes do not go
+    /// with one that it does not. Switch it off for a receiver that refuses single
+    /// series and keeps the others. Default: true.
+    pub divide_refused_requests: bool,
+
     /// Accepted for compatibility: exemplars are always sent, as by Tempo.
     pub send_exemplars: bool,
 
@@ -211,6 +217,7 @@ impl Default for EndpointConfig {
             protobuf_message: ProtobufMessage::default(),
             send_exemplars: true,
             send_native_histograms: false,
+            divide_refused_requests: true,
             enable_http2: true,
             follow_redirects: false,
             round_robin_dns: false,

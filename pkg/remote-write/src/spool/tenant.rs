@@ -6,20 +6,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use model::{Exemplar, HistogramSample, LabelSet, Metadata, Point, SampleSink, Series, TenantId};
+use model::TenantId;
 use parking_lot::Mutex;
 
 use super::SpoolConfig;
 use super::config::Fsync;
-use super::dictionary::NO_METADATA;
 use super::record::Kind;
-use super::samples::{RowSamples, SamplesWriter};
 use super::segment;
 use super::writer::{SegmentWriter, Written};
-
-/// Bytes of a segment after which a new one is begun if all of it is delivered, so
-/// that a tenant does not keep much that nobody needs.
-const DELIVERED_BYTES: u64 = 1 << 20;
 
 /// One tenant's part of the spool.
 #[derive(Debug)]
@@ -212,30 +206,49 @@ impl TenantSpool {
         (state.segments.len() > 1).then_some(oldest.newest_ms)
     }
 
-    /// Begins to append the samples of a collection. `is_delivered` says that all
-    /// that is there has been delivered.
-    pub(crate) fn append(
-        self: &Arc<Self>,
-        external: &[(String, String)],
-        trace_id_label: &str,
-        samples: SamplesWriter,
-        is_delivered: bool,
-    ) -> SpoolAppend {
+    /// The settings.
+    pub(super) fn config(&self) -> &SpoolConfig {
+        &self.config
+    }
+
+    /// The writer; a new one if somebody else has it.
+    pub(super) fn take_writer(&self) -> Box<SegmentWriter> {
         let writer = self.state.lock().writer.take();
-        let mut writer =
-            writer.unwrap_or_else(|| Box::new(SegmentWriter::new(self.directory.clone())));
-        writer.dictionary.set_external(external);
-        let mut append = SpoolAppend {
-            spool: Arc::clone(self),
-            writer: Some(writer),
-            samples,
-            metadata: NO_METADATA,
-            trace_id_label: trace_id_label.to_owned(),
-            pushed_ms: 0,
-            outcome: Appended::default(),
-        };
-        append.roll_over(is_delivered);
-        append
+        writer.unwrap_or_else(|| Box::new(SegmentWriter::new(self.directory.clone())))
+    }
+
+    /// Takes the writer back.
+    pub(super) fn give_back(&self, writer: Box<SegmentWriter>) {
+        self.state.lock().writer = Some(writer);
+    }
+
+    /// Begins a segment at the end.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; then nothing has changed.
+    pub(super) fn begin_segment(&self, writer: &mut SegmentWriter) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let (number, position) = (state.next_segment, state.position);
+        let bytes = writer.begin_segment(&self.tenant, number, position)?;
+        state.next_segment += 1;
+        // A process may have ended before it wrote into its segment.
+        let is_empty = |last: &Segment| last.first == last.end;
+        if state.segments.back().is_some_and(is_empty)
+            && let Some(empty) = state.segments.pop_back()
+        {
+            let _ = std::fs::remove_file(self.path(empty.number));
+        }
+        state.segments.push_back(Segment {
+            number,
+            first: position,
+            end: position,
+            bytes,
+            newest_ms: i64::MIN,
+            oldest_ms: i64::MIN,
+            definitions: Some(Vec::new()),
+        });
+        Ok(())
     }
 
     /// Makes the current segment durable, unless it never is to be.
@@ -254,7 +267,8 @@ impl TenantSpool {
         }
     }
 
-    fn written(&self, written: Written) {
+    /// Notes a record that has been written.
+    pub(super) fn written(&self, written: Written) {
         let mut state = self.state.lock();
         state.position += u64::from(written.samples);
         state.newest_ms = state.newest_ms.max(written.newest_ms);
@@ -273,243 +287,6 @@ impl TenantSpool {
             {
                 definitions.push(written.at);
             }
-        }
-    }
-}
-
-/// What an append has done so far.
-#[derive(Debug, Default)]
-pub(crate) struct Appended {
-    /// Samples that can be read now.
-    pub(crate) samples: u64,
-    /// Samples that were dropped because the disk did not take them for too long.
-    pub(crate) dropped: u64,
-    /// Why the disk did not take something, which is kept and tried again.
-    pub(crate) error: Option<io::Error>,
-}
-
-/// The samples of one collection on their way to the disk, and what did not get
-/// there before.
-#[derive(Debug)]
-pub(crate) struct SpoolAppend {
-    spool: Arc<TenantSpool>,
-    writer: Option<Box<SegmentWriter>>,
-    samples: SamplesWriter,
-    metadata: u32,
-    trace_id_label: String,
-    pushed_ms: i64,
-    outcome: Appended,
-}
-
-impl SpoolAppend {
-    /// Since when spans have been received whose samples follow, in milliseconds
-    /// since the Unix epoch.
-    pub(crate) fn pushed_since(&mut self, pushed_ms: i64) {
-        self.pushed_ms = pushed_ms;
-    }
-
-    /// What was done since the last call.
-    pub(crate) fn take_outcome(&mut self) -> Appended {
-        std::mem::take(&mut self.outcome)
-    }
-
-    /// Whether there is something that [`SpoolAppend::take_outcome`] would tell.
-    pub(crate) fn has_outcome(&self) -> bool {
-        self.outcome.samples > 0 || self.outcome.error.is_some() || self.outcome.dropped > 0
-    }
-
-    /// Writes the last record. Returns what was done, and memory for the next
-    /// append.
-    pub(crate) fn finish(mut self) -> (Appended, SamplesWriter) {
-        self.end_row();
-        self.end_record();
-        self.catch_up();
-        if let Some(file) = self.writer.as_mut().and_then(|writer| writer.close_file())
-            && self.spool.config.fsync == Fsync::Append
-            && let Err(error) = file.sync_data()
-        {
-            self.outcome.error = Some(error);
-        }
-        (self.take_outcome(), std::mem::take(&mut self.samples))
-    }
-
-    fn end_row(&mut self) {
-        if let Some(writer) = &mut self.writer
-            && self
-                .samples
-                .end_row(&mut writer.dictionary, &self.trace_id_label)
-        {
-            self.end_record();
-        }
-    }
-
-    fn end_record(&mut self) {
-        let Some(filled) = self.samples.take(self.pushed_ms) else {
-            return;
-        };
-        self.begin_segment_if_none();
-        let Some(writer) = &mut self.writer else {
-            return;
-        };
-        let spool = &self.spool;
-        let mut position = spool.state.lock().position;
-        let mut samples = 0;
-        let appended = writer.append(filled, &mut position, &mut |written| {
-            samples += u64::from(written.samples);
-            spool.written(written);
-        });
-        match appended {
-            Ok(bytes) => self.samples.reuse(bytes),
-            Err(refused) => {
-                self.outcome.dropped += refused.dropped;
-                self.outcome.error.get_or_insert(refused.error);
-            }
-        }
-        self.outcome.samples += samples;
-        self.roll_over(false);
-    }
-
-    /// Writes what the disk did not take before.
-    fn catch_up(&mut self) {
-        if !self
-            .writer
-            .as_ref()
-            .is_some_and(|writer| writer.is_behind())
-        {
-            return;
-        }
-        self.begin_segment_if_none();
-        let Some(writer) = &mut self.writer else {
-            return;
-        };
-        let spool = &self.spool;
-        let mut position = spool.state.lock().position;
-        let mut samples = 0;
-        let caught_up = writer.catch_up(&mut position, &mut |written| {
-            samples += u64::from(written.samples);
-            spool.written(written);
-        });
-        if let Err(error) = caught_up {
-            self.outcome.error.get_or_insert(error);
-        }
-        self.outcome.samples += samples;
-    }
-
-    /// Ends the segment if it is long enough; the next record begins another.
-    fn roll_over(&mut self, is_delivered: bool) {
-        let config = &self.spool.config;
-        let Some(writer) = &mut self.writer else {
-            return;
-        };
-        let enough = match is_delivered {
-            true => DELIVERED_BYTES.min(config.segment_bytes()),
-            false => config.segment_bytes(),
-        };
-        if writer.is_behind() || writer.segment_bytes().is_none_or(|bytes| bytes < enough) {
-            return;
-        }
-        let finished = writer.finish_segment();
-        if config.fsync != Fsync::Never
-            && let Some(finished) = finished
-            && let Err(error) = finished.and_then(|file| file.sync_data())
-        {
-            self.outcome.error.get_or_insert(error);
-        }
-    }
-
-    fn begin_segment_if_none(&mut self) {
-        let Some(writer) = &mut self.writer else {
-            return;
-        };
-        if writer.segment_bytes().is_some() {
-            return;
-        }
-        let mut state = self.spool.state.lock();
-        let (number, position) = (state.next_segment, state.position);
-        match writer.begin_segment(&self.spool.tenant, number, position) {
-            Ok(bytes) => {
-                state.next_segment += 1;
-                // A restart may leave one in which nothing was written.
-                if state
-                    .segments
-                    .back()
-                    .is_some_and(|last| last.first == last.end)
-                {
-                    let empty = state.segments.pop_back();
-                    if let Some(empty) = empty {
-                        let _ = std::fs::remove_file(self.spool.path(empty.number));
-                    }
-                }
-                state.segments.push_back(Segment {
-                    number,
-                    first: position,
-                    end: position,
-                    bytes,
-                    newest_ms: i64::MIN,
-                    oldest_ms: i64::MIN,
-                    definitions: Some(Vec::new()),
-                });
-            }
-            Err(error) => {
-                self.outcome.error.get_or_insert(error);
-            }
-        }
-    }
-}
-
-impl Drop for SpoolAppend {
-    fn drop(&mut self) {
-        let mut state = self.spool.state.lock();
-        state.writer = self.writer.take();
-        if let Some(writer) = &mut state.writer {
-            writer.close_file();
-        }
-    }
-}
-
-impl SampleSink for SpoolAppend {
-    fn label_set(&mut self, labels: LabelSet<'_>) {
-        self.end_row();
-        self.samples.label_set(labels);
-        self.metadata = NO_METADATA;
-    }
-
-    fn started(&mut self, timestamp_ms: i64) {
-        self.samples.started(timestamp_ms);
-    }
-
-    fn metric(&mut self, metadata: Metadata<'_>) {
-        if let Some(writer) = &mut self.writer {
-            self.metadata = writer.dictionary.metadata(metadata);
-        }
-    }
-
-    fn series(&mut self, series: Series<'_>, points: &[Point], exemplar: Option<Exemplar>) {
-        if let Some(writer) = &mut self.writer {
-            self.samples.series(
-                &mut writer.dictionary,
-                series,
-                self.metadata,
-                RowSamples::Points(points),
-                exemplar,
-            );
-        }
-    }
-
-    fn histogram(
-        &mut self,
-        name: &str,
-        samples: &[HistogramSample<'_>],
-        exemplar: Option<Exemplar>,
-    ) {
-        if let Some(writer) = &mut self.writer {
-            self.samples.series(
-                &mut writer.dictionary,
-                Series { name, le: None },
-                self.metadata,
-                RowSamples::Histograms(samples),
-                exemplar,
-            );
         }
     }
 }

@@ -116,13 +116,18 @@ fn read_from(spool: &Arc<TenantSpool>, position: u64) -> (Vec<Read>, u64) {
 fn append(spool: &Arc<TenantSpool>, collections: std::ops::Range<i64>) -> Vec<Read> {
     let mut kept = Kept::default();
     for number in collections {
-        let mut append = spool.append(&[], "traceID", SamplesWriter::default(), false);
+        let mut append = begin(spool, &[]);
         for sink in [&mut append as &mut dyn Feed, &mut kept] {
             sink.feed(number);
         }
         append.finish();
     }
     kept.all
+}
+
+fn begin(spool: &Arc<TenantSpool>, external: &[(String, String)]) -> SpoolAppend {
+    let memory = SamplesWriter::default();
+    SpoolAppend::new(Arc::clone(spool), external, "traceID", memory, false)
 }
 
 /// Takes a collection, whatever it is.
@@ -276,7 +281,7 @@ proptest! {
         for (external, rows) in &collections {
             let labels = [("cluster".to_owned(), "x1".to_owned()), ("set".to_owned(), "hidden".to_owned())];
             let labels = if *external { &labels[..] } else { &[] };
-            let mut append = tenant.append(labels, "traceID", SamplesWriter::default(), false);
+            let mut append = begin(&tenant, labels);
             for row in rows {
                 write_row(&mut append, false, row);
                 write_row(&mut want, *external, row);

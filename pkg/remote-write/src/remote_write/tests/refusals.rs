@@ -117,3 +117,17 @@ async fn failure_while_a_request_is_divided_is_waited_out() {
     assert_eq!(fixture.count("samples_dropped_total too_old"), 1);
     drop(writer);
 }
+
+#[tokio::test]
+async fn refused_request_is_not_divided_where_that_is_not_wanted() {
+    let (receiver, url) = Receiver::ruled(|_| Some(answer_with(400, &[], "no"))).await;
+    let mut settings = endpoint(&url);
+    settings["divide_refused_requests"] = json!(false);
+    let fixture = start(vec![settings], false);
+    let writer = fixture.writer("acme");
+    write_many(&writer, 8);
+    fixture.flush().await;
+    assert_eq!(receiver.requests.lock().len(), 1);
+    assert_eq!(fixture.count("samples_dropped_total bad_request"), 8);
+    drop(writer);
+}
