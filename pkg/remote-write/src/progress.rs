@@ -97,9 +97,7 @@ impl Progress {
         self.sequence += 1;
         Cursor {
             sequence: self.sequence,
-            frontier: self
-                .reading
-                .map_or(self.frontier, |reading| reading.frontier),
+            frontier: self.settled_frontier(),
             owed: self.owed + self.unsent,
             newest_ms: self.newest_ms,
             shards: (0..self.shards.len())
@@ -110,7 +108,13 @@ impl Progress {
 
     /// Samples that are neither delivered nor dropped, of a spool that ends there.
     pub(crate) fn pending(&self, end: u64) -> u64 {
-        self.owed + self.unsent + end.saturating_sub(self.frontier)
+        self.owed + self.unsent + end.saturating_sub(self.settled_frontier())
+    }
+
+    /// Up to where samples have been read whole.
+    fn settled_frontier(&self) -> u64 {
+        self.reading
+            .map_or(self.frontier, |reading| reading.frontier)
     }
 
     /// The position before which everything is delivered or dropped.
@@ -309,6 +313,7 @@ mod tests {
         let mut progress = Progress::at(0);
         assert!(progress.begin_record(0, 30));
         assert!(!progress.begin_record(0, 30));
+        assert_eq!(progress.pending(30), 30);
         let mut another = Progress::resume(progress.cursor());
         assert_eq!((another.read(), another.pending(30)), (0, 30));
         assert_eq!(read(&mut another, 30, &[30], 0), 0);
