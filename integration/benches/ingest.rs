@@ -30,7 +30,10 @@ use registry::{
     Collection, Consumer, KeyHasher, LaneKey, Limits, MAX_METRICS, Metric, MetricKind, Registry,
     Schema, TableId, Update,
 };
-use remote_write::{Append, EndpointConfig, RemoteWrite, RemoteWriteConfig, RemoteWriteMetrics};
+use remote_write::{
+    Append, EndpointConfig, Fsync, RemoteWrite, RemoteWriteConfig, RemoteWriteMetrics, SpoolConfig,
+    TenantDestinations,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -337,54 +340,66 @@ fn push(pushing: Pushing) -> (Generator, tokio::runtime::Runtime) {
     (generator, runtime)
 }
 
-struct Encoding {
+struct Spooling {
     filled: Filled,
     append: Append,
     runtime: tokio::runtime::Runtime,
+    directory: tempfile::TempDir,
 }
 
-fn encoding(series: usize, message: &str) -> Encoding {
+fn spooling(series: usize) -> Spooling {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    let append = runtime.block_on(async {
-        let endpoint =
-            serde_json::json!({"url": "http://127.0.0.1:1/", "protobuf_message": message});
-        let endpoint: EndpointConfig = serde_json::from_value(endpoint).expect("an endpoint");
+    let directory = tempfile::tempdir().expect("a directory");
+    let endpoint = serde_json::json!({"url": "http://127.0.0.1:1/"});
+    let endpoint: EndpointConfig = serde_json::from_value(endpoint).expect("an endpoint");
+    let writer = runtime.block_on(async {
         let config = RemoteWriteConfig {
-            endpoints: vec![endpoint],
-            ..RemoteWriteConfig::default()
+            endpoints: Vec::new(),
+            add_org_id_header: false,
+            spool: SpoolConfig {
+                directory: directory.path().to_owned(),
+                max_bytes_per_tenant: 1 << 30,
+                max_bytes: 1 << 30,
+                max_age: std::time::Duration::ZERO,
+                fsync: Fsync::Never,
+            },
         };
         let metrics = RemoteWriteMetrics::register(&mut telemetry::new_metrics_registry());
         let tasks = lifecycle::TaskGroup::new();
         let remote_write =
             RemoteWrite::start(config, metrics, Clock::system(), &tasks).expect("remote write");
-        let tenant = model::TenantId::single();
-        let writer = remote_write.writer(&tenant, &Default::default());
-        writer.append(&[], "traceID")
+        let destinations = TenantDestinations {
+            endpoints: [endpoint].into(),
+            headers: Default::default(),
+        };
+        remote_write.writer(&model::TenantId::single(), &destinations)
     });
     let filled = merged(series);
-    // The second collection: no zeros before first values.
-    filled.registry.collect(collection(), &mut Nothing);
-    Encoding {
+    // The second collection: no zeros before first values, and all is defined.
+    let mut first = writer.append(&[], "traceID");
+    filled.registry.collect(collection(), &mut first);
+    first.commit();
+    Spooling {
         filled,
-        append,
+        append: writer.append(&[], "traceID"),
         runtime,
+        directory,
     }
 }
 
 #[library_benchmark]
-#[bench::series_100k_1_0(encoding(100_000, "prometheus.WriteRequest"))]
-#[bench::series_100k_2_0(encoding(100_000, "io.prometheus.write.v2.Request"))]
-fn collect_and_encode(mut encoding: Encoding) -> (Filled, Append, tokio::runtime::Runtime) {
+#[bench::series_100k(spooling(100_000))]
+fn collect_and_spool(mut spooling: Spooling) -> Spooling {
     let mut later = collection();
     later.now_ms += 15_000;
-    encoding
+    spooling
         .filled
         .registry
-        .collect(later, &mut encoding.append);
-    (encoding.filled, encoding.append, encoding.runtime)
+        .collect(later, &mut spooling.append);
+    spooling
 }
 
 library_benchmark_group!(
@@ -395,7 +410,7 @@ library_benchmark_group!(
         lane_update,
         merge,
         collect,
-        collect_and_encode,
+        collect_and_spool,
         push
     ]
 );

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use spanmill_integration::traces::{SpanKind, Traces, post};
 use tempfile::NamedTempFile;
 
+use crate::delivery::delivery;
 use crate::latency::{self, Summary};
 use crate::load::Load;
 use crate::sink::Sink;
@@ -38,6 +39,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Table> {
     }
     if wants(Section::Edges) {
         edges(args, &mut table).await.context("edges")?;
+    }
+    if wants(Section::Delivery) {
+        delivery(args, &mut table).await.context("delivery")?;
     }
     let largest = args.series.iter().copied().max().unwrap_or(0);
     for series in &args.series {
@@ -331,7 +335,7 @@ async fn steady(args: &Args, table: &mut Table) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn setup<'a>(args: &'a Args, lanes: Option<usize>, sink: &'a Sink) -> Setup<'a> {
+pub(crate) fn setup<'a>(args: &'a Args, lanes: Option<usize>, sink: &'a Sink) -> Setup<'a> {
     Setup {
         binary: &args.spanmill,
         lanes,
@@ -350,6 +354,6 @@ fn describe(summary: Summary) -> String {
     )
 }
 
-fn megabytes(bytes: u64) -> String {
+pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }

@@ -1,6 +1,7 @@
 //! A receiver of remote write that only counts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -16,8 +17,15 @@ use tokio::task::JoinSet;
 #[derive(Debug)]
 pub(crate) struct Sink {
     url: String,
-    received: Arc<Mutex<Received>>,
+    received: Arc<Shared>,
     _server: JoinSet<()>,
+}
+
+/// What requests and the benchmark share.
+#[derive(Debug, Default)]
+struct Shared {
+    received: Mutex<Received>,
+    is_down: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -30,7 +38,7 @@ struct Received {
 impl Sink {
     /// Starts it.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let received = Arc::new(Mutex::new(Received::default()));
+        let received = Arc::new(Shared::default());
         let router = Router::new()
             .route("/api/v1/write", post(take))
             .layer(DefaultBodyLimit::disable())
@@ -53,20 +61,28 @@ impl Sink {
         &self.url
     }
 
+    /// Whether requests are refused for now.
+    pub(crate) fn set_down(&self, is_down: bool) {
+        self.received.is_down.store(is_down, Ordering::Relaxed);
+    }
+
     /// Requests and bytes so far.
     pub(crate) fn counts(&self) -> (usize, u64) {
-        let received = self.received.lock();
+        let received = self.received.received.lock();
         (received.times.len(), received.bytes)
     }
 
     /// When requests arrived, in Unix microseconds, in their order.
     pub(crate) fn times(&self) -> Vec<u64> {
-        self.received.lock().times.clone()
+        self.received.received.lock().times.clone()
     }
 }
 
-async fn take(State(received): State<Arc<Mutex<Received>>>, body: Bytes) -> StatusCode {
-    let mut received = received.lock();
+async fn take(State(shared): State<Arc<Shared>>, body: Bytes) -> StatusCode {
+    if shared.is_down.load(Ordering::Relaxed) {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    let mut received = shared.received.lock();
     received.bytes += body.len() as u64;
     received.times.push(unix_micros());
     StatusCode::NO_CONTENT

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+#[path = "../bench/delivery.rs"]
+mod delivery;
 #[path = "../bench/latency.rs"]
 mod latency;
 #[path = "../bench/load.rs"]
@@ -41,7 +43,7 @@ struct Args {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "cpu,edges,memory,p99,steady"
+        default_value = "cpu,edges,delivery,memory,p99,steady"
     )]
     only: Vec<Section>,
 
@@ -84,6 +86,8 @@ enum Section {
     Cpu,
     /// Bytes of a span that waits for its counterpart.
     Edges,
+    /// CPU and bytes of a sample on its way to a receiver, also after an outage.
+    Delivery,
     /// Resident bytes of an active series.
     Memory,
     /// Latency of a push while series are collected.
