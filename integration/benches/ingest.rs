@@ -343,8 +343,8 @@ fn push(pushing: Pushing) -> (Generator, tokio::runtime::Runtime) {
 struct Spooling {
     filled: Filled,
     append: Append,
-    runtime: tokio::runtime::Runtime,
-    directory: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+    _directory: tempfile::TempDir,
 }
 
 fn spooling(series: usize) -> Spooling {
@@ -385,8 +385,8 @@ fn spooling(series: usize) -> Spooling {
     Spooling {
         filled,
         append: writer.append(&[], "traceID"),
-        runtime,
-        directory,
+        _runtime: runtime,
+        _directory: directory,
     }
 }
 
