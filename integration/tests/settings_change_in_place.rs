@@ -432,3 +432,28 @@ async fn renamed_host_info_ends_under_its_old_name() -> anyhow::Result<()> {
     ensure!(values.iter().all(|(_, value)| *value == 1.0), "{values:?}");
     history.goes_on(CALLS, OF_CART, 7.0)
 }
+
+#[tokio::test]
+async fn changed_external_labels_end_the_series_that_had_them_and_count_on() -> anyhow::Result<()> {
+    let settings = |zone: &str| {
+        json!({
+            "processors": ["span-metrics"],
+            "registry": { "external_labels": { "zone": zone } },
+        })
+    };
+    let changing = Changing::with(settings("a")).await?;
+    changing.take(&calls(3, 0, 1)).await?;
+    changing.change_to(settings("b")).await?;
+    changing.take(&calls(4, 0, 100)).await?;
+    let history = changing.finish().await?;
+    let of = |zone| [("service", "cart"), ("zone", zone)];
+    history.ended(CALLS, &of("a"), 3.0)?;
+    let values = &history.only(CALLS, &of("b"))?.points;
+    // No zero: what it has counted under the other label would count twice.
+    ensure!(values.iter().all(|(_, value)| *value >= 3.0), "{values:?}");
+    ensure!(
+        values.last().map(|point| point.1) == Some(7.0),
+        "{values:?}"
+    );
+    Ok(())
+}

@@ -56,6 +56,8 @@ pub(crate) struct Instance {
     recognised: Option<Recognised>,
     writer: Option<TenantWriter>,
     last_sample_ms: AtomicI64,
+    /// The external labels of the last collection.
+    collected_labels: Mutex<Option<Vec<(String, String)>>>,
     /// When the first push since the last collection came; 0 if there was none.
     first_push_ms: AtomicI64,
     last_scrape_ms: AtomicI64,
@@ -102,6 +104,7 @@ impl Instance {
             recognised,
             writer,
             last_sample_ms: AtomicI64::new(newest_ms.unwrap_or(0)),
+            collected_labels: Mutex::new(None),
             first_push_ms: AtomicI64::new(0),
             last_scrape_ms: AtomicI64::new(i64::MIN),
             is_stopped: AtomicBool::new(false),
@@ -314,6 +317,7 @@ impl Instance {
         let ends = is_last && config.stale_on_shutdown;
         match &self.writer {
             Some(writer) if !config.disable_collection => {
+                self.end_former_labels(writer, &settings);
                 let mut append =
                     writer.append(&settings.external_labels, &config.trace_id_label_name);
                 append.pushed_since(pushed_ms);
@@ -327,6 +331,21 @@ impl Instance {
         let labels = self.registry.label_stats();
         self.metrics
             .collected(self.registry.stats(), limits, &labels);
+    }
+
+    /// Ends the series under the external labels that they had, if those have changed.
+    fn end_former_labels(&self, writer: &TenantWriter, settings: &Settings) {
+        let mut collected = self.collected_labels.lock();
+        let former = collected.replace(settings.external_labels.clone());
+        let Some(former) = former.filter(|former| *former != settings.external_labels) else {
+            return;
+        };
+        let label = &settings.config.registry.trace_id_label_name;
+        let mut append = writer.append(&former, label);
+        let last_ms = self.last_sample_ms.load(Ordering::Relaxed);
+        let now_ms = self.clock.unix_millis().max(last_ms + 1);
+        self.registry.write_ends(now_ms, &mut append);
+        append.commit();
     }
 
     fn collect_into(&self, settings: &Settings, ends: bool, sink: &mut impl SampleSink) {

@@ -101,6 +101,21 @@ impl Registry {
         stats
     }
 
+    /// Tells `sink` that every series that was collected has ended, and ends none: for
+    /// a sink that has known them by labels which they do not have any more.
+    pub fn write_ends(&self, now_ms: i64, sink: &mut impl SampleSink) {
+        let mut state = self.state.lock();
+        for index in 0..state.tables.len() {
+            let slots = state.tables.get(index).map_or(0, Table::len);
+            for slot in 0..slots {
+                if slot % STEP_SLOTS == 0 {
+                    MutexGuard::bump(&mut state);
+                }
+                state.write_end(index, slot, now_ms, sink);
+            }
+        }
+    }
+
     /// Merges the lanes and names the metrics there are, for a scrape.
     pub fn families(&self, now_ms: i64) -> Vec<Family> {
         self.merge_lanes(now_ms);
@@ -245,6 +260,28 @@ impl State {
         if let Some(place) = table.slot_mut(number) {
             *place = slot;
         }
+    }
+
+    fn write_end(&self, index: usize, number: u32, now_ms: i64, sink: &mut impl SampleSink) {
+        let table = self.tables.get(index);
+        let Some((table, slot)) = table.and_then(|table| Some((table, table.slot(number)?))) else {
+            return;
+        };
+        let is_there = matches!(slot.state, SlotState::Active | SlotState::Admitted);
+        if !is_there || slot.collected == 0 && !table.natives.any_collected(number) {
+            return;
+        }
+        sink.label_set(table.label_set(slot));
+        let mut writer = Writer {
+            points: Points {
+                now_ms,
+                zero_ms: None,
+            },
+            consumer: Consumer::RemoteWrite,
+            exemplars: slot.exemplars,
+            sink,
+        };
+        writer.end(table, number, slot.collected, None);
     }
 
     /// The schema that goes on where a replaced table ends.
