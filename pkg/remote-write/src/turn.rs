@@ -23,8 +23,9 @@ use crate::queue::{Concluded, Queue, Turn};
 /// Requests of each shard after which others get their turn.
 const REQUESTS_OF_A_TURN: usize = 64;
 
-/// Requests' worth of samples that are pending for each shard that is used.
-const REQUESTS_FOR_A_SHARD: u64 = 10;
+/// Requests' worth of samples that are pending for each shard that is used: what a
+/// receiver takes one by one in a second or so, and a collection of 200,000 series.
+const REQUESTS_FOR_A_SHARD: u64 = 100;
 
 /// How long to wait after the disk failed.
 const DISK_RETRY: Duration = Duration::from_secs(5);

@@ -9,7 +9,8 @@ use super::wire::Fields;
 /// What was read of the definitions of one segment.
 #[derive(Debug, Default)]
 pub(crate) struct Definitions {
-    bytes: Vec<u8>,
+    /// The records in which label sets are.
+    records: Vec<Box<[u8]>>,
     label_sets: Vec<Option<LabelSetPlace>>,
     series: Vec<Option<Definition>>,
     shapes: Vec<Option<Vec<u32>>>,
@@ -17,10 +18,11 @@ pub(crate) struct Definitions {
 
 #[derive(Clone, Copy, Debug)]
 struct LabelSetPlace {
-    start: usize,
-    length: usize,
-    started_ms: Option<i64>,
+    record: u32,
+    start: u32,
+    length: u32,
     hash: u32,
+    started_ms: Option<i64>,
 }
 
 /// A label set of a segment.
@@ -38,22 +40,34 @@ impl Definitions {
     /// not whole stays.
     pub(crate) fn add(&mut self, payload: &[u8]) -> Option<()> {
         let mut fields = Fields::new(payload);
-        for number in numbers(&mut fields)? {
+        let record = self.records.len() as u32;
+        let mut is_needed = false;
+        let label_sets = numbers(&mut fields)?;
+        if self.label_sets.len() < label_sets.end {
+            self.label_sets
+                .reserve_exact(label_sets.end - self.label_sets.len());
+        }
+        for number in label_sets {
             let started_ms = match fields.byte()? {
                 0 => None,
                 _ => Some(fields.signed()?),
             };
             let labels = fields.slice()?;
             if !is_known(&self.label_sets, number) {
+                let end = payload.len() - fields.rest().len();
                 let place = LabelSetPlace {
-                    start: self.bytes.len(),
-                    length: labels.len(),
-                    started_ms,
+                    record,
+                    start: (end - labels.len()) as u32,
+                    length: labels.len() as u32,
                     hash: xxh3_64(labels) as u32,
+                    started_ms,
                 };
-                self.bytes.extend_from_slice(labels);
                 set(&mut self.label_sets, number, place);
+                is_needed = true;
             }
+        }
+        if is_needed {
+            self.records.push(payload.into());
         }
         for number in numbers(&mut fields)? {
             let name = fields.text()?;
@@ -94,7 +108,9 @@ impl Definitions {
     #[inline]
     pub(crate) fn label_set(&self, number: usize) -> Option<DefinedLabelSet<'_>> {
         let place = (*self.label_sets.get(number)?)?;
-        let bytes = self.bytes.get(place.start..place.start + place.length)?;
+        let (start, length) = (place.start as usize, place.length as usize);
+        let record = self.records.get(place.record as usize)?;
+        let bytes = record.get(start..start + length)?;
         Some(DefinedLabelSet {
             labels: LabelSet::from_canonical(bytes),
             started_ms: place.started_ms,
