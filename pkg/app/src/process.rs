@@ -110,6 +110,15 @@ impl Process {
             );
         }
         self.remote_write.stop();
+        let (tell_synced, synced) = oneshot::channel();
+        let remote_write = self.remote_write.clone();
+        self.background.tasks.spawn_thread("spool-sync", move || {
+            remote_write.sync();
+            let _ = tell_synced.send(());
+        });
+        if timeout(before_closing(), synced).await.is_err() {
+            tracing::warn!("spool was not made durable in time; it is safe unless power is lost");
+        }
         if timeout(before_closing(), saved).await.is_err() {
             tracing::error!(
                 "series were not all saved in time; the others begin at 0 after the next start"

@@ -24,10 +24,15 @@ pub(crate) fn halves(batch: &Batch) -> Result<Option<[Batch; 2]>, TranscodeError
         Protocol::V1 => {
             let mut request =
                 v1::WriteRequest::decode(raw.as_slice()).map_err(TranscodeError::Message)?;
-            let middle = request.timeseries.len() / 2;
-            if middle == 0 {
+            let key = |series: &v1::TimeSeries| -> Vec<(String, String)> {
+                let labels = series.labels.iter();
+                labels
+                    .map(|label| (label.name.clone(), label.value.clone()))
+                    .collect()
+            };
+            let Some(middle) = cut(&mut request.timeseries, key) else {
                 return Ok(None);
-            }
+            };
             let second = v1::WriteRequest {
                 timeseries: request.timeseries.split_off(middle),
                 metadata: Vec::new(),
@@ -37,10 +42,11 @@ pub(crate) fn halves(batch: &Batch) -> Result<Option<[Batch; 2]>, TranscodeError
         Protocol::V2 => {
             let mut request =
                 v2::Request::decode(raw.as_slice()).map_err(TranscodeError::Message)?;
-            let middle = request.timeseries.len() / 2;
-            if middle == 0 {
+            // Every text stands once, so references are as good as labels.
+            let key = |series: &v2::TimeSeries| series.labels_refs.clone();
+            let Some(middle) = cut(&mut request.timeseries, key) else {
                 return Ok(None);
-            }
+            };
             let second = v2::Request {
                 timeseries: request.timeseries.split_off(middle),
                 symbols: request.symbols.clone(),
@@ -48,6 +54,22 @@ pub(crate) fn halves(batch: &Batch) -> Result<Option<[Batch; 2]>, TranscodeError
             Ok(Some([half_v2(request)?, half_v2(second)?]))
         }
     }
+}
+
+/// Brings what belongs to one series together, in its order, and gives a place near
+/// the middle that divides no series; `None` if there is but one. A series that were
+/// divided could arrive in the wrong order.
+fn cut<T, K: Ord>(series: &mut [T], key: impl Fn(&T) -> K) -> Option<usize> {
+    series.sort_by_cached_key(&key);
+    let keys: Vec<K> = series.iter().map(key).collect();
+    let middle = keys.len() / 2;
+    let begins = |place: &usize| {
+        place
+            .checked_sub(1)
+            .is_some_and(|b| keys.get(b) != keys.get(*place))
+    };
+    let after = (middle..keys.len()).find(begins);
+    after.or_else(|| (1..middle).rev().find(begins))
 }
 
 fn half_v1(request: &v1::WriteRequest) -> Result<Batch, TranscodeError> {

@@ -47,6 +47,8 @@ pub(crate) enum Attempt {
         problem: String,
         /// What the receiver asked for.
         retry_after: Option<Duration>,
+        /// Whether the receiver has answered.
+        is_answered: bool,
     },
     /// No use in trying again.
     Refused {
@@ -135,6 +137,7 @@ impl Client {
                 return Attempt::Failed {
                     problem: telemetry::error_chain(&error).to_string(),
                     retry_after: None,
+                    is_answered: false,
                 };
             }
         };
@@ -164,6 +167,7 @@ impl Client {
             Verdict::Retry => Attempt::Failed {
                 problem: problem(),
                 retry_after: asked,
+                is_answered: true,
             },
             Verdict::Drop(reason @ DropReason::UnsupportedMediaType)
                 if protocol == Protocol::V2 =>

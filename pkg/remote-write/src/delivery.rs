@@ -1,5 +1,6 @@
 //! One request of a queue, sent until the receiver has it or refuses it for good.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use crate::written::Written;
 /// Series that a receiver may refuse one by one before the rest of their request
 /// goes with them, if it has taken nothing of it: then it is not about the series.
 const REFUSED_ALONE: u32 = 64;
+
+/// How long a receiver may fail while a request is divided. A turn must end.
+const DIVIDING: Duration = Duration::from_secs(60);
 
 /// Texts in refusals of samples that are older than what a receiver takes:
 /// Prometheus, Mimir and Cortex, Thanos, VictoriaMetrics.
@@ -43,7 +47,7 @@ pub(crate) struct Failure {
 #[derive(Debug)]
 pub(crate) struct Delivery<'a> {
     pub(crate) queue: &'a Queue,
-    pub(crate) destination: &'a Destination,
+    pub(crate) destination: &'a Arc<Destination>,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) is_stopped: &'a AtomicBool,
 }
@@ -112,10 +116,10 @@ impl Delivery<'_> {
                     Some(Outcome::Refused { problem, reason }) => {
                         parts.push((half, problem, reason));
                     }
-                    // The next process sends all of it again.
+                    // All of it is sent again.
                     None => {
                         return Err(Failure {
-                            problem: "the process stops".to_owned(),
+                            problem: "no answer for a part of it".to_owned(),
                             retry_after: None,
                         });
                     }
@@ -126,11 +130,13 @@ impl Delivery<'_> {
     }
 
     /// Attempts a part of a refused request until there is an answer to it: the
-    /// whole would be refused again. `None` if the process stops before.
+    /// whole would be refused again. `None` if there is none for too long, or nobody
+    /// waits for it any more.
     async fn attempt_until_answered(&self, part: &Batch) -> Option<Outcome> {
         let queue = &self.destination.config.queue_config;
         let mut backoff = Backoff::new(queue.min_backoff, queue.max_backoff);
-        loop {
+        let start = Instant::now();
+        while start.elapsed() < DIVIDING {
             match self.attempt(part).await {
                 Ok(outcome) => return Some(outcome),
                 Err(failure) => {
@@ -138,10 +144,11 @@ impl Delivery<'_> {
                     sleep(backoff.delay(rand::random(), failure.retry_after)).await;
                 }
             }
-            if self.is_stopped.load(Ordering::Relaxed) {
-                return None;
+            if self.is_stopped.load(Ordering::Relaxed) || self.queue.is_changed(self.destination) {
+                break;
             }
         }
+        None
     }
 
     async fn attempt(&self, batch: &Batch) -> Result<Outcome, Failure> {
@@ -178,13 +185,16 @@ impl Delivery<'_> {
             self.destination.durations.observe(seconds);
             match attempt {
                 Attempt::Delivered(written) => {
+                    self.destination.note_silence(false);
                     self.delivered(spoken, written);
                     return Ok(Outcome::Ended);
                 }
                 Attempt::Failed {
                     problem,
                     retry_after,
+                    is_answered,
                 } => {
+                    self.destination.note_silence(!is_answered);
                     return Err(Failure {
                         problem,
                         retry_after,
@@ -202,7 +212,7 @@ impl Delivery<'_> {
                     problem,
                     reason,
                     written: Some(written),
-                } => {
+                } if written.samples > 0 => {
                     self.written(spoken, written, problem, reason);
                     return Ok(Outcome::Ended);
                 }

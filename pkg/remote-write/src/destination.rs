@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub(crate) struct Destination {
     pub(crate) failure_log: LogThrottle,
     pub(crate) refusal_log: LogThrottle,
     pub(crate) fallback_log: LogThrottle,
+    /// Whether the last attempt, of whichever tenant, got no answer.
+    is_silent: AtomicBool,
     headers: HeaderMap,
     clock: Clock,
 }
@@ -85,10 +88,22 @@ impl Destination {
             failure_log: LogThrottle::new(FAILURE_LOG_INTERVAL),
             refusal_log: LogThrottle::new(FAILURE_LOG_INTERVAL),
             fallback_log: LogThrottle::new(FAILURE_LOG_INTERVAL),
+            is_silent: AtomicBool::new(false),
             name: name.to_owned(),
             config: config.clone(),
             clock,
         })
+    }
+
+    /// Notes whether an attempt got no answer.
+    pub(crate) fn note_silence(&self, is_silent: bool) {
+        self.is_silent.store(is_silent, Ordering::Relaxed);
+    }
+
+    /// Whether the last attempt got no answer: then that of another tenant will
+    /// probably get none, either.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
     }
 
     /// Whether samples of a time are older than the destination is to get.

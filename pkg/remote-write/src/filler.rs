@@ -92,11 +92,18 @@ impl Filler {
         while self.batches.len() < wanted {
             let from = self.tailer.position();
             let Some(next) = self.tailer.next()? else {
-                self.queue.stopped_at(self.tailer.place());
+                self.note_end();
                 self.close_all();
                 return Ok(self.filled(true));
             };
-            if !self.queue.begin_record(from, next.end) {
+            if next.missing > 0 {
+                // Maybe it has been removed by a bound.
+                self.queue.skip_removed();
+            } else {
+                let place = self.tailer.record_place();
+                self.queue.note_place(from, place);
+            }
+            if !self.queue.begin_record(from, next.position, next.end) {
                 // What comes next has been removed from the spool.
                 self.tailer.seek(self.queue.read());
                 continue;
@@ -109,9 +116,15 @@ impl Filler {
 
     /// Ends the requests that are not full.
     pub(crate) fn finish(&mut self) -> Vec<ShardBatch> {
-        self.queue.stopped_at(self.tailer.place());
+        self.note_end();
         self.close_all();
         std::mem::take(&mut self.batches)
+    }
+
+    /// Notes where the reader is, for the next turn.
+    fn note_end(&self) {
+        let (position, place) = (self.tailer.position(), self.tailer.place());
+        self.queue.note_end(position, place);
     }
 
     fn filled(&mut self, is_drained: bool) -> Filled {
@@ -125,8 +138,8 @@ impl Filler {
     fn read(&mut self, next: NextRecord) -> RecordRead {
         let mut read = RecordRead {
             queued: vec![0; self.shards.len()],
-            lost: next.missing + (next.end - next.position),
-            too_old: 0,
+            lost: next.end - next.position,
+            ..RecordRead::default()
         };
         let is_too_old = self.destination.is_too_old(next.newest_ms);
         let Some((mut rows, definitions)) = self.tailer.rows() else {
@@ -152,9 +165,11 @@ impl Filler {
                 shard.requests.begin(row.label_set);
                 let requests = &mut shard.requests;
                 let samples = rows.samples(row, definitions, &mut self.values, Some(requests));
-                if let Some(queued) = read.queued.get_mut(place) {
-                    *queued += shard.requests.samples().saturating_sub(before);
+                let queued = shard.requests.samples().saturating_sub(before);
+                if let Some(all) = read.queued.get_mut(place) {
+                    *all += queued;
                 }
+                read.relabelled += samples.map_or(0, u64::from).saturating_sub(queued);
                 for batch in shard.requests.take_full() {
                     self.batches.push(shard.finished(place, batch, start));
                 }
@@ -178,7 +193,7 @@ impl Filler {
                 }
             }
         }
-        read.lost = next.missing + next.end.saturating_sub(position);
+        read.lost = next.end.saturating_sub(position);
         read
     }
 

@@ -1,9 +1,12 @@
 //! Metrics of remote write, all named `remote_write_*`.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use model::TenantId;
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -44,6 +47,8 @@ pub struct RemoteWriteMetrics {
     spool_unreadable_files: Counter,
     request_duration: Family<OfEndpoint, Histogram, fn() -> Histogram>,
     fallbacks: Family<OfEndpoint, Counter>,
+    /// Who exports what: a queue may take the place of one that is not gone yet.
+    exported: Arc<Mutex<HashMap<ByEndpoint, usize>>>,
 }
 
 /// One tenant's share of [`RemoteWriteMetrics`] at one endpoint.
@@ -113,6 +118,8 @@ pub(crate) enum DropReason {
     SpoolError,
     /// They cannot be read from the spool.
     Damaged,
+    /// The destination's relabelling drops them.
+    Relabelled,
     /// They are older than the receiver takes, or is to get.
     TooOld,
     /// The destination that they were for is not configured any more.
@@ -163,6 +170,7 @@ impl RemoteWriteMetrics {
             spool_unreadable_files: Counter::default(),
             request_duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
             fallbacks: Family::default(),
+            exported: Arc::default(),
         };
         let registry = registry.sub_registry_with_prefix("remote_write");
         registry.register(
@@ -259,6 +267,7 @@ impl RemoteWriteMetrics {
             tenant: tenant.to_string(),
             endpoint: endpoint.to_owned(),
         };
+        *self.exported.lock().entry(labels.clone()).or_default() += 1;
         TenantMetrics {
             samples_sent: self.samples_sent.get_or_create_owned(&labels),
             exemplars_sent: self.exemplars_sent.get_or_create_owned(&labels),
@@ -364,6 +373,14 @@ impl TenantMetrics {
 impl Drop for TenantMetrics {
     fn drop(&mut self) {
         let families = &self.families;
+        let mut exported = families.exported.lock();
+        if let Some(count) = exported.get_mut(&self.labels) {
+            *count -= 1;
+            if *count > 0 {
+                return;
+            }
+        }
+        exported.remove(&self.labels);
         families.samples_sent.remove(&self.labels);
         families.exemplars_sent.remove(&self.labels);
         families.bytes_sent.remove(&self.labels);

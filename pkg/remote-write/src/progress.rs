@@ -19,6 +19,10 @@ pub(crate) struct Progress {
     read: u64,
     /// The record that it is reading.
     reading: Option<Reading>,
+    /// Up to where the spool was removed while a record was read.
+    removed: u64,
+    /// Samples that were found too old when they were read again.
+    too_old: u64,
     shards: Vec<Shard>,
     /// The time of the latest sample that was delivered.
     newest_ms: i64,
@@ -39,6 +43,8 @@ struct Shard {
 struct Reading {
     /// Where the reader was before.
     from: u64,
+    /// The position of the record's first sample.
+    position: u64,
     /// Where the frontier was before.
     frontier: u64,
 }
@@ -48,10 +54,25 @@ struct Reading {
 pub(crate) struct RecordRead {
     /// Samples that went into requests, by shard.
     pub(crate) queued: Vec<u64>,
-    /// Samples in it, or right before it, that cannot be read.
+    /// Samples in it that cannot be read.
     pub(crate) lost: u64,
     /// Samples that are dropped because they are too old.
     pub(crate) too_old: u64,
+    /// Samples that are dropped by relabelling.
+    pub(crate) relabelled: u64,
+}
+
+/// Samples that will not be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// They cannot be read.
+    pub(crate) damaged: u64,
+    /// They have been removed from the spool.
+    pub(crate) removed: u64,
+    /// They are too old.
+    pub(crate) too_old: u64,
+    /// Relabelling drops them.
+    pub(crate) relabelled: u64,
 }
 
 impl Progress {
@@ -79,6 +100,8 @@ impl Progress {
             unsent: 0,
             read,
             reading: None,
+            removed: 0,
+            too_old: 0,
             shards: shards.collect(),
             newest_ms: cursor.newest_ms,
             sequence: cursor.sequence,
@@ -121,6 +144,11 @@ impl Progress {
     pub(crate) fn low(&self) -> u64 {
         let shards = (0..self.shards.len()).map(|shard| self.done(shard));
         shards.min().unwrap_or(u64::MAX).min(self.settled())
+    }
+
+    /// Whether no samples are in memory.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unsent == 0 && self.reading.is_none()
     }
 
     /// Where to read on.
@@ -167,15 +195,16 @@ impl Progress {
         true
     }
 
-    /// Begins to read the record that ends at `end`, for a reader that was at `from`;
-    /// `false` if it should be elsewhere, at [`Progress::read`].
+    /// Begins to read the record from `position` to `end`, for a reader that was at
+    /// `from`; `false` if it should be elsewhere, at [`Progress::read`].
     #[must_use]
-    pub(crate) fn begin_record(&mut self, from: u64, end: u64) -> bool {
+    pub(crate) fn begin_record(&mut self, from: u64, position: u64, end: u64) -> bool {
         if self.read != from {
             return false;
         }
         self.reading = Some(Reading {
             from,
+            position,
             frontier: self.frontier,
         });
         self.read = end;
@@ -183,10 +212,10 @@ impl Progress {
         true
     }
 
-    /// Notes what was in the record. Returns how many samples are lost.
-    pub(crate) fn end_record(&mut self, read: &RecordRead) -> u64 {
+    /// Notes what was in the record. Returns what is lost.
+    pub(crate) fn end_record(&mut self, read: &RecordRead) -> Lost {
         let Some(reading) = self.reading.take() else {
-            return 0;
+            return Lost::default();
         };
         let queued: u64 = read.queued.iter().sum();
         for (shard, queued) in self.shards.iter_mut().zip(&read.queued) {
@@ -197,16 +226,26 @@ impl Progress {
             shard.queued += queued;
         }
         self.unsent += queued;
-        let mut lost = 0;
-        if reading.from < reading.frontier {
-            self.owed = self.owed.saturating_sub(queued + read.too_old);
+        let mut lost = Lost::default();
+        if reading.position < reading.frontier {
+            // Read again: all of it but what was settled before is owed.
+            self.owed = self.owed.saturating_sub(queued);
+            self.too_old += read.too_old;
         } else {
-            lost = read.lost;
+            let known = reading.from.max(reading.frontier);
+            lost.damaged = reading.position.saturating_sub(known) + read.lost;
+            lost.too_old = read.too_old;
+            lost.relabelled = read.relabelled;
         }
         if self.read >= reading.frontier {
             // What was owed and has not turned up cannot be read any more.
-            lost += std::mem::take(&mut self.owed);
+            let owed = std::mem::take(&mut self.owed);
+            let too_old = std::mem::take(&mut self.too_old).min(owed);
+            lost.too_old += too_old;
+            lost.damaged += owed - too_old;
         }
+        let removed = std::mem::take(&mut self.removed);
+        lost.removed = self.skip_to(removed);
         lost
     }
 
@@ -227,6 +266,11 @@ impl Progress {
 
     /// Gives up the requests in memory: their samples have to be read again.
     pub(crate) fn park(&mut self) {
+        if let Some(reading) = self.reading.take() {
+            // Its reader is gone, and nothing of it is in memory.
+            self.read = reading.from;
+            self.frontier = reading.frontier;
+        }
         let done: Vec<_> = (0..self.shards.len())
             .map(|shard| self.done(shard))
             .collect();
@@ -241,6 +285,11 @@ impl Progress {
     /// Skips what has been removed from the spool, up to a position. Returns how
     /// many samples are lost by it. What is in memory is not.
     pub(crate) fn skip_to(&mut self, position: u64) -> u64 {
+        if self.reading.is_some() {
+            // What of it is owed is known at its end.
+            self.removed = self.removed.max(position);
+            return 0;
+        }
         if position <= self.read {
             return 0;
         }
@@ -259,12 +308,24 @@ mod tests {
 
     /// Reads a record; returns how many samples are lost.
     fn read(progress: &mut Progress, end: u64, queued: &[u64], lost: u64) -> u64 {
-        assert!(progress.begin_record(progress.read(), end));
-        progress.end_record(&RecordRead {
+        read_from(progress, progress.read(), end, queued, lost)
+    }
+
+    /// The same of a record that begins later than where the reader is.
+    fn read_from(
+        progress: &mut Progress,
+        position: u64,
+        end: u64,
+        queued: &[u64],
+        lost: u64,
+    ) -> u64 {
+        assert!(progress.begin_record(progress.read(), position, end));
+        let read = RecordRead {
             queued: queued.to_vec(),
             lost,
-            too_old: 0,
-        })
+            ..RecordRead::default()
+        };
+        progress.end_record(&read).damaged
     }
 
     #[test]
@@ -311,8 +372,8 @@ mod tests {
     #[test]
     fn record_that_is_being_read_is_read_again_by_another_process() {
         let mut progress = Progress::at(0);
-        assert!(progress.begin_record(0, 30));
-        assert!(!progress.begin_record(0, 30));
+        assert!(progress.begin_record(0, 0, 30));
+        assert!(!progress.begin_record(0, 0, 30));
         assert_eq!(progress.pending(30), 30);
         let mut another = Progress::resume(progress.cursor());
         assert_eq!((another.read(), another.pending(30)), (0, 30));
@@ -327,5 +388,42 @@ mod tests {
         assert_eq!(progress.skip_to(20), 0);
         assert_eq!(progress.skip_to(50), 20);
         assert_eq!(progress.pending(60), 40);
+    }
+
+    /// The record that is owed is damaged: it is passed over, and the next one, which
+    /// is new, tells.
+    #[test]
+    fn what_is_owed_and_damaged_is_not_paid_by_what_is_new() {
+        let mut progress = Progress::at(0);
+        read(&mut progress, 30, &[30], 0);
+        progress.park();
+        assert_eq!(progress.pending(45), 45);
+        assert_eq!(read_from(&mut progress, 35, 45, &[10], 0), 30 + 5);
+        assert_eq!(progress.pending(45), 10);
+    }
+
+    #[test]
+    fn what_is_removed_while_it_is_read_counts_once() {
+        let mut progress = Progress::at(0);
+        read(&mut progress, 30, &[30], 0);
+        read(&mut progress, 60, &[30], 0);
+        progress.park();
+        assert!(progress.begin_record(0, 0, 30));
+        assert_eq!(progress.skip_to(70), 0);
+        let record = RecordRead {
+            queued: vec![30],
+            ..RecordRead::default()
+        };
+        let lost = progress.end_record(&record);
+        assert_eq!((lost.removed, lost.damaged), (30 + 10, 0));
+        assert_eq!((progress.pending(80), progress.read()), (30 + 10, 70));
+    }
+
+    #[test]
+    fn record_whose_reader_is_gone_is_read_again() {
+        let mut progress = Progress::at(0);
+        assert!(progress.begin_record(0, 0, 30));
+        progress.park();
+        assert_eq!((progress.read(), progress.pending(30)), (0, 30));
     }
 }

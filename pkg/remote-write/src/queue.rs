@@ -18,6 +18,10 @@ use crate::spool::cursor;
 use crate::spool::tailer::{Place, Tailer};
 use crate::tenant::Tenant;
 
+/// Failures of the disk to read, one after the other, after which the place is taken
+/// for damaged.
+const MAX_READ_ERRORS: u32 = 3;
+
 /// What one tenant has yet to send to one destination.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -36,7 +40,12 @@ struct State {
     destination: Arc<Destination>,
     headers: Arc<HeaderMap>,
     progress: Progress,
-    place: Option<Place>,
+    /// Where in the files a position is: one that is not after what is done, and
+    /// where a reader has stopped.
+    low_place: Option<(u64, Place)>,
+    end_place: Option<(u64, Place)>,
+    /// How often in a row the disk has failed to read.
+    read_errors: u32,
     phase: Phase,
     /// Counts the ends of turns: a wait that is over may be of an earlier one.
     turn: u64,
@@ -104,7 +113,9 @@ impl Queue {
                 destination,
                 headers,
                 progress,
-                place: None,
+                low_place: None,
+                end_place: None,
+                read_errors: 0,
                 phase: Phase::Idle,
                 turn: 0,
                 again: false,
@@ -171,32 +182,60 @@ impl Queue {
     /// A reader from where to read on.
     pub(crate) fn tailer(&self) -> Tailer {
         let state = self.state.lock();
-        Tailer::new(Arc::clone(&self.spool), state.progress.read(), state.place)
+        let read = state.progress.read();
+        let places = [state.low_place, state.end_place].into_iter().flatten();
+        let before = places.filter(|(position, _)| *position <= read);
+        let place = before.max_by_key(|(position, _)| *position);
+        Tailer::new(
+            Arc::clone(&self.spool),
+            read,
+            place.map(|(_, place)| place),
+            state.read_errors >= MAX_READ_ERRORS,
+        )
     }
 
-    /// Notes where a reader is that has read all.
-    pub(crate) fn stopped_at(&self, place: Option<Place>) {
-        self.state.lock().place = place;
+    /// Notes where in the files a record is that is being read.
+    pub(crate) fn note_place(&self, position: u64, place: Option<Place>) {
+        let mut state = self.state.lock();
+        state.read_errors = 0;
+        if position <= state.progress.low() {
+            state.low_place = place.map(|place| (position, place));
+        }
+    }
+
+    /// Notes where in the files a reader stops.
+    pub(crate) fn note_end(&self, position: u64, place: Option<Place>) {
+        self.state.lock().end_place = place.map(|place| (position, place));
+    }
+
+    /// Notes that the disk has failed to read.
+    pub(crate) fn read_failed(&self) {
+        self.state.lock().read_errors += 1;
     }
 
     /// Begins to read a record; `false` if the reader should be elsewhere.
-    pub(crate) fn begin_record(&self, from: u64, end: u64) -> bool {
-        self.state.lock().progress.begin_record(from, end)
+    pub(crate) fn begin_record(&self, from: u64, position: u64, end: u64) -> bool {
+        let mut state = self.state.lock();
+        state.progress.begin_record(from, position, end)
     }
 
     /// Notes what was in the record, and counts what of it is lost.
     pub(crate) fn end_record(&self, read: &RecordRead) {
         let lost = self.state.lock().progress.end_record(read);
-        if lost > 0 {
-            self.metrics.dropped(DropReason::Damaged, lost);
+        for (reason, samples) in [
+            (DropReason::Damaged, lost.damaged),
+            (DropReason::SpoolFull, lost.removed),
+            (DropReason::TooOld, lost.too_old),
+            (DropReason::Relabelled, lost.relabelled),
+        ] {
+            self.metrics.dropped(reason, samples);
+        }
+        if lost.damaged > 0 {
             tracing::error!(
                 tenant = %self.tenant_id(),
-                samples = lost,
+                samples = lost.damaged,
                 "samples in the spool cannot be read, they are lost"
             );
-        }
-        if read.too_old > 0 {
-            self.metrics.dropped(DropReason::TooOld, read.too_old);
         }
     }
 
@@ -250,7 +289,6 @@ impl Queue {
     pub(crate) fn park(&self) {
         let mut state = self.state.lock();
         state.progress.park();
-        state.place = None;
         self.write_cursor(&mut state);
     }
 
@@ -266,7 +304,6 @@ impl Queue {
         let mut state = self.state.lock();
         let lost = state.progress.skip_to(position);
         if lost > 0 {
-            state.place = None;
             self.write_cursor(&mut state);
         }
         lost
@@ -287,7 +324,6 @@ impl Queue {
     pub(crate) fn take_over(&self) -> Progress {
         let mut state = self.state.lock();
         state.removed = true;
-        let _ = std::fs::remove_file(&self.cursor);
         Progress::resume(state.progress.cursor())
     }
 
@@ -356,6 +392,24 @@ impl Queue {
             state.phase = Phase::Ready;
         }
         ends
+    }
+
+    /// Whether no samples are in memory.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.state.lock().progress.is_settled()
+    }
+
+    /// Whether a turn that began with a destination should end: the queue has another
+    /// now, or is out of use.
+    pub(crate) fn is_changed(&self, destination: &Arc<Destination>) -> bool {
+        let state = self.state.lock();
+        state.removed || !Arc::ptr_eq(&state.destination, destination)
+    }
+
+    /// Whether its next attempt will probably fail.
+    pub(crate) fn is_probe(&self) -> bool {
+        let state = self.state.lock();
+        state.failures > 0 || state.destination.is_silent()
     }
 
     /// How often it failed since something was delivered.

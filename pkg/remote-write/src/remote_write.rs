@@ -18,7 +18,7 @@ use crate::destination::Destinations;
 use crate::error::StartError;
 use crate::metrics::{DropReason, RemoteWriteMetrics};
 use crate::sender::{self, Ready};
-use crate::spool::{Appended, Bound, Recovered, SamplesWriter, Spool};
+use crate::spool::{Appended, Bound, Recovered, SamplesWriter, Spool, SpoolAppend};
 use crate::tenant::{Tenant, note_unreadable};
 use crate::turn::Turns;
 use crate::writer::{TenantDestinations, TenantWriter};
@@ -33,6 +33,10 @@ const FLUSH_FAILURES: u64 = 5;
 /// How long a flush pauses before it looks again.
 const MIN_FLUSH_PAUSE: Duration = Duration::from_millis(2);
 const MAX_FLUSH_PAUSE: Duration = Duration::from_millis(250);
+
+/// Shards that may be used at the same time besides one of each turn. Each holds a few
+/// requests, some 400 KB.
+const MAX_MORE_SHARDS: usize = 256;
 
 /// How often troubles of the spool are logged; every one is counted.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -100,6 +104,7 @@ impl RemoteWrite {
             fillers: Arc::new(Semaphore::new(
                 available_parallelism().map_or(1, usize::from),
             )),
+            more_shards: Arc::new(Semaphore::new(MAX_MORE_SHARDS)),
             is_stopped: AtomicBool::new(false),
         });
         let shared = Arc::new(Shared {
@@ -134,9 +139,8 @@ impl RemoteWrite {
         let (mut tenants, mut samples) = (0_u64, 0_u64);
         for recovered in recovered {
             let wanted = destinations(&recovered.tenant);
-            let tenant = self
-                .shared()
-                .open(&recovered.tenant, Some(recovered.clone()));
+            let id = recovered.tenant.clone();
+            let tenant = self.shared().open(&id, Some(recovered), false);
             self.set_destinations(&tenant, &wanted);
             let queues = tenant.queues();
             let pending: u64 = queues.iter().map(|queue| queue.pending()).sum();
@@ -156,7 +160,7 @@ impl RemoteWrite {
 
     /// A writer of a tenant's samples; keep exactly one per tenant.
     pub fn writer(&self, tenant: &TenantId, destinations: &TenantDestinations) -> TenantWriter {
-        let tenant = self.shared().open(tenant, None);
+        let tenant = self.shared().open(tenant, None, true);
         let writer = TenantWriter::new(self.clone(), Arc::clone(&tenant));
         self.set_destinations(&tenant, destinations);
         writer
@@ -167,6 +171,7 @@ impl RemoteWrite {
     /// destinations, stay in the spool for the next process. Cancel-safe.
     pub async fn flush(&self, deadline: Duration) -> u64 {
         let shared = self.shared();
+        shared.retry_kept();
         let end = Instant::now() + deadline;
         loop {
             let look = Instant::now();
@@ -192,11 +197,26 @@ impl RemoteWrite {
     ///
     /// Called after [`RemoteWrite::flush`], before the tasks are joined.
     pub fn stop(&self) {
-        let shared = self.shared();
-        shared.stop();
-        for tenant in shared.all() {
+        self.shared().stop();
+    }
+
+    /// Writes down how far everything is, and makes the spool durable as far as it is
+    /// set; counts what the disk did not take. After [`RemoteWrite::stop`]. Blocks.
+    pub fn sync(&self) {
+        for tenant in self.shared().all() {
             for queue in tenant.queues() {
                 queue.save();
+                queue
+                    .metrics
+                    .dropped(DropReason::SpoolError, tenant.spool.kept_samples());
+            }
+            let samples = tenant.spool.kept_samples();
+            if samples > 0 {
+                tracing::error!(
+                    tenant = %tenant.id(),
+                    samples,
+                    "the disk did not take the last samples, they are lost"
+                );
             }
             if let Err(error) = tenant.spool.sync() {
                 tracing::warn!(
@@ -249,20 +269,40 @@ impl RemoteWrite {
 }
 
 impl Shared {
-    fn open(&self, id: &TenantId, recovered: Option<Recovered>) -> Arc<Tenant> {
+    /// The tenant; for a writer, it cannot be forgotten from then on.
+    fn open(&self, id: &TenantId, recovered: Option<Recovered>, writes: bool) -> Arc<Tenant> {
+        // One that was forgotten since the start has left files behind.
+        let is_known = self.tenants.lock().contains_key(id);
+        let recovered = recovered.or_else(|| match is_known {
+            true => None,
+            false => self.spool.find(id),
+        });
         let mut tenants = self.tenants.lock();
-        let tenant = tenants.entry(id.clone()).or_insert_with(|| {
-            // One that was forgotten since the start has left files behind.
-            let recovered = recovered.or_else(|| self.spool.find(id));
-            match recovered {
+        let tenant = tenants
+            .entry(id.clone())
+            .or_insert_with(|| match recovered {
                 Some(recovered) => {
                     let cursors = recovered.cursors.clone();
                     Tenant::new(self.spool.resume(recovered), &cursors, &self.metrics)
                 }
                 None => Tenant::new(self.spool.start(id), &[], &self.metrics),
-            }
-        });
+            });
+        if writes {
+            tenant.open();
+        }
         Arc::clone(tenant)
+    }
+
+    /// Tries to write again what the disk did not take, for tenants whom no collection
+    /// does it for.
+    fn retry_kept(&self) {
+        for tenant in self.all() {
+            if tenant.spool.kept_samples() > 0 {
+                let spool = Arc::clone(&tenant.spool);
+                let append = SpoolAppend::resume(spool);
+                self.appended(&tenant, append.finish().0);
+            }
+        }
     }
 
     fn all(&self) -> Vec<Arc<Tenant>> {
@@ -341,7 +381,11 @@ impl Shared {
 
     fn forget_if_unused(&self, tenant: &Arc<Tenant>) {
         let mut tenants = self.tenants.lock();
-        if tenant.is_closed() && tenant.is_delivered() {
+        if tenant.is_closed() && tenant.is_delivered() && tenant.spool.kept_samples() == 0 {
+            for queue in tenant.queues() {
+                queue.save();
+            }
+            tenant.spool.remove_all();
             tenants.remove(tenant.id());
             self.spool.forget(tenant.id());
         }
@@ -349,8 +393,14 @@ impl Shared {
 
     /// Looks after tenants whom no collection looks after.
     fn sweep(&self) {
+        self.retry_kept();
         for tenant in self.all() {
             self.enforce_bounds(&tenant);
+            if tenant.is_waiting() {
+                let wanted = tenant.wanted();
+                tenant.set_destinations(&wanted, &self.destinations, &self.metrics);
+                self.wake(&tenant);
+            }
             if tenant.is_closed() {
                 self.wake(&tenant);
                 self.forget_if_unused(&tenant);

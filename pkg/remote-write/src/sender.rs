@@ -83,7 +83,7 @@ pub(crate) async fn run(turns: Arc<Turns>, ready: Arc<Ready>, sweep: impl Fn()) 
             let Some(queue) = probe.or_else(|| ready.queues.lock().pop_front()) else {
                 break;
             };
-            let is_probe = queue.failures() > 0;
+            let is_probe = queue.is_probe();
             if is_probe && probes >= MAX_PROBES {
                 held.push_back(queue);
                 continue;

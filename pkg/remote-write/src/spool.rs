@@ -25,6 +25,7 @@ mod writer;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use model::TenantId;
 use parking_lot::Mutex;
@@ -34,12 +35,13 @@ pub use self::config::{Fsync, SpoolConfig};
 pub(crate) use self::definitions::DefinedLabelSet;
 pub(crate) use self::recovery::Recovered;
 pub(crate) use self::samples::SamplesWriter;
+use self::tenant::Shared;
 pub(crate) use self::tenant::TenantSpool;
 
 /// The spool of all tenants.
 #[derive(Debug)]
 pub(crate) struct Spool {
-    config: Arc<SpoolConfig>,
+    shared: Arc<Shared>,
     sizes: Mutex<Sizes>,
 }
 
@@ -49,6 +51,8 @@ struct Sizes {
     of: HashMap<TenantId, (u64, Arc<TenantSpool>)>,
     largest: BTreeSet<(u64, TenantId)>,
     total: u64,
+    /// Until when nobody need look for segments to remove, because there were none.
+    nothing_until_ms: i64,
 }
 
 impl Spool {
@@ -60,7 +64,11 @@ impl Spool {
     pub(crate) fn open(config: SpoolConfig) -> io::Result<(Self, Vec<Recovered>)> {
         let recovered = recovery::recover(&config.directory)?;
         let spool = Self {
-            config: Arc::new(config),
+            shared: Arc::new(Shared {
+                config,
+                tenants: AtomicU64::new(0),
+                kept_bytes: Arc::default(),
+            }),
             sizes: Mutex::default(),
         };
         Ok((spool, recovered))
@@ -68,8 +76,15 @@ impl Spool {
 
     /// What is on disk of one tenant; `None` if nothing is, or it cannot be read.
     pub(crate) fn find(&self, tenant: &TenantId) -> Option<Recovered> {
-        let directory = self.config.directory.join(tenant.directory());
-        recovery::recover_tenant(tenant.clone(), &directory).ok()
+        let directory = self.shared.config.directory.join(tenant.directory());
+        match recovery::recover_tenant(tenant.clone(), &directory) {
+            Ok(recovered) => Some(recovered),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                recovery::log_unreadable(&directory, &error);
+                None
+            }
+        }
     }
 
     /// The part of a tenant of which nothing is on disk.
@@ -98,8 +113,8 @@ impl Spool {
     ) -> Arc<TenantSpool> {
         Arc::new(TenantSpool::new(
             tenant.clone(),
-            self.config.directory.join(tenant.directory()),
-            Arc::clone(&self.config),
+            self.shared.config.directory.join(tenant.directory()),
+            Arc::clone(&self.shared),
             segments,
             next_segment,
         ))
@@ -130,7 +145,8 @@ impl Spool {
         mut removed: impl FnMut(&TenantId, u64, Bound),
     ) {
         let tenant = spool.tenant();
-        let max_age_ms = i64::try_from(self.config.max_age.as_millis()).unwrap_or(i64::MAX);
+        let config = &self.shared.config;
+        let max_age_ms = i64::try_from(config.max_age.as_millis()).unwrap_or(i64::MAX);
         let is_too_old =
             |newest_ms: i64| max_age_ms > 0 && newest_ms.saturating_add(max_age_ms) < now_ms;
         while spool.oldest_segment_ms().is_some_and(is_too_old) {
@@ -139,34 +155,42 @@ impl Spool {
             };
             removed(tenant, first, Bound::Age);
         }
-        while self.measure(spool) > self.config.max_bytes_per_tenant {
+        while self.measure(spool) > config.max_bytes_per_tenant {
             let Some(first) = spool.remove_oldest() else {
                 break;
             };
             removed(tenant, first, Bound::Bytes);
         }
-        while let Some((largest, first)) = self.remove_of_largest() {
+        while let Some((largest, first)) = self.remove_of_largest(now_ms) {
             removed(&largest, first, Bound::Bytes);
         }
     }
 
     /// Removes the oldest segment of the tenant that has most, of those that have
     /// several, if all together are over their bound.
-    fn remove_of_largest(&self) -> Option<(TenantId, u64)> {
+    fn remove_of_largest(&self, now_ms: i64) -> Option<(TenantId, u64)> {
         let mut sizes = self.sizes.lock();
-        if sizes.total <= self.config.max_bytes {
+        if sizes.total <= self.shared.config.max_bytes || now_ms < sizes.nothing_until_ms {
             return None;
         }
-        let (spool, first) = sizes.largest.iter().rev().find_map(|(_, tenant)| {
+        let found = sizes.largest.iter().rev().find_map(|(_, tenant)| {
             let (_, spool) = sizes.of.get(tenant)?;
             Some((Arc::clone(spool), spool.remove_oldest()?))
-        })?;
+        });
+        let Some((spool, first)) = found else {
+            // Everybody has but one; to look again costs the more, the more they are.
+            sizes.nothing_until_ms = now_ms.saturating_add(NOTHING_TO_REMOVE_MS);
+            return None;
+        };
         let bytes = spool.extent().bytes;
         let tenant = spool.tenant().clone();
         sizes.set(&tenant, Some((bytes, spool)));
         Some((tenant, first))
     }
 }
+
+/// How long nobody looks for segments to remove after there were none.
+const NOTHING_TO_REMOVE_MS: i64 = 5_000;
 
 /// Which bound samples were removed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

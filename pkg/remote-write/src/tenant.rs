@@ -1,5 +1,6 @@
 //! One tenant's side of remote write: its spool, and a queue for each destination.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use http::HeaderMap;
@@ -22,8 +23,13 @@ pub(crate) struct Tenant {
     pub(crate) spool: Arc<TenantSpool>,
     pub(crate) metrics: SpoolMetrics,
     queues: RwLock<Vec<Arc<Queue>>>,
-    /// Cursors that were found and have no destination yet, by their keys.
+    /// Cursors that were found and have no destination yet, by their keys; or one that
+    /// cannot be used.
     found: Mutex<Vec<(u64, Progress)>>,
+    /// The destinations that were asked for last.
+    wanted: Mutex<TenantDestinations>,
+    /// Whether it has ever had a destination.
+    had_destinations: AtomicBool,
     /// Writers that exist; without any, the tenant goes when all is sent.
     writers: Mutex<usize>,
     me: Weak<Self>,
@@ -62,7 +68,9 @@ impl Tenant {
             spool,
             metrics: spool_metrics,
             queues: RwLock::default(),
+            had_destinations: AtomicBool::new(!found.is_empty()),
             found: Mutex::new(found),
+            wanted: Mutex::default(),
             writers: Mutex::new(0),
             me: Weak::clone(me),
         })
@@ -80,13 +88,31 @@ impl Tenant {
 
     /// Whether everything has been delivered.
     pub(crate) fn is_delivered(&self) -> bool {
-        self.queues.read().iter().all(|queue| queue.pending() == 0)
+        self.queues.read().iter().all(|queue| queue.pending() == 0) && !self.is_waiting()
+    }
+
+    /// Whether a destination cannot be used for now, for which samples are kept.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.found.lock().is_empty()
+    }
+
+    /// Whether somebody wants samples.
+    pub(crate) fn wants_samples(&self) -> bool {
+        !self.queues.read().is_empty() || self.is_waiting()
+    }
+
+    /// The destinations that were asked for last.
+    pub(crate) fn wanted(&self) -> TenantDestinations {
+        self.wanted.lock().clone()
     }
 
     /// Removes what every destination has from the spool.
     pub(crate) fn remove_delivered(&self) {
-        let low = self.queues.read().iter().map(|queue| queue.low()).min();
-        if let Some(low) = low {
+        let queues = self.queues.read();
+        let found = self.found.lock();
+        let lows = queues.iter().map(|queue| queue.low());
+        let low = lows.chain(found.iter().map(|(_, progress)| progress.low()));
+        if let Some(low) = low.min() {
             self.spool.remove_before(low);
         }
     }
@@ -134,7 +160,9 @@ impl Tenant {
         let mut queues = self.queues.write();
         let mut before = std::mem::take(&mut *queues);
         let mut found = std::mem::take(&mut *self.found.lock());
-        let is_first = before.is_empty() && found.is_empty();
+        let has_any = !wanted.endpoints.is_empty();
+        let is_first = has_any && !self.had_destinations.swap(true, Ordering::Relaxed);
+        *self.wanted.lock() = wanted.clone();
         let mut places: Vec<Option<Arc<Queue>>> = Vec::new();
         let names = names(&wanted.endpoints);
         let keys = keys(&wanted.endpoints);
@@ -164,8 +192,15 @@ impl Tenant {
                         error = %telemetry::error_chain(&error),
                         "destination of remote write cannot be used"
                     );
-                    // What it has yet to send stays, for when it can be used again.
-                    queues.extend(queue);
+                    // What it has yet to send stays, for when it can be used again: a
+                    // queue goes on as it is, and without one nothing is removed.
+                    match queue.or_else(|| before.next()) {
+                        Some(queue) => queues.push(queue),
+                        None => {
+                            let progress = progress.unwrap_or_else(|| self.begin(is_first));
+                            self.found.lock().push((key, progress));
+                        }
+                    }
                     continue;
                 }
             };
@@ -175,15 +210,26 @@ impl Tenant {
                 queues.push(queue);
                 continue;
             }
+            let taken_over = match progress.is_none() {
+                true => before.next(),
+                false => None,
+            };
+            let mut replaced = taken_over.as_ref().map(|queue| queue.key);
             let progress = progress
-                .or_else(|| before.next().map(|queue| queue.take_over()))
+                .or_else(|| taken_over.map(|queue| queue.take_over()))
                 .or_else(|| {
                     let (key, progress) = found.next()?;
-                    let _ = std::fs::remove_file(cursor::path(self.spool.directory(), key));
+                    replaced = Some(key);
                     Some(progress)
                 })
                 .unwrap_or_else(|| self.begin(is_first));
-            queues.push(self.queue(key, progress, (destination, headers), &name, metrics));
+            let queue = self.queue(key, progress, (destination, headers), &name, metrics);
+            // Written down before anything else: a crash must find the one or the other.
+            queue.save();
+            if let Some(replaced) = replaced {
+                let _ = std::fs::remove_file(cursor::path(self.spool.directory(), replaced));
+            }
+            queues.push(queue);
         }
         for queue in before {
             let lost = queue.remove();
@@ -196,8 +242,16 @@ impl Tenant {
                 );
             }
         }
-        for (key, _) in found {
+        for (key, progress) in found {
+            let samples = progress.pending(self.spool.extent().end);
             let _ = std::fs::remove_file(cursor::path(self.spool.directory(), key));
+            if samples > 0 {
+                tracing::warn!(
+                    tenant = %self.id(),
+                    samples,
+                    "destination of an earlier process is gone, what was still to be sent there is dropped"
+                );
+            }
         }
     }
 

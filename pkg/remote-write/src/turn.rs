@@ -19,6 +19,7 @@ use crate::config::QueueConfig;
 use crate::delivery::{Delivery, Failure};
 use crate::filler::{Filled, Filler, ShardBatch};
 use crate::queue::{Concluded, Queue, Turn};
+use crate::spool::cursor::MAX_SHARDS;
 
 /// Requests of each shard after which others get their turn.
 const REQUESTS_OF_A_TURN: usize = 64;
@@ -26,6 +27,9 @@ const REQUESTS_OF_A_TURN: usize = 64;
 /// Requests' worth of samples that are pending for each shard that is used: what a
 /// receiver takes one by one in a second or so, and a collection of 200,000 series.
 const REQUESTS_FOR_A_SHARD: u64 = 100;
+
+/// How long a turn may take before others get theirs.
+const TURN: Duration = Duration::from_secs(5);
 
 /// How long to wait after the disk failed.
 const DISK_RETRY: Duration = Duration::from_secs(5);
@@ -36,6 +40,8 @@ pub(crate) struct Turns {
     pub(crate) clock: Clock,
     /// How many may read and encode at the same time.
     pub(crate) fillers: Arc<Semaphore>,
+    /// Shards that may be used besides one of each turn.
+    pub(crate) more_shards: Arc<Semaphore>,
     pub(crate) is_stopped: AtomicBool,
 }
 
@@ -52,12 +58,15 @@ type Filling = Pin<Box<dyn Future<Output = Option<(Filler, io::Result<Filled>)>>
 /// and of each one request at most is under way, so that they arrive in order.
 pub(crate) async fn take_turn(turns: &Turns, queue: &Arc<Queue>) -> Turn {
     let (destination, headers) = queue.destination();
-    let is_probing = queue.failures() > 0;
     queue.skip_removed();
-    let count = queue.reshard(shards_for(
-        queue.pending(),
-        &destination.config.queue_config,
-    ));
+    let wanted = shards_for(queue.pending(), &destination.config.queue_config);
+    let more = wanted
+        .saturating_sub(1)
+        .min(turns.more_shards.available_permits());
+    // They come back with the end of the turn. If others were faster, there are fewer.
+    let more = turns.more_shards.try_acquire_many(more as u32);
+    let count = queue.reshard(1 + more.as_ref().map_or(0, |more| more.num_permits()));
+    let start = Instant::now();
     queue.metrics.shards(count);
     let delivery = Delivery {
         queue,
@@ -74,7 +83,10 @@ pub(crate) async fn take_turn(turns: &Turns, queue: &Arc<Queue>) -> Turn {
     let mut failure: Option<Failure> = None;
     let mut filled = 0;
     loop {
-        let stops = failure.is_some() || turns.is_stopped.load(Ordering::Relaxed);
+        let stops = failure.is_some()
+            || turns.is_stopped.load(Ordering::Relaxed)
+            || queue.is_changed(&destination);
+        let is_probing = queue.failures() > 0 || destination.is_silent();
         if !stops {
             for shard in &mut shards {
                 let may_send = !is_probing || sending.is_empty();
@@ -94,7 +106,8 @@ pub(crate) async fn take_turn(turns: &Turns, queue: &Arc<Queue>) -> Turn {
             && waiting < 2 * count
             && let Some(idle) = filler.take()
         {
-            filling = Some(Box::pin(fill(Arc::clone(&turns.fillers), idle, count)));
+            let wanted = if is_probing { 1 } else { count };
+            filling = Some(Box::pin(fill(Arc::clone(&turns.fillers), idle, wanted)));
         }
         if sending.is_empty() && filling.is_none() && (stops || waiting == 0) {
             break;
@@ -131,7 +144,8 @@ pub(crate) async fn take_turn(turns: &Turns, queue: &Arc<Queue>) -> Turn {
                 };
                 filled += batches.len();
                 distribute(&mut shards, batches);
-                if filled >= REQUESTS_OF_A_TURN * count && !is_drained && !is_over {
+                let has_had_enough = filled >= REQUESTS_OF_A_TURN * count || start.elapsed() >= TURN;
+                if has_had_enough && !is_drained && !is_over {
                     is_over = true;
                     let last = filler.as_mut().map(Filler::finish);
                     distribute(&mut shards, last.unwrap_or_default());
@@ -139,13 +153,21 @@ pub(crate) async fn take_turn(turns: &Turns, queue: &Arc<Queue>) -> Turn {
             }
         }
     }
-    if failure.is_none() && is_drained {
+    if failure.is_none() && is_drained && queue.is_settled() {
+        // Also where no request was made of what was read.
+        queue.save();
+        if let Some(tenant) = queue.tenant.upgrade() {
+            tenant.remove_delivered();
+        }
         return Turn::Drained;
     }
-    if failure.is_none() && is_over {
+    if failure.is_none() && is_over && queue.is_settled() {
         return Turn::Over;
     }
     queue.park();
+    if failure.is_none() && queue.is_changed(&destination) {
+        return Turn::Over;
+    }
     let retry_after = failure.and_then(|failure| failure.retry_after);
     Turn::Failed {
         again: Instant::now() + queue.failed(rand::random(), retry_after),
@@ -156,7 +178,8 @@ pub(crate) async fn take_turn(turns: &Turns, queue: &Arc<Queue>) -> Turn {
 fn shards_for(pending: u64, config: &QueueConfig) -> usize {
     let of_a_shard = REQUESTS_FOR_A_SHARD.saturating_mul(config.max_samples_per_send);
     let wanted = usize::try_from(pending / of_a_shard.max(1)).unwrap_or(usize::MAX);
-    wanted.clamp(config.min_shards.max(1), config.max_shards.max(1))
+    let most = config.max_shards.clamp(1, MAX_SHARDS);
+    wanted.clamp(config.min_shards.clamp(1, most), most)
 }
 
 async fn send(delivery: &Delivery<'_>, batch: ShardBatch) -> (ShardBatch, Result<bool, Failure>) {
@@ -216,6 +239,7 @@ fn conclude(turns: &Turns, queue: &Queue, batch: &ShardBatch, is_taken: bool) {
 }
 
 fn disk_failure(queue: &Queue, error: &io::Error) -> Failure {
+    queue.read_failed();
     let problem = telemetry::error_chain(error).to_string();
     tracing::error!(
         tenant = %queue.tenant_id(),

@@ -50,7 +50,6 @@ pub struct Append {
 
 impl TenantWriter {
     pub(crate) fn new(remote_write: RemoteWrite, tenant: Arc<Tenant>) -> Self {
-        tenant.open();
         Self(OpenTenant {
             remote_write,
             tenant,
@@ -73,8 +72,7 @@ impl TenantWriter {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         let external: Vec<_> = external.into_iter().collect();
-        let has_queues = !tenant.queues().is_empty();
-        let spool = has_queues.then(|| {
+        let spool = tenant.wants_samples().then(|| {
             SpoolAppend::new(
                 Arc::clone(&tenant.spool),
                 &external,

@@ -64,6 +64,20 @@ impl SpoolAppend {
         append
     }
 
+    /// Begins to append nothing but what the disk did not take before.
+    pub(crate) fn resume(spool: Arc<TenantSpool>) -> Self {
+        let writer = spool.take_writer();
+        Self {
+            spool,
+            writer: Some(writer),
+            samples: SamplesWriter::default(),
+            metadata: NO_METADATA,
+            trace_id_label: String::new(),
+            pushed_ms: 0,
+            outcome: Appended::default(),
+        }
+    }
+
     /// Since when spans have been received whose samples follow, in milliseconds
     /// since the Unix epoch.
     pub(crate) fn pushed_since(&mut self, pushed_ms: i64) {
@@ -163,11 +177,17 @@ impl SpoolAppend {
         let Some(writer) = &mut self.writer else {
             return;
         };
+        let most = config.segment_bytes(self.spool.tenants());
         let enough = match is_delivered {
-            true => DELIVERED_BYTES.min(config.segment_bytes()),
-            false => config.segment_bytes(),
+            true => DELIVERED_BYTES.min(most),
+            false => most,
         };
-        if writer.is_behind() || writer.segment_bytes().is_none_or(|bytes| bytes < enough) {
+        let is_long = writer.segment_bytes().is_some_and(|bytes| bytes >= enough);
+        let newest_ms = self.spool.extent().newest_ms;
+        let oldest_ms = writer.segment_oldest_ms();
+        let is_old = oldest_ms
+            .is_some_and(|oldest_ms| newest_ms.saturating_sub(oldest_ms) > config.segment_ms());
+        if writer.is_behind() || !is_long && !is_old {
             return;
         }
         let finished = writer.finish_segment();

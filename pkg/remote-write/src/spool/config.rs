@@ -44,9 +44,22 @@ const MAX_SEGMENT_BYTES: u64 = 8 << 20;
 const MIN_SEGMENT_BYTES: u64 = 128 << 10;
 
 impl SpoolConfig {
-    /// Bytes after which another segment is begun. The oldest segment goes as a
-    /// whole, so it is a small part of what a tenant may have.
-    pub(crate) fn segment_bytes(&self) -> u64 {
-        (self.max_bytes_per_tenant / 8).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
+    /// Bytes after which another segment is begun, with so many tenants. The oldest
+    /// segment goes as a whole, and the last one never, so each is a small part of
+    /// what a tenant may have.
+    pub(crate) fn segment_bytes(&self, tenants: u64) -> u64 {
+        let share = self.max_bytes / (2 * tenants.max(1));
+        (self.max_bytes_per_tenant / 8)
+            .min(share)
+            .clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
+    }
+
+    /// How long a segment is appended to, in milliseconds, so that it can become too
+    /// old.
+    pub(crate) fn segment_ms(&self) -> i64 {
+        match i64::try_from(self.max_age.as_millis() / 8) {
+            Ok(0) | Err(_) => i64::MAX,
+            Ok(age) => age,
+        }
     }
 }

@@ -80,7 +80,7 @@ impl Cursor {
     /// What the system says; the newer state is still there.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
         let file = match OpenOptions::new().write(true).open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => File::create(path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
             opened => opened?,
         };
         let slot = (self.sequence % 2) * SLOT_BYTES as u64;
@@ -129,6 +129,13 @@ impl Cursor {
         let length = rest.len() - fields.rest().len();
         (crc32fast::hash(rest.get(..length)?) == checksum).then_some(cursor)
     }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    File::create(path)
 }
 
 #[cfg(test)]

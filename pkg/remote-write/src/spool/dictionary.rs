@@ -257,6 +257,11 @@ impl Dictionary {
         shape.and_then(|shape| shape.first()).copied().unwrap_or(0)
     }
 
+    /// Bytes of what is new since the last record of definitions.
+    pub(crate) fn new_bytes(&self) -> usize {
+        self.new.label_sets.bytes.len()
+    }
+
     /// A record, not sealed yet, of what is new since the last; `None` if nothing is.
     pub(crate) fn take_new(&mut self) -> Option<Vec<u8>> {
         let new = &mut self.new;

@@ -41,14 +41,19 @@ pub(crate) fn recover(root: &Path) -> io::Result<Vec<Recovered>> {
         };
         match recover_tenant(tenant, &entry.path()) {
             Ok(recovered) => tenants.push(recovered),
-            Err(error) => tracing::error!(
-                directory = %entry.path().display(),
-                error = %telemetry::error_chain(&error),
-                "cannot read a tenant's spool, what is in it is not sent"
-            ),
+            Err(error) => log_unreadable(&entry.path(), &error),
         }
     }
     Ok(tenants)
+}
+
+/// Says that a tenant's directory cannot be read.
+pub(crate) fn log_unreadable(directory: &Path, error: &io::Error) {
+    tracing::error!(
+        directory = %directory.display(),
+        error = %telemetry::error_chain(error),
+        "cannot read a tenant's spool, what is in it is not sent"
+    );
 }
 
 /// Looks through the directory of one tenant.
@@ -76,18 +81,12 @@ pub(crate) fn recover_tenant(tenant: TenantId, directory: &Path) -> io::Result<R
         cursors,
         unreadable: 0,
     };
-    for (place, number) in numbers.iter().enumerate() {
+    // From the end: whether a segment is the last depends on those that can be read.
+    for number in numbers.iter().rev() {
         let path = segment::path(directory, *number);
-        let is_last = place + 1 == numbers.len();
-        match inspect(&path, *number, is_last) {
-            Ok(Some(segment)) => {
-                // Its end is known only now; what is missing in between is found
-                // when it is read.
-                if let Some(before) = recovered.segments.last_mut() {
-                    before.end = before.end.max(segment.first);
-                }
-                recovered.segments.push(segment);
-            }
+        let next = recovered.segments.last().map(|next| next.first);
+        match inspect(&path, *number, next) {
+            Ok(Some(segment)) => recovered.segments.push(segment),
             Ok(None) => recovered.unreadable += 1,
             Err(error) => {
                 recovered.unreadable += 1;
@@ -99,18 +98,20 @@ pub(crate) fn recover_tenant(tenant: TenantId, directory: &Path) -> io::Result<R
             }
         }
     }
+    recovered.segments.reverse();
     Ok(recovered)
 }
 
-/// Looks into a segment; `None` if there is nothing to read.
-fn inspect(path: &Path, number: u64, is_last: bool) -> io::Result<Option<Segment>> {
+/// Looks into a segment before the one that begins at `next`; `None` if there is
+/// nothing to read.
+fn inspect(path: &Path, number: u64, next: Option<u64>) -> io::Result<Option<Segment>> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     let bytes = metadata.len();
     let modified = metadata.modified().ok();
     let modified_ms = modified
         .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-        .map_or(i64::MIN, |since| since.as_millis() as i64);
+        .map_or(i64::MAX, |since| since.as_millis() as i64);
     let head = Head::read(&file)?;
     let mut reader = SegmentReader::open(path)?;
     let first = match head {
@@ -139,7 +140,8 @@ fn inspect(path: &Path, number: u64, is_last: bool) -> io::Result<Option<Segment
     let mut segment = Segment {
         number,
         first,
-        end: first,
+        // What is missing before the next is found when this is read.
+        end: next.unwrap_or(first).max(first),
         bytes,
         newest_ms: modified_ms,
         oldest_ms: modified_ms,
@@ -148,7 +150,7 @@ fn inspect(path: &Path, number: u64, is_last: bool) -> io::Result<Option<Segment
     if let Some(record) = reader.next(bytes)? {
         segment.oldest_ms = record.header.newest_ms;
     }
-    if is_last {
+    if next.is_none() {
         segment.newest_ms = i64::MIN;
         reader.seek(0);
         while let Some(record) = reader.next(bytes)? {

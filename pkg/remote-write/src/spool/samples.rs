@@ -14,6 +14,10 @@ use crate::encode::v1::put_varint;
 /// The sender reads and holds one record at a time, and damage costs one.
 const FULL_BYTES: usize = 64 << 10;
 
+/// Bytes of new definitions after which a record is closed, so that theirs is not
+/// longer than one that is read.
+const FULL_DEFINITIONS_BYTES: usize = 4 << 20;
+
 /// Bytes of a payload before the exemplars' label: three times.
 const TIMES_BYTES: usize = 24;
 
@@ -115,7 +119,7 @@ impl SamplesWriter {
         self.record.extend_from_slice(&self.row.bytes);
         self.samples += self.row_samples;
         self.shape.clear();
-        self.record.len() >= FULL_BYTES
+        self.record.len() >= FULL_BYTES || dictionary.new_bytes() >= FULL_DEFINITIONS_BYTES
     }
 
     /// Takes the record of the rows that were ended; `None` if there is none.
@@ -214,9 +218,14 @@ impl<'a> SamplesReader<'a> {
         }
         let label_set = self.fields.index()?;
         let shape = self.fields.index()?;
-        Some(Row {
+        let shape = definitions.shape(shape)?;
+        // All or nothing of a row, so that what is lost of it is known.
+        let is_known = shape
+            .iter()
+            .all(|number| definitions.series(*number).is_some());
+        is_known.then_some(Row {
             label_set: definitions.label_set(label_set)?,
-            shape: definitions.shape(shape)?,
+            shape,
         })
     }
 

@@ -142,6 +142,11 @@ impl SegmentReader {
         self.at = at;
     }
 
+    /// Goes on after what cannot be read.
+    pub(crate) fn pass_over(&mut self, end: u64) {
+        self.at = (self.at + WINDOW_BYTES).min(end);
+    }
+
     /// The next whole record before `end`, and whether bytes were passed over to
     /// find it; `None` if there is none. Its payload is there until the next call.
     ///

@@ -23,6 +23,8 @@ pub(crate) struct Tailer {
     position: u64,
     place: Option<Place>,
     open: Option<Open>,
+    /// Whether a place that the disk fails to read is passed over.
+    passes_over: bool,
 }
 
 #[derive(Debug)]
@@ -47,13 +49,20 @@ pub(crate) struct NextRecord {
 }
 
 impl Tailer {
-    /// A reader from a position on; `place` is where another stopped there.
-    pub(crate) fn new(spool: Arc<TenantSpool>, position: u64, place: Option<Place>) -> Self {
+    /// A reader from a position on; `place` is where that is. What the disk fails to
+    /// read is an error, or else is passed over.
+    pub(crate) fn new(
+        spool: Arc<TenantSpool>,
+        position: u64,
+        place: Option<Place>,
+        passes_over: bool,
+    ) -> Self {
         Self {
             spool,
             position,
             place,
             open: None,
+            passes_over,
         }
     }
 
@@ -67,6 +76,15 @@ impl Tailer {
         self.position = position;
         self.place = None;
         self.open = None;
+    }
+
+    /// Where the record is that [`Tailer::next`] has gone to.
+    pub(crate) fn record_place(&self) -> Option<Place> {
+        let open = self.open.as_ref()?;
+        Some(Place {
+            segment: open.segment,
+            at: open.record?.at,
+        })
     }
 
     /// Where it is in a file.
@@ -99,7 +117,14 @@ impl Tailer {
                 self.open = None;
                 continue;
             };
-            let Some(record) = open.reader.next(bytes)? else {
+            let next = match open.reader.next(bytes) {
+                Err(_) if self.passes_over => {
+                    open.reader.pass_over(bytes);
+                    continue;
+                }
+                next => next?,
+            };
+            let Some(record) = next else {
                 if is_last {
                     return Ok(None);
                 }
@@ -150,7 +175,6 @@ impl Tailer {
         let place = self.place.take();
         let place = place.filter(|place| place.segment == segment.number);
         if let (Some(place), Some(known)) = (place, &segment.definitions) {
-            // Every second is a copy of the one before.
             for at in known.iter().filter(|at| **at < place.at) {
                 reader.seek(*at);
                 if let Some(record) = reader.next(segment.bytes)?

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use model::TenantId;
 use parking_lot::Mutex;
@@ -20,8 +21,18 @@ use super::writer::{SegmentWriter, Written};
 pub(crate) struct TenantSpool {
     tenant: TenantId,
     directory: PathBuf,
-    config: Arc<SpoolConfig>,
+    shared: Arc<Shared>,
     state: Mutex<State>,
+}
+
+/// What all tenants share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: SpoolConfig,
+    /// How many tenants there are.
+    pub(crate) tenants: AtomicU64,
+    /// Bytes that are kept for a disk that does not take them.
+    pub(crate) kept_bytes: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -69,14 +80,17 @@ impl TenantSpool {
     pub(crate) fn new(
         tenant: TenantId,
         directory: PathBuf,
-        config: Arc<SpoolConfig>,
+        shared: Arc<Shared>,
         segments: Vec<Segment>,
         next_segment: u64,
     ) -> Self {
         let last = segments.last();
+        let times = segments.iter().map(|segment| segment.newest_ms);
+        let newest_ms = times.filter(|newest_ms| *newest_ms < i64::MAX).max();
+        shared.tenants.fetch_add(1, Ordering::Relaxed);
         let state = State {
             position: last.map_or(0, |segment| segment.end),
-            newest_ms: last.map_or(i64::MIN, |segment| segment.newest_ms),
+            newest_ms: newest_ms.unwrap_or(i64::MIN),
             next_segment,
             segments: segments.into(),
             ..State::default()
@@ -84,7 +98,7 @@ impl TenantSpool {
         Self {
             tenant,
             directory,
-            config,
+            shared,
             state: Mutex::new(state),
         }
     }
@@ -208,13 +222,40 @@ impl TenantSpool {
 
     /// The settings.
     pub(super) fn config(&self) -> &SpoolConfig {
-        &self.config
+        &self.shared.config
+    }
+
+    /// How many tenants there are.
+    pub(super) fn tenants(&self) -> u64 {
+        self.shared.tenants.load(Ordering::Relaxed)
+    }
+
+    /// Samples that the disk has not taken yet.
+    pub(crate) fn kept_samples(&self) -> u64 {
+        let state = self.state.lock();
+        state
+            .writer
+            .as_ref()
+            .map_or(0, |writer| writer.kept_samples())
+    }
+
+    /// Removes every segment of a tenant whose samples have all been delivered and
+    /// who is not written any more. What its cursors know stays.
+    pub(crate) fn remove_all(&self) {
+        let mut state = self.state.lock();
+        state.writer = None;
+        while !state.segments.is_empty() {
+            self.remove_first(&mut state);
+        }
     }
 
     /// The writer; a new one if somebody else has it.
     pub(super) fn take_writer(&self) -> Box<SegmentWriter> {
         let writer = self.state.lock().writer.take();
-        writer.unwrap_or_else(|| Box::new(SegmentWriter::new(self.directory.clone())))
+        writer.unwrap_or_else(|| {
+            let kept_in_all = Arc::clone(&self.shared.kept_bytes);
+            Box::new(SegmentWriter::new(self.directory.clone(), kept_in_all))
+        })
     }
 
     /// Takes the writer back.
@@ -230,8 +271,9 @@ impl TenantSpool {
     pub(super) fn begin_segment(&self, writer: &mut SegmentWriter) -> io::Result<()> {
         let mut state = self.state.lock();
         let (number, position) = (state.next_segment, state.position);
-        let bytes = writer.begin_segment(&self.tenant, number, position)?;
+        // Also if it fails: a file of that number may be there.
         state.next_segment += 1;
+        let bytes = writer.begin_segment(&self.tenant, number, position)?;
         // A process may have ended before it wrote into its segment.
         let is_empty = |last: &Segment| last.first == last.end;
         if state.segments.back().is_some_and(is_empty)
@@ -257,7 +299,7 @@ impl TenantSpool {
         let last = state.segments.back().map(|segment| segment.number);
         drop(state);
         match last {
-            Some(number) if self.config.fsync != Fsync::Never => {
+            Some(number) if self.config().fsync != Fsync::Never => {
                 match File::open(self.path(number)) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                     opened => opened?.sync_data(),
@@ -288,5 +330,11 @@ impl TenantSpool {
                 definitions.push(written.at);
             }
         }
+    }
+}
+
+impl Drop for TenantSpool {
+    fn drop(&mut self) {
+        self.shared.tenants.fetch_sub(1, Ordering::Relaxed);
     }
 }

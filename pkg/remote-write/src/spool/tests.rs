@@ -93,7 +93,7 @@ fn id(name: &str) -> TenantId {
 
 /// Everything from a position on: the samples, and how many are missing.
 fn read_from(spool: &Arc<TenantSpool>, position: u64) -> (Vec<Read>, u64) {
-    let mut tailer = Tailer::new(Arc::clone(spool), position, None);
+    let mut tailer = Tailer::new(Arc::clone(spool), position, None, false);
     let (mut kept, mut values, mut missing) = (Kept::default(), Values::default(), 0);
     while let Some(next) = tailer.next().unwrap() {
         missing += next.missing + (next.end - next.position);
@@ -430,4 +430,84 @@ fn bounds_remove_the_oldest_segments_of_whom_they_concern() {
         small.extent().first > 0,
         "all but the last segment are too old"
     );
+}
+
+/// A file of the next number that holds nothing, as a full disk leaves one.
+#[test]
+fn unreadable_last_file_costs_no_segment_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (appended, end) = spool_with(directory.path(), 0..3);
+    let tenant = directory.path().join(id("acme").directory());
+    std::fs::write(tenant.join("0000000000000001.segment"), b"").unwrap();
+    let spool = reopened(directory.path());
+    assert_eq!((spool.extent().first, spool.extent().end), (0, end));
+    let more = append(&spool, 3..4);
+    let all: Vec<_> = appended.into_iter().chain(more).collect();
+    assert_eq!(read_from(&spool, 0), (all.clone(), 0));
+    assert_eq!(read_from(&reopened(directory.path()), 0), (all, 0));
+}
+
+#[test]
+fn what_the_disk_does_not_take_is_kept_and_written_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(config(directory.path())).unwrap();
+    let tenant = spool.start(&id("acme"));
+    let path = directory.path().join(id("acme").directory());
+    // A file where the directory should be.
+    std::fs::write(&path, b"").unwrap();
+    let mut want = Kept::default();
+    for number in 0..3 {
+        let mut append = begin(&tenant, &[]);
+        append.feed(number);
+        want.feed(number);
+        let (appended, _) = append.finish();
+        assert!(appended.error.is_some());
+        assert_eq!((appended.samples, appended.dropped), (0, 0));
+    }
+    assert_eq!(tenant.kept_samples(), 12);
+    std::fs::remove_file(&path).unwrap();
+    let (appended, _) = SpoolAppend::resume(Arc::clone(&tenant)).finish();
+    assert!(appended.error.is_none());
+    assert_eq!((appended.samples, tenant.kept_samples()), (12, 0));
+    assert_eq!(read_from(&tenant, 0), (want.all, 0));
+}
+
+#[test]
+fn what_is_kept_is_bounded_and_the_oldest_go_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(config(directory.path())).unwrap();
+    let tenant = spool.start(&id("acme"));
+    let path = directory.path().join(id("acme").directory());
+    std::fs::write(&path, b"").unwrap();
+    let mut dropped = 0;
+    for number in 0..20_000 {
+        let mut append = begin(&tenant, &[]);
+        append.feed(number);
+        dropped += append.finish().0.dropped;
+    }
+    assert!(dropped > 20_000, "{dropped}");
+    assert_eq!(dropped + tenant.kept_samples(), 80_000);
+    std::fs::remove_file(&path).unwrap();
+    let (appended, _) = SpoolAppend::resume(Arc::clone(&tenant)).finish();
+    assert_eq!(appended.samples + dropped, 80_000);
+    let (read, missing) = read_from(&tenant, 0);
+    assert_eq!((read.len() as u64, missing), (appended.samples, 0));
+    assert_eq!(read.last().unwrap().points[0].0, 1_000 + 19_999);
+}
+
+/// Somebody takes the segment away that is being written.
+#[test]
+fn segment_that_is_gone_costs_what_was_to_go_there_and_another_is_begun() {
+    let directory = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(config(directory.path())).unwrap();
+    let tenant = spool.start(&id("acme"));
+    append(&tenant, 0..1);
+    for path in segments(directory.path()) {
+        std::fs::remove_file(path).unwrap();
+    }
+    let mut next = begin(&tenant, &[]);
+    next.feed(1);
+    assert_eq!(next.finish().0.dropped, 4);
+    let appended = append(&tenant, 2..3);
+    assert_eq!(read_from(&tenant, 0), (appended, 4));
 }

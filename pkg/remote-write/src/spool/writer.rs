@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use model::TenantId;
 
@@ -17,6 +19,9 @@ use super::segment;
 /// tenant. With more the oldest samples are dropped.
 const MAX_KEPT_BYTES: usize = 1 << 20;
 
+/// The same of all tenants together.
+const MAX_KEPT_BYTES_IN_ALL: usize = 64 << 20;
+
 /// Appends records to the segments of one tenant.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
@@ -27,6 +32,8 @@ pub(crate) struct SegmentWriter {
     /// segment.
     kept: VecDeque<KeptRecord>,
     kept_bytes: usize,
+    /// What all tenants keep.
+    kept_in_all: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -36,6 +43,8 @@ struct OpenSegment {
     file: Option<File>,
     /// Bytes that are whole.
     bytes: u64,
+    /// The time of the first samples in it.
+    oldest_ms: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -61,19 +70,34 @@ pub(crate) struct Written {
 
 impl SegmentWriter {
     /// A writer without a segment.
-    pub(crate) fn new(directory: PathBuf) -> Self {
+    pub(crate) fn new(directory: PathBuf, kept_in_all: Arc<AtomicUsize>) -> Self {
         Self {
             directory,
             segment: None,
             dictionary: Dictionary::default(),
             kept: VecDeque::new(),
             kept_bytes: 0,
+            kept_in_all,
         }
     }
 
     /// Bytes of the current segment; `None` without one.
     pub(crate) fn segment_bytes(&self) -> Option<u64> {
         self.segment.as_ref().map(|segment| segment.bytes)
+    }
+
+    /// The time of the first samples of the current segment, in milliseconds since
+    /// the Unix epoch; `None` without any.
+    pub(crate) fn segment_oldest_ms(&self) -> Option<i64> {
+        self.segment.as_ref()?.oldest_ms
+    }
+
+    /// Samples that wait for the disk to take them.
+    pub(crate) fn kept_samples(&self) -> u64 {
+        self.kept
+            .iter()
+            .map(|record| u64::from(record.samples))
+            .sum()
     }
 
     /// Whether records wait for the disk to take them.
@@ -106,13 +130,23 @@ impl SegmentWriter {
         position: u64,
     ) -> io::Result<u64> {
         std::fs::create_dir_all(&self.directory)?;
-        let file = create(&segment::path(&self.directory, number))?;
+        let path = segment::path(&self.directory, number);
+        // Never one that is there: it may hold samples that nobody could read just now.
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
         let head = segment::head(tenant, position);
-        file.write_all_at(&head, 0)?;
+        if let Err(error) = file.write_all_at(&head, 0) {
+            // There is nothing in it, and nobody is to wonder about it.
+            let _ = std::fs::remove_file(&path);
+            return Err(error);
+        }
         self.segment = Some(OpenSegment {
             number,
             file: Some(file),
             bytes: head.len() as u64,
+            oldest_ms: None,
         });
         Ok(head.len() as u64)
     }
@@ -157,11 +191,26 @@ impl SegmentWriter {
             Err(error) => first_error = first_error.or(Some(error)),
         }
         self.keep(record);
-        let dropped = self.drop_oldest();
-        Err(Refused {
-            dropped,
-            error: first_error.unwrap_or_else(|| io::ErrorKind::Other.into()),
-        })
+        let error = first_error.unwrap_or_else(|| io::ErrorKind::Other.into());
+        // Somebody has taken the segment away: it will not come back.
+        let is_gone = self.segment.is_some() && error.kind() == io::ErrorKind::NotFound;
+        let dropped = match is_gone {
+            true => self.give_up(),
+            false => self.drop_oldest(),
+        };
+        Err(Refused { dropped, error })
+    }
+
+    /// Gives up the current segment and what is kept for it; returns how many samples
+    /// are dropped.
+    pub(crate) fn give_up(&mut self) -> u64 {
+        let dropped = self.kept_samples();
+        self.kept.clear();
+        self.kept_in_all
+            .fetch_sub(self.kept_bytes, Ordering::Relaxed);
+        self.kept_bytes = 0;
+        self.finish_segment();
+        dropped
     }
 
     /// Writes what is kept.
@@ -178,6 +227,8 @@ impl SegmentWriter {
             match self.write(&mut record, position) {
                 Ok(written) => {
                     self.kept_bytes -= record.bytes.len();
+                    self.kept_in_all
+                        .fetch_sub(record.bytes.len(), Ordering::Relaxed);
                     done(written);
                 }
                 Err(error) => {
@@ -196,6 +247,8 @@ impl SegmentWriter {
 
     fn keep(&mut self, record: KeptRecord) {
         self.kept_bytes += record.bytes.len();
+        self.kept_in_all
+            .fetch_add(record.bytes.len(), Ordering::Relaxed);
         self.kept.push_back(record);
     }
 
@@ -203,17 +256,26 @@ impl SegmentWriter {
     /// stay: samples that come later may refer to them.
     fn drop_oldest(&mut self) -> u64 {
         let mut dropped = 0;
-        while self.kept_bytes > MAX_KEPT_BYTES {
+        while self.keeps_too_much() {
             let is_samples = |record: &KeptRecord| record.kind == Kind::Samples;
             let Some(place) = self.kept.iter().position(is_samples) else {
-                break;
+                // Nothing but definitions, which the next segment has anew.
+                return dropped + self.give_up();
             };
             if let Some(record) = self.kept.remove(place) {
                 self.kept_bytes -= record.bytes.len();
+                self.kept_in_all
+                    .fetch_sub(record.bytes.len(), Ordering::Relaxed);
                 dropped += u64::from(record.samples);
             }
         }
         dropped
+    }
+
+    fn keeps_too_much(&self) -> bool {
+        self.kept_bytes > MAX_KEPT_BYTES
+            || self.kept_bytes > 0
+                && self.kept_in_all.load(Ordering::Relaxed) > MAX_KEPT_BYTES_IN_ALL
     }
 
     fn write(&mut self, record: &mut KeptRecord, position: &mut u64) -> io::Result<Written> {
@@ -238,6 +300,7 @@ impl SegmentWriter {
         file.write_all_at(&record.bytes, segment.bytes)?;
         let at = segment.bytes;
         segment.bytes += record.bytes.len() as u64;
+        segment.oldest_ms.get_or_insert(record.newest_ms);
         *position += u64::from(record.samples);
         Ok(Written {
             segment: segment.number,
@@ -258,11 +321,9 @@ pub(crate) struct Refused {
     pub(crate) error: io::Error,
 }
 
-fn create(path: &Path) -> io::Result<File> {
-    // One that is left of a failed attempt holds nothing.
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)
+impl Drop for SegmentWriter {
+    fn drop(&mut self) {
+        self.kept_in_all
+            .fetch_sub(self.kept_bytes, Ordering::Relaxed);
+    }
 }

@@ -72,6 +72,65 @@ async fn removed_destination_does_not_hold_the_others_and_its_samples_are_counte
     write_one(&writer, 3.0);
     fixture.flush().await;
     assert_eq!(up.values(), [1.0, 2.0], "nobody is left to send to");
+    writer.set_destinations(&to(&[("up", &up_url)]));
+    write_one(&writer, 4.0);
+    fixture.flush().await;
+    assert_eq!(up.values(), [1.0, 2.0, 4.0], "nothing comes again");
+}
+
+/// An unnamed destination has the name of its host in metrics, whatever its path.
+#[tokio::test]
+async fn metrics_stay_when_a_queue_takes_the_place_of_another() {
+    let (_, url) = down().await;
+    let fixture = start(vec![], false);
+    let tenant = id("acme");
+    let writer = fixture.remote_write.writer(&tenant, &to(&[("", &url)]));
+    write_one(&writer, 1.0);
+    assert_eq!(fixture.remote_write.flush(Duration::from_secs(60)).await, 1);
+    let other = format!("{url}/other");
+    writer.set_destinations(&to(&[("", &other)]));
+    assert_eq!(fixture.remote_write.flush(Duration::from_secs(60)).await, 1);
+    let host = url.split('/').nth(2).unwrap();
+    let pending = format!("samples_pending{{tenant=\"acme\",endpoint=\"{host}\"}}");
+    assert_eq!(fixture.metric(&pending).as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn destination_that_cannot_be_used_after_a_restart_keeps_what_it_is_owed() {
+    let (sink, sink_url) = down().await;
+    let (other, other_url) = Receiver::start([]).await;
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "secret").unwrap();
+    let both = || {
+        let mut both = to(&[("sink", &sink_url), ("other", &other_url)]);
+        let mut endpoints = both.endpoints.to_vec();
+        endpoints[0].bearer_token_file = token.path().to_str().unwrap().to_owned();
+        both.endpoints = endpoints.into();
+        both
+    };
+    let first = start(vec![], false);
+    let writer = first.remote_write.writer(&id("acme"), &both());
+    for value in [1.0, 2.0] {
+        write_one(&writer, value);
+    }
+    assert_eq!(first.remote_write.flush(Duration::from_secs(60)).await, 2);
+    drop(writer);
+    let directory = first.stop().await;
+
+    let wanted = both();
+    std::fs::remove_file(token.path()).unwrap();
+    let next = start_in(directory, Clock::system(), vec![], false);
+    next.remote_write.resume(|_| wanted.clone());
+    let writer = next.remote_write.writer(&id("acme"), &wanted);
+    write_one(&writer, 3.0);
+    next.flush().await;
+    assert_eq!(other.values(), [1.0, 2.0, 3.0]);
+    sink.set_rule(|_| None);
+    sink.requests.lock().clear();
+    std::fs::write(token.path(), "secret").unwrap();
+    writer.set_destinations(&wanted);
+    next.flush().await;
+    assert_eq!(sink.values(), [1.0, 2.0, 3.0]);
 }
 
 #[tokio::test]

@@ -131,3 +131,62 @@ async fn refused_request_is_not_divided_where_that_is_not_wanted() {
     assert_eq!(fixture.count("samples_dropped_total bad_request"), 8);
     drop(writer);
 }
+
+/// One request holds many collections after an outage.
+#[tokio::test]
+async fn dividing_keeps_the_order_of_each_series() {
+    for message in ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"] {
+        let (receiver, url) = Receiver::ruled(|_| Some(answer_with(503, &[], ""))).await;
+        let fixture = start(vec![endpoint_speaking(&url, message)], false);
+        let writer = fixture.writer("acme");
+        let mut labels = LabelSetBuf::new();
+        for collection in 0..20 {
+            let mut append = writer.append(&[], "traceID");
+            for number in 0..50 {
+                labels.clear();
+                labels.push("n", &number.to_string());
+                append.label_set(labels.finish());
+                let m = Series {
+                    name: "m",
+                    le: None,
+                };
+                append.series(m, &[point(f64::from(collection))], None);
+            }
+            append.commit();
+        }
+        fixture.remote_write.flush(Duration::from_secs(60)).await;
+        let is_bad =
+            |series: &pb::TimeSeries| series.labels.iter().any(|label| label.value == "17");
+        receiver.set_rule(move |request| {
+            Some(match request.timeseries.iter().any(is_bad) {
+                true => answer_with(400, &[], "no"),
+                false => written(204, &request.timeseries.len().to_string()),
+            })
+        });
+        receiver.requests.lock().clear();
+        writer.set_destinations(&TenantDestinations {
+            headers: BTreeMap::from([("X-Again".to_owned(), Secret::new("1"))]),
+            ..fixture.destinations.clone()
+        });
+        fixture.flush().await;
+        assert_eq!(fixture.count("samples_sent_total"), 49 * 20);
+        assert_eq!(fixture.count("samples_dropped_total bad_request"), 20);
+        let mut times: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        for (_, request) in receiver.requests.lock().iter() {
+            if request.timeseries.iter().any(is_bad) {
+                continue;
+            }
+            for series in &request.timeseries {
+                let times = times.entry(format!("{:?}", series.labels)).or_default();
+                times.push(series.samples[0].timestamp);
+            }
+        }
+        assert_eq!(times.len(), 49);
+        for (series, times) in times {
+            assert!(
+                times.len() == 20 && times.is_sorted(),
+                "{series}: {times:?}"
+            );
+        }
+    }
+}

@@ -88,6 +88,8 @@ async fn without_its_cursor_everything_that_is_left_is_sent_again() {
             write_one(&writer, value);
         }
         first.flush().await;
+        receiver.set_rule(down);
+        write_one(&writer, 3.0);
         drop(writer);
         let directory = first.stop().await;
         for file in std::fs::read_dir(directory.path().join(id("acme").directory())).unwrap() {
@@ -102,6 +104,7 @@ async fn without_its_cursor_everything_that_is_left_is_sent_again() {
                 }
             }
         }
+        receiver.set_rule(|_| None);
         receiver.requests.lock().clear();
         let next = start_in(
             directory,
@@ -111,7 +114,7 @@ async fn without_its_cursor_everything_that_is_left_is_sent_again() {
         );
         next.remote_write.resume(|_| next.destinations.clone());
         next.flush().await;
-        assert_eq!(receiver.values(), [1.0, 2.0], "{damage:?}");
+        assert_eq!(receiver.values(), [1.0, 2.0, 3.0], "{damage:?}");
         let unreadable = next.metric("spool_unreadable_files_total").unwrap();
         assert_eq!(unreadable, if damage.is_some() { "1" } else { "0" });
     }
@@ -156,4 +159,45 @@ async fn damaged_samples_are_counted_and_the_others_arrive() {
     assert_eq!(next.count("samples_dropped_total damaged"), 1);
     assert_eq!(next.count("samples_sent_total"), 2);
     drop(writer);
+}
+
+/// Its cursor is there before the first request to it has ended.
+#[tokio::test]
+async fn crash_before_the_first_answer_loses_nothing_of_that_destination() {
+    let (fast, fast_url) = Receiver::start([]).await;
+    let (slow, slow_url) = Receiver::start([]).await;
+    // Its requests get no answer at all.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hanging_url = format!("http://{}/", nobody.local_addr().unwrap());
+    let named = |name: &str, url: &str| {
+        let mut settings = endpoint_of_ones(url);
+        settings["name"] = json!(name);
+        settings
+    };
+    let crashed = start(
+        vec![named("fast", &fast_url), named("slow", &hanging_url)],
+        false,
+    );
+    let writer = crashed.writer("acme");
+    write_one(&writer, 1.0);
+    while fast.values().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    while crashed.remote_write.flush(Duration::ZERO).await > 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let left = tempfile::tempdir().unwrap();
+    let tenant = id("acme").directory();
+    std::fs::create_dir(left.path().join(&tenant)).unwrap();
+    for file in std::fs::read_dir(crashed.directory.path().join(&tenant)).unwrap() {
+        let file = file.unwrap();
+        let copy = left.path().join(&tenant).join(file.file_name());
+        std::fs::copy(file.path(), copy).unwrap();
+    }
+    let settings = vec![named("fast", &fast_url), named("slow", &slow_url)];
+    let next = start_in(left, Clock::system(), settings, false);
+    next.remote_write.resume(|_| next.destinations.clone());
+    next.flush().await;
+    assert_eq!(slow.values(), [1.0]);
+    assert_eq!(fast.values(), [1.0]);
 }
