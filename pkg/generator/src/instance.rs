@@ -8,23 +8,23 @@ use arc_swap::ArcSwap;
 use model::{Clock, Push, PushError, PushOutcome, SampleSink, TenantId};
 use overrides::{LimiterType, Overrides, TenantConfig};
 use parking_lot::{Mutex, MutexGuard};
-use registry::{Collection, Consumer, Limits, Registry, TableId};
+use registry::{Collection, Consumer, Limits, Registry};
 use remote_write::{TenantDestinations, TenantWriter};
 
 use crate::collection::Discard;
 use crate::ledger::Ledger;
 use crate::metrics::TenantMetrics;
-use crate::processors::Processors;
-use crate::processors::host_info::HostInfo;
-use crate::processors::service_graphs::{EdgeStore, EdgeTables};
-use crate::processors::span_metrics::name_demand::{CountingSink, NameDemand};
-use crate::processors::span_metrics::target_info::TargetInfo;
+use crate::processors::service_graphs::EdgeStore;
+use crate::processors::span_metrics::name_demand::CountingSink;
 use crate::reading::Reading;
 use crate::recognised::{Recognised, Recognition};
 use crate::time_slack::TimeSlack;
 
 mod relabelling;
 mod saving;
+mod settings;
+
+use self::settings::Settings;
 
 const MILLIS_PER_MINUTE: i64 = 60_000;
 /// A scrape so long ago no longer keeps exemplars for the next one.
@@ -63,18 +63,6 @@ pub(crate) struct Instance {
     last_scrape_ms: AtomicI64,
     /// Whether the last collection has been.
     is_stopped: AtomicBool,
-}
-
-/// The settings in force, compiled.
-#[derive(Debug)]
-struct Settings {
-    config: Arc<TenantConfig>,
-    processors: Processors,
-    span_metrics: Option<TableId>,
-    target_info: Option<TableId>,
-    service_graphs: Option<EdgeTables>,
-    host_info: Option<TableId>,
-    external_labels: Vec<(String, String)>,
 }
 
 impl Instance {
@@ -430,111 +418,9 @@ pub(crate) fn limits(config: &TenantConfig) -> Limits {
     }
 }
 
-impl Settings {
-    fn names(&self) -> Option<&NameDemand> {
-        self.processors.span_metrics.as_ref()?.names()
-    }
-
-    /// Compiles settings, and keeps the tables whose series stay as they are.
-    fn new(
-        identity: &Identity,
-        config: Arc<TenantConfig>,
-        registry: &Registry,
-        before: Option<&Self>,
-        now_ms: i64,
-    ) -> Self {
-        let processors = Processors::new(&config);
-        let span_metrics = processors.span_metrics.as_ref();
-        let table = |schema, before: Option<&TableId>| match (schema, before) {
-            (Some(schema), Some(before)) if *before.schema() == schema => Some(before.clone()),
-            (Some(schema), Some(before)) => Some(registry.replace_table(before, schema, now_ms)),
-            (Some(schema), None) => Some(registry.resume_table(schema, now_ms)),
-            (None, before) => {
-                before.inspect(|before| registry.retire_table(before));
-                None
-            }
-        };
-        let span_table = table(
-            span_metrics.map(|processor| processor.schema()),
-            before.and_then(|before| before.span_metrics.as_ref()),
-        );
-        let target_table = table(
-            span_metrics
-                .and_then(|processor| processor.target_info())
-                .map(|_| TargetInfo::schema()),
-            before.and_then(|before| before.target_info.as_ref()),
-        );
-        let service_graphs = processors.service_graphs.as_ref();
-        let before_edges = before.and_then(|before| before.service_graphs.as_ref());
-        let edges_table = table(
-            service_graphs.map(|processor| processor.schema()),
-            before_edges.map(|before| &before.edges),
-        );
-        let lost_table = table(
-            service_graphs.and_then(|processor| processor.lost_schema()),
-            before_edges.and_then(|before| before.lost.as_ref()),
-        );
-        let host_table = table(
-            processors.host_info.as_ref().map(HostInfo::schema),
-            before.and_then(|before| before.host_info.as_ref()),
-        );
-        Self {
-            span_metrics: span_table,
-            target_info: target_table,
-            service_graphs: edges_table.map(|edges| EdgeTables {
-                edges,
-                lost: lost_table,
-            }),
-            host_info: host_table,
-            external_labels: external_labels(identity, &config),
-            processors,
-            config,
-        }
-    }
-}
-
-/// Labels that every series of the tenant gets unless it has them. No configured
-/// one can pass for the tenant's id.
-fn external_labels(identity: &Identity, config: &TenantConfig) -> Vec<(String, String)> {
-    let Identity {
-        tenant,
-        instance_id,
-    } = identity;
-    let registry = &config.registry;
-    let mut labels = registry.external_labels.clone();
-    if !registry.instance_label_name.is_empty() {
-        labels.insert(
-            registry.instance_label_name.clone(),
-            instance_id.to_string(),
-        );
-    }
-    if !registry.inject_tenant_id_as.is_empty() {
-        labels.insert(registry.inject_tenant_id_as.clone(), tenant.to_string());
-    }
-    labels.into_iter().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn external_labels_name_the_instance_and_none_can_pass_for_the_tenant() {
-        let mut config = TenantConfig::default();
-        let labels = [("tenant", "another"), ("zone", "a")];
-        config.registry.external_labels = labels
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
-        config.registry.inject_tenant_id_as = "tenant".to_owned();
-        config.registry.instance_label_name = "instance".to_owned();
-        let identity = Identity {
-            tenant: TenantId::parse("acme").unwrap(),
-            instance_id: "host-1".into(),
-        };
-        let want = [("instance", "host-1"), ("tenant", "acme"), ("zone", "a")];
-        let want = want.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(external_labels(&identity, &config), want);
-    }
 
     #[test]
     fn zero_comes_between_the_last_sample_and_the_first_value() {
