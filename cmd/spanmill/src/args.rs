@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use app::{Options, Target};
+use app::{Options, Shown, Target};
 use clap::{ArgAction, Parser};
 
 /// Turns OpenTelemetry traces into Prometheus metrics, for many tenants.
@@ -56,6 +56,19 @@ pub(crate) struct Args {
     )]
     pub(crate) verify: bool,
 
+    /// Write settings as YAML without secrets, and exit: those in force, the defaults, or
+    /// those in force that differ from the defaults.
+    #[arg(
+        long = "print-config",
+        help_heading = "Configuration",
+        value_name = "effective|defaults|diff",
+        value_parser = shown,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "effective"
+    )]
+    pub(crate) print_config: Option<Shown>,
+
     /// Which parts run in this process.
     ///
     /// Only `all` is offered so far. Default: the setting `target`, or all.
@@ -95,6 +108,15 @@ impl Args {
             expand_env: self.expand_env,
             target: self.target,
         }
+    }
+}
+
+fn shown(text: &str) -> Result<Shown, String> {
+    match text {
+        "effective" => Ok(Shown::Effective),
+        "defaults" => Ok(Shown::Defaults),
+        "diff" => Ok(Shown::Difference),
+        _ => Err("expected effective, defaults or diff".to_owned()),
     }
 }
 
@@ -147,6 +169,10 @@ mod tests {
         assert_eq!(parse("-h").unwrap_err().kind(), ErrorKind::DisplayHelp);
         assert!(parse("-version").unwrap().version);
         assert!(parse("-config.verify").unwrap().verify);
+        let print = |line| parse(line).unwrap().print_config;
+        assert_eq!(print(""), None);
+        assert_eq!(print("--print-config"), Some(Shown::Effective));
+        assert_eq!(print("-print-config=diff"), Some(Shown::Difference));
     }
 
     #[test]

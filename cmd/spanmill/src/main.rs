@@ -20,7 +20,12 @@ fn main() -> ExitCode {
         let _ = writeln!(stdout(), "{}", app::version::describe());
         return ExitCode::SUCCESS;
     }
-    let result = if args.verify {
+    let result = if let Some(shown) = args.print_config {
+        app::print_config(&args.options(), shown).map(|yaml| {
+            let _ = stdout().write_all(yaml.as_bytes());
+            Exit::Stopped
+        })
+    } else if args.verify {
         app::verify(&args.options()).map(|()| Exit::Stopped)
     } else {
         serve(&args)

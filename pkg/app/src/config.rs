@@ -6,6 +6,7 @@ use std::time::Duration;
 use distributor::DistributorConfig;
 use generator::GeneratorConfig;
 use overrides::{OverridesConfig, OverridesSources};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use settings::{Node, Problem, Problems};
 
@@ -15,8 +16,6 @@ mod target;
 
 pub use self::server::{ServerConfig, ServerTlsConfig};
 pub use self::target::{Target, UnknownTarget};
-
-use crate::expand_env;
 
 /// What runs without a file: everything in one process, for everyone.
 const BUILT_IN: &str = include_str!("../../../config/single-process.yaml");
@@ -28,10 +27,11 @@ const MIN_SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
 ///
 /// Blocks of Tempo that do not concern us are taken out of the file before, with a
 /// warning each.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AppConfig {
     /// Which parts run. Default: all.
+    #[schemars(with = "String")]
     pub target: Target,
 
     /// Whether `X-Scope-OrgID` says whose spans come in; it is required then.
@@ -48,12 +48,14 @@ pub struct AppConfig {
     /// already, and spans are still taken, so that whoever balances load has time
     /// to turn away. Default: 0s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub shutdown_delay: Duration,
 
     /// How long a stop may take after that, whatever its parts would like; at least
     /// 1s. Pushes in flight have half of it at most. Keep the sum of both below what
     /// an orchestrator gives before it kills. Default: 30s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub shutdown_deadline: Duration,
 
     /// Listeners and logs.
@@ -90,8 +92,9 @@ impl Default for AppConfig {
 }
 
 /// Where data is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "Storage")]
 pub struct StorageConfig {
     /// The data directory, for one process at a time. Default: `./data`.
     pub path: PathBuf,
@@ -119,8 +122,8 @@ pub struct Loaded {
 impl Loaded {
     /// Reads a file, or what is built in where there is none.
     ///
-    /// With `expand_env`, `${NAME}` and `${NAME:default}` in it stand for
-    /// environment variables.
+    /// With `expand_env`, `${NAME}` and `${NAME:default}` in it, and in the runtime
+    /// file that it names, stand for environment variables.
     ///
     /// # Errors
     ///
@@ -131,9 +134,11 @@ impl Loaded {
         };
         let mut text = settings::read_text(file)?;
         if expand_env {
-            text = expand_env::expand(&text, |name| std::env::var(name).ok());
+            text = settings::expand_env::expand(&text, |name| std::env::var(name).ok());
         }
-        Self::from_text(file.display().to_string(), text)
+        let mut loaded = Self::from_text(file.display().to_string(), text)?;
+        loaded.overrides.expand_env(expand_env);
+        Ok(loaded)
     }
 
     /// Reads a text, which messages call `name`.
@@ -143,14 +148,13 @@ impl Loaded {
     /// Every problem of the text.
     pub fn from_text(name: impl Into<String>, text: impl Into<String>) -> Result<Self, Problems> {
         let mut root = settings::read_str(name, text)?;
-        let mut problems = OverridesSources::take_flat_keys(&mut root);
+        let mut problems = OverridesSources::nest_flat_keys(&mut root);
         let mut warnings = ignored::take(&mut root);
         // Goes on behind a problem, so that all of them are told at once.
-        let config = settings::decode::<AppConfig>(&root).unwrap_or_else(|found| {
-            problems.extend(found);
-            AppConfig::default()
-        });
-        problems.extend(located(&root, config.validate()));
+        let (config, found) = settings::decode_partly::<AppConfig>(&root, "");
+        problems.extend(found);
+        let config = config.unwrap_or_default();
+        problems.add_further(located(&root, config.validate()));
         let overrides = match OverridesSources::from_config(&root, &config.overrides) {
             Ok(overrides) => overrides,
             Err(found) => {
@@ -162,7 +166,7 @@ impl Loaded {
             let place = root.locate(path);
             format!("{place}: {path} has no effect here and is ignored")
         }));
-        warnings.extend(overrides.warnings().cloned());
+        warnings.extend(overrides.warnings());
         problems.or(Self {
             config,
             overrides,

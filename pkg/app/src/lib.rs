@@ -7,7 +7,6 @@ pub mod version;
 
 mod build;
 mod data_dir;
-mod expand_env;
 mod file_limit;
 mod listening;
 mod pages;
@@ -20,4 +19,4 @@ mod warnings;
 
 pub use config::Target;
 pub use error::StartError;
-pub use run::{Exit, Options, run, verify};
+pub use run::{Exit, Options, Shown, check, print_config, run, verify};

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use telemetry::logging;
 
 use crate::build::build;
-use crate::config::{Loaded, Target};
+use crate::config::{AppConfig, Loaded, Target};
 use crate::error::StartError;
-use crate::process::{Part, Process};
+use crate::process::Process;
 use crate::signals::Signals;
 use crate::{file_limit, listening, version};
 
@@ -69,27 +69,60 @@ pub async fn run(options: &Options) -> Result<Exit, StartError> {
     }
 }
 
-/// Checks the configuration and every file that it names.
+/// Checks the configuration and every file that it names, and says so.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
 pub fn verify(options: &Options) -> Result<(), StartError> {
-    let loaded = load(options)?;
-    listening::wanted(&loaded.config, std::time::Duration::ZERO)?;
-    let part = Part::default();
-    let mut registry = telemetry::new_metrics_registry();
-    let metrics = overrides::OverridesMetrics::register(&mut registry);
-    overrides::Overrides::start(loaded.overrides, metrics, &part.tasks, &part.shutdown)
-        .map_err(StartError::Config)?;
-    part.shutdown.trigger();
+    let warnings = check(options)?;
     let mut out = stdout().lock();
     // Nothing is left to do if nobody reads it.
-    for warning in &loaded.warnings {
+    for warning in &warnings {
         let _ = writeln!(out, "{warning}");
     }
     let _ = writeln!(out, "configuration can be used");
     Ok(())
+}
+
+/// Checks the configuration and every file that it names; gives what is in them without
+/// effect. An entry of the runtime file that is wrong does not keep the process from
+/// starting, and is an error here.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn check(options: &Options) -> Result<Vec<String>, StartError> {
+    let loaded = load(options)?;
+    listening::wanted(&loaded.config, std::time::Duration::ZERO)?;
+    let mut warnings = loaded.warnings;
+    warnings.extend(loaded.overrides.check().map_err(StartError::Config)?);
+    Ok(warnings)
+}
+
+/// Which settings [`print_config`] writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Those in force.
+    Effective,
+    /// Those that hold where nothing is set.
+    Defaults,
+    /// Those in force that differ from the defaults.
+    Difference,
+}
+
+/// Settings as YAML, without secrets.
+///
+/// # Errors
+///
+/// What is wrong with the configuration.
+pub fn print_config(options: &Options, shown: Shown) -> Result<String, StartError> {
+    match shown {
+        Shown::Effective => load(options)?.config.to_yaml(),
+        Shown::Defaults => AppConfig::default().to_yaml(),
+        Shown::Difference => load(options)?.config.difference_to_yaml(),
+    }
+    .map_err(StartError::Config)
 }
 
 fn load(options: &Options) -> Result<Loaded, StartError> {

@@ -5,6 +5,7 @@
 
 pub mod receivers;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use settings::Problem;
@@ -14,7 +15,7 @@ pub use self::receivers::{
 };
 
 /// The `distributor` block.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DistributorConfig {
     /// What spans come in by. Default: OTLP over gRPC and HTTP on loopback.

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use overrides::{LimiterType, ProcessorDocument, RegistryDocument};
 use remote_write::{EndpointConfig, Fsync, RemoteWriteConfig, SpoolConfig};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use settings::{ByteSize, Problem};
 
 /// The `metrics_generator` block.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GeneratorConfig {
     /// The name of this generator, of which the instance label is made where it
@@ -33,6 +34,7 @@ pub struct GeneratorConfig {
     /// The lowest layer of how far the end of a span may be from now.
     /// Default: 30s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub metrics_ingestion_time_range_slack: Duration,
 
     /// The lowest layer of what limits count. Default: series.
@@ -84,7 +86,7 @@ pub struct GeneratorConfig {
 }
 
 /// The `storage` block: where samples go.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StorageConfig {
     /// Directory of the spool, where samples are until they are delivered. Default:
@@ -101,6 +103,7 @@ pub struct StorageConfig {
     /// How long a stop waits for samples to be sent, within `shutdown_deadline`.
     /// Default: 1m.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub remote_write_flush_deadline: Duration,
 
     /// Whether requests carry the tenant in `X-Scope-OrgID` with multi-tenancy
@@ -113,7 +116,7 @@ pub struct StorageConfig {
 }
 
 /// The `spool` block: samples on disk from their collection until they are delivered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SpoolSettings {
     /// Bytes of one tenant; with more its oldest samples are dropped. A sample takes
@@ -128,6 +131,7 @@ pub struct SpoolSettings {
     /// How old samples may become that cannot be delivered; 0s for any age. Default:
     /// 24h.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub max_age: Duration,
 
     /// What survives a loss of power. Whatever ends the process alone, nothing that was

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use settings::{Problem, Secret};
 
+use crate::document::Document;
 use crate::tenant_config::remote_write::addresses::AllowedAddresses;
 
 /// Keys of `remote_write` whose values are no secrets; all others are hidden
@@ -69,18 +71,20 @@ const SHOWN: [&str; 53] = [
 ];
 
 /// Where the settings of tenants come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OverridesConfig {
     /// What holds for every tenant that does not say otherwise, as it is
     /// written; it is checked where layers are read.
     #[serde(serialize_with = "masked", skip_serializing_if = "Value::is_null")]
+    #[schemars(with = "Document")]
     pub defaults: Value,
     /// The runtime file: `overrides:` by tenant, `"*"` for those that have no
     /// entry and below those that have one. Default: none.
     pub per_tenant_override_config: PathBuf,
     /// How often the runtime file is read again. Default: 10s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub per_tenant_override_period: Duration,
     /// What destinations in the runtime file may reach, after names are
     /// resolved, and at each connection: `public`, `private`, `loopback`,
@@ -96,7 +100,7 @@ pub struct OverridesConfig {
 }
 
 /// Settings that tenants change themselves.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UserConfigurableConfig {
     /// Must be false.

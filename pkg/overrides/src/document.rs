@@ -3,69 +3,129 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use settings::{Problem, Problems};
 
 use crate::tenant_config::TenantConfig;
 use crate::tenant_config::host_info::HostInfoConfig;
 use crate::tenant_config::ingestion::IngestionConfig;
-use crate::tenant_config::processors::Processors;
+use crate::tenant_config::processors::{Processor, Processors};
 use crate::tenant_config::registry::{
     HistogramMode, LimiterType, RegistryConfig, SpanNameSanitization,
 };
 use crate::tenant_config::remote_write::{Author, EndpointConfig, RemoteWriteHeaders};
 use crate::tenant_config::service_graphs::ServiceGraphsConfig;
 use crate::tenant_config::span_metrics::SpanMetricsConfig;
+use crate::without_effect;
 
 /// One tenant's overrides, or `overrides.defaults`.
 ///
-/// Blocks of type [`Value`] are accepted, and nothing inside them is read.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// Tempo's flat keys of before 2.3 (`metrics_generator_max_active_series` and so
+/// on) mean the same. Mappings merge key by key with those of the layers below, lists
+/// replace, and null returns to the built-in default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "Overrides")]
 pub(crate) struct Document {
+    /// What the distributor takes in from the tenant.
     pub(crate) ingestion: IngestionConfig,
+    /// What is made of the tenant's spans, and where it goes.
     pub(crate) metrics_generator: GeneratorDocument,
+    /// Names of forwarders that get the spans as well. Without effect.
     pub(crate) forwarders: Vec<String>,
+    /// Limits of queries. Without effect.
+    #[serde(skip_serializing)]
     pub(crate) read: Value,
+    /// Limits of traces. Without effect.
+    #[serde(skip_serializing)]
     pub(crate) global: Value,
+    /// Retention of traces. Without effect.
+    #[serde(skip_serializing)]
     pub(crate) compaction: Value,
+    /// Storage of traces. Without effect.
+    #[serde(skip_serializing)]
     pub(crate) storage: Value,
+    /// Cost attribution. Without effect.
+    #[serde(skip_serializing)]
     pub(crate) cost_attribution: Value,
 }
 
 /// The `metrics_generator` block of overrides.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct GeneratorDocument {
+    /// Which processors see the tenant's spans; an empty list switches the
+    /// generator off for the tenant. Default: none.
+    #[schemars(with = "Vec<Processor>")]
     pub(crate) processors: Processors,
+    /// What each processor makes.
     pub(crate) processor: ProcessorDocument,
+    /// What the registry holds.
     pub(crate) registry: RegistryDocument,
-    #[serde(deserialize_with = "settings::duration::deserialize")]
+    /// Time between two collections; at least 1s, and 0s inherits. Each active series
+    /// yields one sample an interval. Default: 15s.
+    #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub(crate) collection_interval: Duration,
-    #[serde(deserialize_with = "settings::duration::deserialize")]
+    /// How far the end of a span may be from now, to either side, to count; 0s
+    /// inherits. Default: 30s.
+    #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub(crate) ingestion_time_range_slack: Duration,
+    /// Series that may be active at once; 0 means no limit. Default: 0.
     pub(crate) max_active_series: u64,
+    /// Label sets that may be active at once, where `limiter_type` is `entity`;
+    /// 0 means no limit. Default: 0.
     pub(crate) max_active_entities: u64,
+    /// What the limit counts. Default: series.
     pub(crate) limiter_type: LimiterType,
+    /// Values that one label may have before further ones are replaced; 0 means
+    /// no limit. Default: 0.
     pub(crate) max_cardinality_per_label: u64,
+    /// Whether samples are withheld, so that only the number of series is seen.
+    /// Default: false.
     pub(crate) disable_collection: bool,
+    /// Whether a planned stop ends all series with staleness markers, and the next
+    /// start begins at 0; otherwise they go on after it. Default: false.
     pub(crate) stale_on_shutdown: bool,
+    /// Which histograms durations become. Default: classic.
     pub(crate) generate_native_histograms: HistogramMode,
+    /// Growth from one native bucket to the next at most, above 1; 0 inherits. There
+    /// are the growths 65536, 256, 16, 4, 2, and each time its root, down to 1.0027.
+    /// Default: 1.1, which gives 1.0905.
     pub(crate) native_histogram_bucket_factor: f64,
+    /// Native buckets at most; 0 means no limit. A histogram that needs more
+    /// begins anew, or, if it did so within the minimum below, makes its buckets
+    /// wider until then. Default: 100.
     pub(crate) native_histogram_max_bucket_number: u32,
-    #[serde(deserialize_with = "settings::duration::deserialize")]
+    /// Least time between two resets of a native histogram. Default: 15m.
+    #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub(crate) native_histogram_min_reset_duration: Duration,
+    /// Name of the exemplar label with the trace id. Default: `traceID`.
     pub(crate) trace_id_label_name: String,
+    /// Whether varying parts of span names are replaced by `<_>`: numbers,
+    /// UUIDs, hashes, tokens, addresses, literals. Default: off.
     pub(crate) span_name_sanitization: SpanNameSanitization,
+    /// Receivers of the tenant's samples, in place of all those of the layer below.
+    /// Default: none.
     pub(crate) remote_write: Vec<EndpointConfig>,
+    /// Headers of the tenant's remote-write requests, over those of each
+    /// endpoint. Default: none.
     pub(crate) remote_write_headers: RemoteWriteHeaders,
+    /// Generators that the tenant is spread over. Without effect.
     pub(crate) ring_size: u64,
+    /// The queue before generators. Without effect: there is none.
+    #[serde(skip_serializing)]
     pub(crate) forwarder: Value,
 }
 
 /// A `processor` block, of the process or of overrides.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "Processor")]
 pub struct ProcessorDocument {
     /// What span metrics make.
     pub span_metrics: SpanMetricsConfig,
@@ -73,30 +133,35 @@ pub struct ProcessorDocument {
     pub service_graphs: ServiceGraphsConfig,
     /// What host info makes.
     pub host_info: HostInfoConfig,
-    /// Accepted for compatibility; nothing inside is read.
+    /// Recent spans kept for queries. Without effect.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub local_blocks: Value,
 }
 
 /// A `registry` block, of the process or of overrides.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "Registry")]
 pub struct RegistryDocument {
-    /// Time between two collections. Overrides have it beside the block as well.
+    /// Time between two collections; at least 1s. Overrides have it beside the block
+    /// as well. Default: 15s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub collection_interval: Duration,
-    /// How long a series may go without a span before it ends.
+    /// How long a series may go without a span before it ends. Default: 15m.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub stale_duration: Duration,
-    /// Labels of every series.
+    /// Labels of every series; the series' own win. Default: none.
     pub external_labels: BTreeMap<String, String>,
-    /// Name of a label with the tenant's id.
+    /// Name of a label with the tenant's id; empty for none. Default: empty.
     pub inject_tenant_id_as: String,
-    /// Longest label name, in bytes.
+    /// Longest label name, in bytes. Default: 1024.
     pub max_label_name_length: usize,
-    /// Longest label value, in bytes.
+    /// Longest label value, in bytes; longer ones are cut. Default: 2048.
     pub max_label_value_length: usize,
-    /// Name of a label with the generator's instance id.
+    /// Name of a label with the generator's instance id; empty for none.
+    /// `__metrics_gen_instance` is Tempo's. Default: empty.
     pub instance_label_name: String,
 }
 
@@ -149,12 +214,12 @@ impl Default for RegistryDocument {
 }
 
 impl Document {
-    /// The settings that it stands for, if its destinations are the author's.
-    pub(crate) fn written_by(mut self, author: &Author) -> TenantConfig {
+    /// The same with destinations that are the author's.
+    pub(crate) fn written_by(mut self, author: &Author) -> Self {
         for endpoint in &mut self.metrics_generator.remote_write {
             endpoint.author = author.clone();
         }
-        TenantConfig::from(self)
+        self
     }
 }
 
@@ -196,6 +261,23 @@ impl From<Document> for TenantConfig {
             ring_size: generator.ring_size,
         }
     }
+}
+
+/// What is in force, in overrides' layout and each value in one place, without
+/// secrets and without what has no effect.
+///
+/// # Errors
+///
+/// Where something cannot be written.
+pub(crate) fn shown(document: &Document) -> Result<Value, Problems> {
+    let mut shown =
+        serde_json::to_value(document).map_err(|error| Problem::new("", error.to_string()))?;
+    without_effect::remove(&mut shown);
+    let registry = shown.pointer_mut("/metrics_generator/registry");
+    if let Some(registry) = registry.and_then(Value::as_object_mut) {
+        registry.shift_remove("collection_interval");
+    }
+    Ok(shown)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::legacy;
 use crate::tenant_config::TenantConfig;
 use crate::tenant_config::remote_write::Author;
 use crate::validate::validate;
+use crate::without_effect::Ignored;
 
 /// Keys of which 0 and empty text mean what they mean in Tempo: that the layer
 /// says nothing.
@@ -55,6 +56,10 @@ pub(crate) struct Layer {
     author: Author,
     /// What it says without effect, in words for a log.
     warnings: Vec<String>,
+    /// Keys that never have an effect.
+    ignored: Vec<Ignored>,
+    /// Where it stands, for those keys.
+    prefix: String,
 }
 
 /// The key of a tenant's destinations.
@@ -74,7 +79,8 @@ impl Layer {
     ) -> Result<Self, Problems> {
         let mut document = document.clone();
         let mut problems = Problems::new();
-        problems.extend(legacy::take_flat_keys(&mut document, path));
+        let flat = legacy::take_flat_keys(&mut document);
+        problems.extend(legacy::nest(&mut document, flat, path));
         let mut node = canonical(&document);
         // One that stands beside the block as well has been left in it.
         if let Some(entry) = node
@@ -94,6 +100,8 @@ impl Layer {
             Vec::new()
         });
         problems.or(Self {
+            ignored: Ignored::of(&node),
+            prefix: path.to_owned(),
             node,
             author,
             warnings,
@@ -141,6 +149,8 @@ impl Layer {
         };
         let warnings = check(&node, "", &author, written)?;
         Ok(Self {
+            ignored: Ignored::of(&node),
+            prefix: String::new(),
             node,
             author,
             warnings,
@@ -150,12 +160,29 @@ impl Layer {
     /// Leaves out what only the process may say.
     pub(crate) fn without(mut self, path: &[&str]) -> Self {
         remove(&mut self.node, path);
+        self.ignored = Ignored::of(&self.node);
         self
     }
 
-    /// What it says without effect, in words for a log.
+    /// What it says without effect in this place, in words for a log.
     pub(crate) fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Keys that it has and that never have an effect.
+    pub(crate) fn ignored(&self) -> &[Ignored] {
+        &self.ignored
+    }
+
+    /// Both, in words for a log.
+    pub(crate) fn all_warnings(&self) -> impl Iterator<Item = String> {
+        let ignored = self.ignored.iter().map(|key| key.warning(&self.prefix));
+        self.warnings.iter().cloned().chain(ignored)
+    }
+
+    /// What it says, each key in its one place.
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
     }
 
     /// Whether the layer says something at a path.
@@ -177,9 +204,20 @@ impl Layer {
 pub(crate) fn resolve<'a>(
     layers: impl IntoIterator<Item = &'a Layer>,
 ) -> Result<TenantConfig, Problems> {
+    Ok(document(layers)?.into())
+}
+
+/// As [`resolve`], in overrides' layout.
+///
+/// # Errors
+///
+/// As [`resolve`].
+pub(crate) fn document<'a>(
+    layers: impl IntoIterator<Item = &'a Layer>,
+) -> Result<Document, Problems> {
     let mut layers = layers.into_iter().peekable();
     let Some(first) = layers.peek() else {
-        return Ok(TenantConfig::default());
+        return Ok(Document::default());
     };
     let mut merged = Node::empty(first.node.place().clone());
     let mut author = Author::default();
@@ -225,28 +263,23 @@ fn check(
     author: &Author,
     written: impl Fn(&str) -> String,
 ) -> Result<Vec<String>, Problems> {
-    let document = match settings::decode_at::<Document>(node, prefix) {
-        Ok(document) => document,
-        Err(found) => {
-            let mut problems = Problems::new();
-            problems.extend(found.into_iter().map(|mut problem| {
-                problem.path = written(&problem.path);
-                problem
-            }));
-            return problems.or(Vec::new());
-        }
-    };
-    let config = document.written_by(author);
+    let (document, found) = settings::decode_partly::<Document>(node, prefix);
+    let mut problems = Problems::new();
+    problems.extend(found.into_iter().map(|mut problem| {
+        problem.path = written(&problem.path);
+        problem
+    }));
+    let document = document.unwrap_or_default();
+    let config = TenantConfig::from(document.written_by(author));
     let full = |path: &str| match prefix {
         "" => written(path),
         prefix => format!("{prefix}.{path}"),
     };
-    let mut problems = Problems::new();
-    for mut problem in validate(&config) {
+    problems.add_further(validate(&config).into_iter().map(|mut problem| {
         let place = node.locate(&problem.path).clone();
         problem.path = full(&problem.path);
-        problems.push(problem.at(place));
-    }
+        problem.at(place)
+    }));
     let mut warnings = Vec::new();
     for (index, endpoint) in config.remote_write.iter().enumerate() {
         for (key, instead) in endpoint.without_effect() {

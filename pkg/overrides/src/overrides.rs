@@ -1,14 +1,18 @@
 //! The settings in force, for whoever asks by tenant.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use lifecycle::{Shutdown, TaskGroup};
 use model::TenantId;
-use settings::{Node, Problems};
+use serde_json::Value;
+use settings::Problems;
 
 use crate::metrics::OverridesMetrics;
+use crate::provenance::Explained;
 use crate::snapshot::Snapshot;
 use crate::sources::OverridesSources;
 use crate::tenant_config::TenantConfig;
@@ -26,40 +30,38 @@ impl Overrides {
         })
     }
 
-    /// Resolves the layers, and reads the runtime file again each period until
-    /// shutdown.
+    /// Resolves the layers, and reads the runtime file again when it changes and each
+    /// period, until shutdown.
     ///
     /// A runtime file that becomes unusable later changes nothing: its last good state
-    /// holds, `spanmill_overrides_reload_failed` is 1, and a warning names the line.
+    /// holds, `spanmill_overrides_reload_failed` is 1, and a warning names the line. So
+    /// it is with a single tenant's entry, whatever the others say; where there is no
+    /// last good one, as at the start, the tenant has none.
     ///
     /// # Errors
     ///
-    /// Every problem of the runtime file; it must be good at the start.
+    /// Every problem of the runtime file itself and of what holds for everyone, which
+    /// must be good at the start.
     pub fn start(
         sources: OverridesSources,
         metrics: OverridesMetrics,
         tasks: &TaskGroup,
         shutdown: &Shutdown,
     ) -> Result<Self, Problems> {
-        let text = match &sources.runtime_file {
-            Some(path) => Some(settings::read_text(path)?),
-            None => None,
-        };
-        let snapshot = resolve(&sources, text.as_deref())?;
-        let overrides = Self::from_snapshot(Snapshot::default());
-        let mut reloader = Reloader {
-            overrides: overrides.clone(),
-            sources,
-            metrics,
-            seen: Seen::Good(text),
-            unavailable: BTreeSet::new(),
-        };
+        let mut reloader = Reloader::new(sources, metrics);
+        // Before the text, so that a change in between is seen.
+        reloader.stamp = reloader.stamp();
+        let text = reloader.sources.read()?;
+        let snapshot = reloader.sources.resolve(text.as_deref(), None)?;
+        reloader.seen = Seen::Good(text);
         reloader.put(snapshot);
+        let overrides = reloader.overrides.clone();
         if reloader.sources.runtime_file.is_some() {
             let shutdown = shutdown.clone();
             tasks.spawn_thread("overrides-reload", move || {
-                while !shutdown.wait_blocking(reloader.sources.period) {
-                    reloader.reload();
+                let wait = reloader.sources.period.min(LOOK);
+                while !shutdown.wait_blocking(wait) {
+                    reloader.look(wait);
                 }
             });
         }
@@ -86,13 +88,59 @@ impl Overrides {
     }
 }
 
+/// What is shown of them.
+impl Overrides {
+    /// Tenants that have an entry in the runtime file, in their order.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        self.0.load().layers.of_tenants.keys().cloned().collect()
+    }
+
+    /// The settings of a tenant in overrides' layout, without secrets; with `None`,
+    /// those of every tenant that has no entry. Of [`Overrides::fixed`] there are only
+    /// the built-in ones.
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be written.
+    pub fn document(&self, tenant: Option<&TenantId>) -> Result<Value, Problems> {
+        self.0.load().layers.document(tenant)
+    }
+
+    /// What would hold for everyone without the runtime file, as
+    /// [`Overrides::document`].
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be written.
+    pub fn document_without_runtime_file(&self) -> Result<Value, Problems> {
+        self.0.load().layers.document_without_runtime_file()
+    }
+
+    /// Every setting of a tenant, with the layer that it comes from.
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be written.
+    pub fn explain(&self, tenant: &TenantId) -> Result<Vec<Explained>, Problems> {
+        self.0.load().layers.explain(tenant)
+    }
+}
+
+/// How often the runtime file is looked at for a change, without reading it.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Reads the runtime file again and puts what it says in force.
 struct Reloader {
     overrides: Overrides,
     sources: OverridesSources,
     metrics: OverridesMetrics,
     seen: Seen,
-    unavailable: BTreeSet<&'static str>,
+    unavailable: BTreeMap<&'static str, usize>,
+    /// What was said about entries that are refused.
+    refused: String,
+    stamp: Option<Stamp>,
+    /// How long ago the file was read, at least.
+    unread: Duration,
 }
 
 /// The last state of the file, so that nothing is done or said twice.
@@ -103,23 +151,68 @@ enum Seen {
     Bad(String),
 }
 
+/// What changes with a file: which one it is, its length, when it was written.
+#[derive(PartialEq)]
+struct Stamp {
+    inode: u64,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
 impl Reloader {
+    fn new(sources: OverridesSources, metrics: OverridesMetrics) -> Self {
+        Self {
+            overrides: Overrides::from_snapshot(Snapshot::default()),
+            sources,
+            metrics,
+            seen: Seen::Good(None),
+            unavailable: BTreeMap::new(),
+            refused: String::new(),
+            stamp: None,
+            unread: Duration::ZERO,
+        }
+    }
+
+    /// Reads the file if it looks changed, or was not read for a period; `waited` since
+    /// the last look.
+    fn look(&mut self, waited: Duration) {
+        self.unread += waited;
+        let stamp = self.stamp();
+        if stamp == self.stamp && self.unread < self.sources.period {
+            return;
+        }
+        self.stamp = stamp;
+        self.unread = Duration::ZERO;
+        self.reload();
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        let metadata = std::fs::metadata(self.sources.runtime_file.as_ref()?).ok()?;
+        Some(Stamp {
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: metadata.modified().ok(),
+        })
+    }
+
     fn reload(&mut self) {
         let Some(path) = self.sources.runtime_file.clone() else {
             return;
         };
-        let result = settings::read_text(&path).and_then(|text| {
-            if matches!(&self.seen, Seen::Good(Some(seen)) if *seen == text) {
+        let result = self.sources.read().and_then(|text| {
+            if matches!(&self.seen, Seen::Good(seen) if seen.is_some() && *seen == text) {
                 return Ok(None);
             }
-            resolve(&self.sources, Some(&text)).map(|snapshot| Some((text, snapshot)))
+            let before = self.overrides.0.load();
+            let snapshot = self.sources.resolve(text.as_deref(), Some(&before))?;
+            Ok(Some((text, snapshot)))
         });
         match result {
             Ok(None) => {}
             Ok(Some((text, snapshot))) => {
                 let tenants = snapshot.tenants.len();
                 self.put(snapshot);
-                self.seen = Seen::Good(Some(text));
+                self.seen = Seen::Good(text);
                 tracing::info!(file = %path.display(), tenants, "overrides reloaded");
             }
             Err(problems) => {
@@ -143,27 +236,28 @@ impl Reloader {
         for warning in &snapshot.warnings {
             tracing::warn!(warning, "part of the overrides is ignored");
         }
+        let refused = snapshot.refused.summary();
+        if !refused.is_empty() && refused != self.refused {
+            tracing::warn!(
+                problems = refused,
+                "cannot use entries of the overrides file; the last good ones of these tenants \
+                 stay in force"
+            );
+        }
+        self.refused = refused;
         let unavailable = snapshot.unavailable();
         if !unavailable.is_empty() && unavailable != self.unavailable {
-            let names: Vec<_> = unavailable.iter().copied().collect();
+            let names: Vec<_> = unavailable.keys().copied().collect();
             tracing::warn!(
                 names = names.join(", "),
                 "overrides ask for what this version does not have yet; it is left out"
             );
         }
         self.unavailable = unavailable;
-        self.metrics.reloaded(snapshot.tenants.len());
+        self.metrics.reloaded(&snapshot);
         snapshot.keep_unchanged(&self.overrides.0.load());
         self.overrides.0.store(Arc::new(snapshot));
     }
-}
-
-fn resolve(sources: &OverridesSources, text: Option<&str>) -> Result<Snapshot, Problems> {
-    let node: Option<Node> = match (text, &sources.runtime_file) {
-        (Some(text), Some(path)) => Some(settings::read_str(path.display().to_string(), text)?),
-        _ => None,
-    };
-    Snapshot::resolve(sources, node.as_ref())
 }
 
 #[cfg(test)]

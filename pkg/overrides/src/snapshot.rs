@@ -1,12 +1,13 @@
 //! The settings of all tenants at one time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use model::TenantId;
 use settings::{Node, Problems};
 
-use crate::layers::{self, Layer};
+use crate::layers;
+use crate::provenance::Layers;
 use crate::runtime_file::RuntimeFile;
 use crate::sources::OverridesSources;
 use crate::tenant_config::TenantConfig;
@@ -22,36 +23,49 @@ pub(crate) struct Snapshot {
     pub(crate) tenants: HashMap<TenantId, Arc<TenantConfig>>,
     /// All others.
     pub(crate) default: Arc<TenantConfig>,
+    /// What all of it is made of.
+    pub(crate) layers: Layers,
     /// What was left out of the runtime file, in words for a log.
     pub(crate) warnings: Vec<String>,
+    /// Why entries of the runtime file are not in force as they are.
+    pub(crate) refused: Problems,
+    /// How many tenants' entries that concerns.
+    pub(crate) refused_entries: usize,
 }
 
 impl Snapshot {
-    /// Resolves every tenant from the layers.
+    /// Resolves every tenant from the layers. A tenant whose entry is wrong keeps the
+    /// one that it has in the snapshot `before`, or has none.
     ///
     /// # Errors
     ///
-    /// Every problem in the runtime file.
+    /// Every problem of the runtime file that concerns more than single tenants.
     pub(crate) fn resolve(
         sources: &OverridesSources,
         runtime: Option<&Node>,
+        before: Option<&Self>,
     ) -> Result<Self, Problems> {
-        let file = match runtime {
+        let mut file = match runtime {
             Some(root) => RuntimeFile::from_node(root, &sources.allowed_addresses)?,
             None => RuntimeFile::none(),
         };
-        let below: Vec<&Layer> = [&sources.process, &sources.defaults]
-            .into_iter()
-            .chain(&file.everyone)
-            .collect();
-        let mut problems = Problems::new();
-        let default = match layers::resolve(below.iter().copied()) {
-            Ok(config) => Arc::new(config),
-            Err(found) => return Err(found),
+        for tenant in &file.refused {
+            if let Some(layer) = before.and_then(|before| before.layers.of_tenants.get(tenant)) {
+                file.tenants.insert(tenant.clone(), Arc::clone(layer));
+            }
+        }
+        let layers = Layers {
+            process: Some(Arc::clone(&sources.process)),
+            defaults: Some(Arc::clone(&sources.defaults)),
+            everyone: file.everyone,
+            of_tenants: file.tenants,
         };
-        let mut tenants = HashMap::with_capacity(file.tenants.len());
-        for (tenant, layer) in &file.tenants {
-            match layers::resolve(below.iter().copied().chain([layer])) {
+        let default = Arc::new(layers::resolve(layers.below())?);
+        let mut refused = file.problems;
+        let mut refused_entries = file.refused.len();
+        let mut tenants = HashMap::with_capacity(layers.of_tenants.len());
+        for tenant in layers.of_tenants.keys() {
+            match layers::resolve(layers.of(tenant)) {
                 Ok(mut config) => {
                     // One list for the many that have no destinations of their own.
                     if config.remote_write == default.remote_write {
@@ -59,10 +73,13 @@ impl Snapshot {
                     }
                     tenants.insert(tenant.clone(), Arc::new(config));
                 }
-                Err(found) => problems.extend(found.into_iter().map(|mut problem| {
-                    problem.path = format!("overrides.{tenant}.{}", problem.path);
-                    problem
-                })),
+                Err(found) => {
+                    refused_entries += 1;
+                    refused.extend(found.into_iter().map(|mut problem| {
+                        problem.path = format!("overrides.{tenant}.{}", problem.path);
+                        problem
+                    }));
+                }
             }
         }
         let mut warnings = file.warnings;
@@ -73,10 +90,13 @@ impl Snapshot {
             .iter()
             .filter_map(|(tenant, config)| Some(format!("tenant {tenant}: {}", doubtful(config)?)));
         warnings.extend(of_tenants.take(MAX_WARNINGS));
-        problems.or(Self {
+        Ok(Self {
             tenants,
             default,
+            layers,
             warnings,
+            refused,
+            refused_entries,
         })
     }
 
@@ -112,17 +132,13 @@ impl Snapshot {
             .map(AsRef::as_ref)
     }
 
-    /// What is asked for and not in this version.
-    pub(crate) fn unavailable(&self) -> BTreeSet<&'static str> {
-        let mut names = BTreeSet::new();
-        for config in self.configs() {
-            names.extend(
-                config
-                    .processors
-                    .iter()
-                    .filter(|processor| !processor.is_available())
-                    .map(|processor| processor.name()),
-            );
+    /// The processors that are asked for and not in this version, each with the number
+    /// of entries that ask for it, the defaults among them.
+    pub(crate) fn unavailable(&self) -> BTreeMap<&'static str, usize> {
+        let mut names = BTreeMap::new();
+        let asked = self.configs().flat_map(|config| config.processors.iter());
+        for processor in asked.filter(|processor| !processor.is_available()) {
+            *names.entry(processor.name()).or_default() += 1;
         }
         names
     }

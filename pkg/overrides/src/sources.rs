@@ -9,17 +9,22 @@ use settings::{Node, Problems};
 use crate::config::OverridesConfig;
 use crate::layers::Layer;
 use crate::legacy;
+use crate::snapshot::Snapshot;
 use crate::tenant_config::remote_write::Author;
 use crate::tenant_config::remote_write::addresses::AllowedAddresses;
+
+/// Where the settings of all tenants stand that have none of their own.
+const DEFAULTS: &[&str] = &["overrides", "defaults"];
 
 /// The layers of the process, and the runtime file over them.
 #[derive(Clone, Debug)]
 pub struct OverridesSources {
-    pub(crate) process: Layer,
-    pub(crate) defaults: Layer,
+    pub(crate) process: Arc<Layer>,
+    pub(crate) defaults: Arc<Layer>,
     pub(crate) runtime_file: Option<PathBuf>,
     pub(crate) period: Duration,
     pub(crate) allowed_addresses: Arc<AllowedAddresses>,
+    expand_env: bool,
 }
 
 impl OverridesSources {
@@ -53,31 +58,80 @@ impl OverridesSources {
         };
         let file = &config.per_tenant_override_config;
         Ok(Self {
-            process,
-            defaults,
+            process: Arc::new(process),
+            defaults: Arc::new(defaults),
             runtime_file: (!file.as_os_str().is_empty()).then(|| file.clone()),
             period: config.per_tenant_override_period,
             allowed_addresses: Arc::new(config.remote_write_allowed_addresses.clone()),
+            expand_env: false,
         })
     }
 
     /// What these parts say without effect, in words for a log.
-    pub fn warnings(&self) -> impl Iterator<Item = &String> {
-        self.process
-            .warnings()
-            .iter()
-            .chain(self.defaults.warnings())
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        [&self.process, &self.defaults]
+            .into_iter()
+            .flat_map(|layer| layer.all_warnings())
     }
 
-    /// The keys of Tempo's flat overrides directly in the `overrides` block, with
-    /// what to write instead; they are taken out, so that they are told of once.
-    pub fn take_flat_keys(root: &mut Node) -> Problems {
+    /// Puts keys of Tempo's flat overrides, in the `overrides` block or in its
+    /// `defaults`, where `defaults` of the nested layout has them.
+    ///
+    /// What it gives are the keys that are set in both formats.
+    pub fn nest_flat_keys(root: &mut Node) -> Problems {
         let mut problems = Problems::new();
-        for path in [&["overrides"][..], &["overrides", "defaults"]] {
-            if let Some(block) = root.get_path_mut(path) {
-                problems.extend(legacy::take_flat_keys(block, &path.join(".")));
+        for (block, below) in [(&["overrides"][..], Some("defaults")), (DEFAULTS, None)] {
+            let Some(node) = root.get_path_mut(block) else {
+                continue;
+            };
+            let mut taken = legacy::take_flat_keys(node);
+            for (blocks, _) in &mut taken {
+                blocks.splice(0..0, below);
             }
+            problems.extend(legacy::nest(node, taken, &block.join(".")));
         }
         problems
+    }
+
+    /// Whether `${NAME}` in the runtime file stands for an environment variable.
+    /// Default: false.
+    pub fn expand_env(&mut self, expand: bool) {
+        self.expand_env = expand;
+    }
+
+    /// Checks the layers together with the runtime file, as it is now.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the file, those of single entries among them.
+    pub fn check(&self) -> Result<Vec<String>, Problems> {
+        let snapshot = self.resolve(self.read()?.as_deref(), None)?;
+        snapshot.refused.or(snapshot.warnings)
+    }
+
+    /// The text of the runtime file, if there is one.
+    pub(crate) fn read(&self) -> Result<Option<String>, Problems> {
+        let Some(path) = &self.runtime_file else {
+            return Ok(None);
+        };
+        let text = settings::read_text(path)?;
+        Ok(Some(match self.expand_env {
+            true => settings::expand_env::expand(&text, |name| std::env::var(name).ok()),
+            false => text,
+        }))
+    }
+
+    /// The settings of all tenants, by the text of the runtime file; an entry that is
+    /// wrong stays what it was in the snapshot before.
+    pub(crate) fn resolve(
+        &self,
+        text: Option<&str>,
+        before: Option<&Snapshot>,
+    ) -> Result<Snapshot, Problems> {
+        let node = match (text, &self.runtime_file) {
+            (Some(text), Some(path)) => Some(settings::read_str(path.display().to_string(), text)?),
+            _ => None,
+        };
+        Snapshot::resolve(self, node.as_ref(), before)
     }
 }

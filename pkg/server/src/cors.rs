@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, header};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 /// Who may send from a browser. Keys and meaning as in the OpenTelemetry
 /// Collector, `confighttp`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CorsConfig {
     /// Origins that may send; each may hold one `*` for any characters, such as

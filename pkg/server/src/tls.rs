@@ -11,13 +11,14 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use telemetry::error_chain;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 /// TLS of a listener. Keys as in the OpenTelemetry Collector, `configtls`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TlsConfig {
     /// File with the server's certificate and those that lead to its root, in PEM.
@@ -34,6 +35,7 @@ pub struct TlsConfig {
     /// How often the files are looked at for a new certificate. Connections that
     /// are open keep the old one. `0s` for never. Default: 1m.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub reload_interval: Duration,
 }
 

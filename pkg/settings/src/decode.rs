@@ -42,11 +42,20 @@ pub fn decode<T: DeserializeOwned>(node: &Node) -> Result<T, Problems> {
 ///
 /// As [`decode`].
 pub fn decode_at<T: DeserializeOwned>(node: &Node, path: &str) -> Result<T, Problems> {
+    match decode_partly(node, path) {
+        (Some(value), problems) => problems.or(value),
+        (None, problems) => problems.or(()).and_then(|()| Err(Problems::new())),
+    }
+}
+
+/// As [`decode_at`], with settings also where there are problems: those without what
+/// does not fit, for a check of the rest. None where too much is wrong.
+pub fn decode_partly<T: DeserializeOwned>(node: &Node, path: &str) -> (Option<T>, Problems) {
     let state = State::default();
     loop {
         let deserializer = NodeDeserializer::root(node, PathTo::Root(path), &state);
         let error = match T::deserialize(deserializer) {
-            Ok(value) => return state.problems.into_inner().or(value),
+            Ok(value) => return (Some(value), state.problems.into_inner()),
             Err(error) => error,
         };
         let mut problems = state.problems.borrow_mut();
@@ -73,7 +82,7 @@ pub fn decode_at<T: DeserializeOwned>(node: &Node, path: &str) -> Result<T, Prob
     if problems.is_empty() {
         problems.push(Problem::new(path, "the document cannot be read").at(node.place.clone()));
     }
-    problems.or(()).and_then(|()| Err(Problems::new()))
+    (None, problems)
 }
 
 /// What is known of a document while it is decoded again behind each problem.

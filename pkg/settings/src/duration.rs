@@ -11,6 +11,10 @@ use serde::ser::Serializer;
 
 const ACCEPTED: &str = "a duration such as 500ms, 15s, 1m30s or 2h";
 
+/// A duration as it is written, for `#[schemars(with = "settings::duration::Text")]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Text;
+
 /// The longest duration: what Go's 64 bits of nanoseconds hold, 292 years.
 const MAX_NANOS: u128 = i64::MAX as u128;
 

@@ -8,15 +8,17 @@ pub mod byte_size;
 pub mod decode;
 pub mod difference;
 pub mod duration;
+pub mod expand_env;
 pub mod node;
 pub mod problem;
+mod schema;
 pub mod secret;
 pub mod source;
 mod suggest;
 pub mod yaml;
 
 pub use byte_size::ByteSize;
-pub use decode::{decode, decode_at, present};
+pub use decode::{decode, decode_at, decode_partly, present};
 pub use difference::difference;
 pub use node::{Content, Entry, Node};
 pub use problem::{Problem, Problems};

@@ -158,6 +158,26 @@ impl Node {
         keys.iter().try_fold(self, |node, key| node.get_mut(key))
     }
 
+    /// Puts an entry into the innermost of the blocks, which are made where they are
+    /// not there, as if they stood where its key does.
+    pub fn insert_below(&mut self, blocks: &[&str], entry: Entry) {
+        let Some((first, rest)) = blocks.split_first() else {
+            self.insert(entry);
+            return;
+        };
+        if self.get(first).is_none_or(Node::is_null) {
+            let place = entry.key_place.clone();
+            self.insert(Entry {
+                key: (*first).to_owned(),
+                key_place: place.clone(),
+                value: Node::empty(place),
+            });
+        }
+        if let Some(block) = self.get_mut(first) {
+            block.insert_below(rest, entry);
+        }
+    }
+
     /// The same with a value under a key, which stands where the value does.
     #[must_use]
     pub fn with(mut self, key: &str, value: Node) -> Self {

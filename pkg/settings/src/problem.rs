@@ -69,6 +69,17 @@ impl Problems {
         self.0.is_empty()
     }
 
+    /// Adds what was found in the settings that are left without those named so far: a
+    /// value that does not fit is not judged twice.
+    pub fn add_further(&mut self, problems: impl IntoIterator<Item = Problem>) {
+        let is_known = |path: &str| self.0.iter().any(|known| known.path == path);
+        let mut further: Vec<_> = problems
+            .into_iter()
+            .filter(|problem| !is_known(&problem.path))
+            .collect();
+        self.0.append(&mut further);
+    }
+
     /// The problems, in the order in which they stand.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()

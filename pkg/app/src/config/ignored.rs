@@ -4,7 +4,7 @@ use settings::Node;
 
 /// Settings that are taken out of a file with one warning each; nothing inside them is
 /// checked. Keys of the block that comes first.
-const IGNORED: [(&[&str], &[&str]); 5] = [
+const IGNORED: [(&[&str], &[&str]); 4] = [
     (
         &[],
         &[
@@ -69,7 +69,6 @@ const IGNORED: [(&[&str], &[&str]); 5] = [
         ],
     ),
     (&["storage"], &["trace"]),
-    (&["metrics_generator", "processor"], &["local_blocks"]),
     (&["overrides"], &["config_type", "enable_legacy_overrides"]),
 ];
 

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use server::{ServeOptions, Tls, TlsConfig};
 use settings::{ByteSize, Problem};
@@ -22,7 +23,7 @@ const TLS_VERSIONS: [(&str, &str); 5] = [
 ///
 /// Addresses are loopback unless set, where Tempo listens on every interface. Port 0
 /// takes a free one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ServerConfig {
     /// Address of the HTTP API; empty for every interface. Default: 127.0.0.1.
@@ -38,17 +39,21 @@ pub struct ServerConfig {
     /// it holds for the headers, as `http_server_read_header_timeout` does.
     /// Default: 30s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub http_server_read_timeout: Duration,
     /// How long the headers of such a request may take to arrive, and at most 10s,
     /// against clients that hold connections. Default: 0s, which is 10s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub http_server_read_header_timeout: Duration,
     /// How long a client of the HTTP API may take nothing of what is sent to it; a
     /// long answer that is being taken may go on. 0s for no limit. Default: 30s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub http_server_write_timeout: Duration,
     /// How long a connection to the HTTP API may idle; 0s for no limit. Default: 2m.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub http_server_idle_timeout: Duration,
 
     /// Address of the internal gRPC port; empty for every interface. Default:
@@ -69,20 +74,25 @@ pub struct ServerConfig {
     /// How long a connection to it may be without a call; 0s for no limit.
     /// Default: 0s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub grpc_server_max_connection_idle: Duration,
     /// How old a connection to it may become before it is asked to end, so that
     /// clients behind a load balancer spread again; 0s for no limit. Default: 0s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub grpc_server_max_connection_age: Duration,
     /// What calls in flight still get then; 0s for no limit. Default: 0s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub grpc_server_max_connection_age_grace: Duration,
     /// How often a silent client is asked whether it is there; 0s means the
     /// default. Default: 1m, where Tempo has 2h.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub grpc_server_keepalive_time: Duration,
     /// How long it may take to answer; 0s means the default. Default: 20s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub grpc_server_keepalive_timeout: Duration,
 
     /// The oldest TLS version spoken by both, as in Go: `VersionTLS12` or
@@ -98,6 +108,7 @@ pub struct ServerConfig {
 
     /// How long requests in flight may take at a stop. Default: 30s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub graceful_shutdown_timeout: Duration,
 
     /// Least severe log lines that are written: debug, info, warn or error.
@@ -108,7 +119,7 @@ pub struct ServerConfig {
 }
 
 /// TLS of a listener of the `server` block.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ServerTlsConfig {
     /// File with the certificate chain, in PEM. Default: empty, no TLS.

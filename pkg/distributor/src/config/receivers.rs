@@ -5,6 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use server::body::BODY_READ_TIMEOUT;
@@ -12,7 +13,7 @@ use server::{CorsConfig, ServeOptions, Tls, TlsConfig};
 use settings::{ByteSize, Problem};
 
 /// Receivers by name; each that is named listens.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "Named")]
 pub struct ReceiversConfig {
     /// OTLP. Default, if no receiver is named: gRPC and HTTP on loopback.
@@ -24,7 +25,7 @@ pub struct ReceiversConfig {
 }
 
 /// The block as it is written.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Named {
     #[serde(deserialize_with = "settings::present")]
@@ -75,7 +76,7 @@ impl Default for ReceiversConfig {
 }
 
 /// The OTLP receiver.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OtlpConfig {
     /// The protocols that it speaks; at least one.
@@ -83,7 +84,7 @@ pub struct OtlpConfig {
 }
 
 /// Protocols of OTLP; each that is named listens, also with nothing behind it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Protocols {
     /// OTLP/gRPC. Default: not listened on.
@@ -101,7 +102,7 @@ pub struct Protocols {
 }
 
 /// OTLP/gRPC.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GrpcReceiverConfig {
     /// Where to listen: `host:port`; `:port` is every address of the machine.
@@ -193,7 +194,7 @@ impl GrpcReceiverConfig {
 }
 
 /// How long connections of gRPC live, as in grpc-go.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct KeepaliveConfig {
     /// What the server does.
@@ -203,39 +204,45 @@ pub struct KeepaliveConfig {
 }
 
 /// What a server of gRPC does with its connections.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct KeepaliveServerParameters {
     /// How long a connection may be without a request. Default: 0s, no limit.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub max_connection_idle: Duration,
     /// How old a connection may become. Default: 0s, no limit.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub max_connection_age: Duration,
     /// What its requests still get then. Default: 0s, no limit.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub max_connection_age_grace: Duration,
     /// How often a client is asked whether it is there. Default: 0s, which is 1m.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub time: Duration,
     /// How long the answer to a ping may take. Default: 0s, which is 20s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub timeout: Duration,
 }
 
 /// How often clients may ping. Without effect.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct KeepaliveEnforcementPolicy {
     /// The least time between pings. Default: 0s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub min_time: Duration,
     /// Whether they may come without a request. Default: false.
     pub permit_without_stream: bool,
 }
 
 /// OTLP/HTTP.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HttpReceiverConfig {
     /// Where to listen: `host:port`; `:port` is every address of the machine.
@@ -253,18 +260,22 @@ pub struct HttpReceiverConfig {
     pub cors: CorsConfig,
     /// How long the body of a request may take to arrive. Default: 0s, which is 30s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub read_timeout: Duration,
     /// How long the headers of a request may take to arrive, and at most 10s,
     /// against clients that hold connections; 0s means the default. Default: 10s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub read_header_timeout: Duration,
     /// How long a client may take nothing of an answer that is sent to it.
     /// Default: 0s, no limit.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub write_timeout: Duration,
     /// How long a connection may be without a request; 0s means no limit.
     /// Default: 1m.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub idle_timeout: Duration,
     /// Whether a connection serves more than one request. Default: true.
     pub keep_alives_enabled: bool,

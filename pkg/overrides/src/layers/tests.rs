@@ -104,12 +104,20 @@ fn destinations_are_checked_with_the_path_that_was_written() {
   remote_write:
   - {name: a, url: 'http://a'}
   - {name: a, url: 'http://127.1/w', send_exemplars: 1}";
-    assert_snapshot!(read_layer(text).unwrap_err(), @r"
+    assert_snapshot!(read_layer(text).unwrap_err(), @r#"
+    overrides.yaml:4:12: overrides.acme.metrics_generator.remote_write[1].name: "a" is the name of an entry before it
+      |
+    4 |   - {name: a, url: 'http://127.1/w', send_exemplars: 1}
+      |            ^
+    overrides.yaml:4:20: overrides.acme.metrics_generator.remote_write[1].url: has the address 127.0.0.1, which overrides may not reach; overrides.remote_write_allowed_addresses can allow it
+      |
+    4 |   - {name: a, url: 'http://127.1/w', send_exemplars: 1}
+      |                    ^^^^^^^^^^^^^^^^
     overrides.yaml:4:54: overrides.acme.metrics_generator.remote_write[1].send_exemplars: 1 is not accepted; expected true or false
       |
     4 |   - {name: a, url: 'http://127.1/w', send_exemplars: 1}
       |                                                      ^
-    ");
+    "#);
     let text = text.replace("1}", "yes}");
     assert_snapshot!(read_layer(&text).unwrap_err(), @r#"
     overrides.yaml:4:12: overrides.acme.metrics_generator.remote_write[1].name: "a" is the name of an entry before it
@@ -390,8 +398,8 @@ metrics_generator:
 #[test]
 fn every_problem_of_a_layer_is_reported_at_once() {
     let message = read_layer(
-        "ingestion_rate_limit_bytes: 5
-metrics_generator_processor_span_metrics_dimensions: [a]
+        "metrics_generator_max_active_series: many
+metrics_generator_processor_span_metrics_dimension: [a]
 metrics_generator:
   trace_id_label_name: trace-id
   native_histogram_bucket_factor: 1
@@ -418,14 +426,14 @@ metrics_generator:
     )
     .unwrap_err();
     assert_snapshot!(message, @r#"
-    overrides.yaml:1:1: overrides.acme.ingestion_rate_limit_bytes: a key of the flat overrides format, which is not supported; write ingestion.rate_limit_bytes instead
+    overrides.yaml:1:38: overrides.acme.metrics_generator.max_active_series: "many" is not accepted; expected a whole number from 0
       |
-    1 | ingestion_rate_limit_bytes: 5
-      | ^^^^^^^^^^^^^^^^^^^^^^^^^^
-    overrides.yaml:2:1: overrides.acme.metrics_generator_processor_span_metrics_dimensions: a key of the flat overrides format, which is not supported; write metrics_generator.processor.span_metrics.dimensions instead
+    1 | metrics_generator_max_active_series: many
+      |                                      ^^^^
+    overrides.yaml:2:1: overrides.acme.metrics_generator.processor.span_metrics.dimension: unknown key; did you mean "dimensions"?
       |
-    2 | metrics_generator_processor_span_metrics_dimensions: [a]
-      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    2 | metrics_generator_processor_span_metrics_dimension: [a]
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     overrides.yaml:4:24: overrides.acme.metrics_generator.trace_id_label_name: "trace-id" is not a label name: letters, digits and _ are accepted, and no digit first
       |
     4 |   trace_id_label_name: trace-id
@@ -655,4 +663,88 @@ proptest! {
         }
         prop_assert_eq!(resolved(&layers), want);
     }
+}
+
+#[test]
+fn flat_keys_mean_what_the_nested_ones_mean() {
+    let flat = layer(
+        "ingestion_rate_limit_bytes: 5
+max_traces_per_user: 6
+metrics_generator_processors: [span-metrics, host-info]
+metrics_generator_ring_size: 1
+metrics_generator_max_active_series: 7
+metrics_generator_collection_interval: 5s
+metrics_generator_disable_collection: true
+metrics_generator_generate_native_histograms: both
+metrics_generator_native_histogram_bucket_factor: 1.2
+metrics_generator_trace_id_label_name: id
+metrics_generator_forwarder_queue_size: 8
+metrics_generator_forwarder_workers: 2
+metrics_generator_remote_write_headers: {A: b}
+metrics_generator_ingestion_time_range_slack: 9s
+metrics_generator_processor_service_graphs_dimensions: [a]
+metrics_generator_processor_service_graphs_peer_attributes: [b]
+metrics_generator_processor_span_metrics_dimensions: [c]
+metrics_generator_processor_span_metrics_intrinsic_dimensions: {span_kind: false}
+metrics_generator_processor_span_metrics_enable_target_info: true
+metrics_generator_processor_local_blocks_max_live_traces: 3
+metrics_generator_processor_host_info_metric_name: hosts
+metrics_generator:
+  processor: {span_metrics: {span_multiplier_key: k}}",
+    );
+    let nested = layer(
+        "ingestion: {rate_limit_bytes: 5, max_traces_per_user: 6}
+metrics_generator:
+  processors: [span-metrics, host-info]
+  ring_size: 1
+  max_active_series: 7
+  collection_interval: 5s
+  disable_collection: true
+  generate_native_histograms: both
+  native_histogram_bucket_factor: 1.2
+  trace_id_label_name: id
+  forwarder: {queue_size: 8, workers: 2}
+  remote_write_headers: {A: b}
+  ingestion_time_range_slack: 9s
+  processor:
+    service_graphs: {dimensions: [a], peer_attributes: [b]}
+    span_metrics:
+      dimensions: [c]
+      intrinsic_dimensions: {span_kind: false}
+      enable_target_info: true
+      span_multiplier_key: k
+    local_blocks: {max_live_traces: 3}
+    host_info: {metric_name: hosts}",
+    );
+    let paths = |layer: &Layer| {
+        let ignored: Vec<_> = layer.ignored().iter().map(|key| key.path.clone()).collect();
+        ignored
+    };
+    assert_eq!(paths(&flat), paths(&nested));
+    let config = resolved(&[flat]);
+    assert_eq!(config.registry.max_active_series, 7);
+    assert_eq!(config.span_metrics.span_multiplier_key, "k");
+    assert_eq!(config, resolved(&[nested]));
+}
+
+#[test]
+fn a_flat_key_is_refused_where_its_nested_one_is_set_or_its_block_is_none() {
+    let message = read_layer(
+        "metrics_generator_max_active_series: 1
+metrics_generator: {max_active_series: 2}
+ingestion: 5
+ingestion_rate_limit_bytes: 6
+",
+    )
+    .unwrap_err();
+    assert_snapshot!(message, @r"
+    overrides.yaml:1:1: overrides.acme.metrics_generator.max_active_series: is set twice: in the flat format here, and in the nested one; keep one
+      |
+    1 | metrics_generator_max_active_series: 1
+      | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    overrides.yaml:3:12: overrides.acme.ingestion: 5 is not accepted; expected a mapping with the keys rate_strategy, rate_limit_bytes, burst_size_bytes, max_traces_per_user, max_global_traces_per_user, tenant_shard_size, max_attribute_bytes, artificial_delay, retry_info_enabled
+      |
+    3 | ingestion: 5
+      |            ^
+    ");
 }

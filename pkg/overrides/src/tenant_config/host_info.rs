@@ -1,9 +1,10 @@
 //! What host info makes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the host-info processor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HostInfoConfig {
     /// Resource attributes that name a host; the first that is there counts.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Settings of a tenant's ingestion.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct IngestionConfig {
     /// Whether the rate limit holds for each distributor or for all together.
@@ -26,6 +27,7 @@ pub struct IngestionConfig {
     pub max_attribute_bytes: u64,
     /// How long an answer is held back, to slow a client down. Default: none.
     #[serde(with = "settings::duration::option")]
+    #[schemars(with = "Option<settings::duration::Text>")]
     pub artificial_delay: Option<Duration>,
     /// Whether a client over its limit is told when to try again. Default: true.
     pub retry_info_enabled: bool,
@@ -48,7 +50,7 @@ impl Default for IngestionConfig {
 }
 
 /// What a rate limit holds for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RateStrategy {
     /// Each distributor.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Settings of a tenant's registry.
@@ -91,7 +92,7 @@ impl Default for RegistryConfig {
 }
 
 /// What a tenant's limit counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LimiterType {
     /// Series, a classic histogram counting as buckets and three.
@@ -102,7 +103,7 @@ pub enum LimiterType {
 }
 
 /// Which histograms are made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HistogramMode {
     /// With fixed buckets, a series each.
@@ -115,7 +116,7 @@ pub enum HistogramMode {
 }
 
 /// Whether varying parts of span names are replaced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SpanNameSanitization {
     /// Names stay as they are. `""`, as in Tempo, means this as well.

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use settings::Secret;
@@ -34,7 +35,7 @@ pub type RemoteWriteHeaders = BTreeMap<String, Secret>;
 ///
 /// Keys, units and defaults are Prometheus', but that requests follow no
 /// redirect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EndpointConfig {
     /// Where to send, `http` or `https`. Required. User name and password in
@@ -48,6 +49,7 @@ pub struct EndpointConfig {
     /// How long one request may take, from connecting to the end of the
     /// answer. Default: 30s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub remote_timeout: Duration,
 
     /// Headers of every request. Those that the protocol or authentication
@@ -135,15 +137,19 @@ pub struct EndpointConfig {
 
     /// Refused: requests would go without authentication.
     #[serde(skip_serializing)]
+    #[schemars(with = "serde_json::Value")]
     pub sigv4: Given,
     /// Refused, as `sigv4`.
     #[serde(skip_serializing)]
+    #[schemars(with = "serde_json::Value")]
     pub oauth2: Given,
     /// Refused, as `sigv4`.
     #[serde(skip_serializing)]
+    #[schemars(with = "serde_json::Value")]
     pub azuread: Given,
     /// Refused, as `sigv4`.
     #[serde(skip_serializing)]
+    #[schemars(with = "serde_json::Value")]
     pub google_iam: Given,
 
     /// Who wrote all this; not a key. Default: the operator.
@@ -166,7 +172,7 @@ pub enum Author {
 }
 
 /// Which version of remote write is spoken, by its message; or `auto`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ProtobufMessage {
     /// Remote write 1.0.
     #[default]

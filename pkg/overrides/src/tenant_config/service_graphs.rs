@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::span_metrics::{FilterPolicy, exponential_buckets};
 
 /// Settings of the service-graphs processor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ServiceGraphsConfig {
     /// How long half an edge waits for its other half. Default: 10s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub wait: Duration,
     /// Half edges that may wait at once; further spans are dropped and counted.
     /// One takes about 100 bytes. Default: 1,000,000 (Tempo: 10,000).

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the span-metrics processor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SpanMetricsConfig {
     /// Upper bounds of the latency histogram, in seconds, whichever
@@ -62,7 +63,7 @@ pub(crate) fn exponential_buckets(first: f64, count: usize) -> Vec<f64> {
 }
 
 /// Which span fields become labels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct IntrinsicDimensions {
     /// `service.name` of the resource, as `service`. Default: true.
@@ -90,7 +91,7 @@ impl Default for IntrinsicDimensions {
 }
 
 /// A label whose value joins the values of attributes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DimensionMapping {
     /// The label.
     pub name: String,
@@ -102,7 +103,7 @@ pub struct DimensionMapping {
 }
 
 /// Which spans count: those that the first side matches and the second does not.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct FilterPolicy {
     /// What a span must match. Default: anything.
@@ -114,7 +115,7 @@ pub struct FilterPolicy {
 }
 
 /// Attributes that a span must have, all of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyMatch {
     /// How values are compared.
     pub match_type: MatchType,
@@ -124,7 +125,7 @@ pub struct PolicyMatch {
 }
 
 /// How a policy compares values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MatchType {
     /// Type and value are equal.
@@ -134,7 +135,7 @@ pub enum MatchType {
 }
 
 /// An attribute or span field, and the value to compare it with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyAttribute {
     /// `span.` or `resource.` and the attribute's key; or `kind`, `name`, `status`.
     pub key: String,
@@ -143,7 +144,7 @@ pub struct PolicyAttribute {
 }
 
 /// A value of one of the types that a policy compares.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PolicyValue {
     /// Text, or a regular expression.

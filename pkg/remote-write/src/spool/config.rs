@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the spool.
@@ -24,7 +25,7 @@ pub struct SpoolConfig {
 /// When what was written is forced to the disk. What was collected survives the end
 /// of the process, however it ends, with any of them; they differ in what survives
 /// a loss of power.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Fsync {
     /// After each collection of a tenant: nothing collected is lost, at the price of

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Addresses that answer with a machine's credentials, by the clouds' own
@@ -23,9 +24,9 @@ const METADATA: [IpAddr; 6] = [
 /// are refused.
 ///
 /// Default: public and private ones.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct AllowedAddresses(Vec<AllowedAddress>);
+pub struct AllowedAddresses(#[schemars(with = "Vec<String>")] Vec<AllowedAddress>);
 
 /// Some addresses, or one host.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! Who we are to a receiver.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use settings::Secret;
 
 /// Basic authentication: a user name and a password.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BasicAuth {
     /// The user name.
@@ -18,7 +19,7 @@ pub struct BasicAuth {
 }
 
 /// The `Authorization` header: a type and credentials.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Authorization {
     /// The scheme. Default: `Bearer`.

@@ -1,6 +1,7 @@
 //! Headers of requests, and which of them can be set.
 
 use http::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use settings::Secret;
 
@@ -27,7 +28,7 @@ const RESERVED: [&str; 15] = [
 ];
 
 /// The values of one header of `http_headers`, each sent as a header.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HttpHeader {
     /// Values that may be shown.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Shards that a tenant may have at one endpoint: each has a connection and a
@@ -13,7 +14,7 @@ const MAX_SHARDS: usize = 1_000;
 /// A tenant's series are divided among shards; each shard has one request under
 /// way to the endpoint at a time, so that the samples of a series arrive in
 /// order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct QueueConfig {
     /// Samples of one request at most. Default: 2000.
@@ -25,11 +26,13 @@ pub struct QueueConfig {
 
     /// First delay before a request is sent again. Default: 30ms.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub min_backoff: Duration,
 
     /// Longest delay before a request is sent again, but for what the receiver
     /// asks for. Default: 5s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub max_backoff: Duration,
 
     /// Shards of a tenant at least, and what 0 means is 1. Default: 1.
@@ -41,6 +44,7 @@ pub struct QueueConfig {
     /// Accepted; has no effect: samples are sent at once after a collection.
     /// Default: 5s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub batch_send_deadline: Duration,
 
     /// Accepted; has no effect: 429 is always retried. Default: true.
@@ -48,6 +52,7 @@ pub struct QueueConfig {
 
     /// Samples that are older are not sent; 0s for any age. Default: 0s.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub sample_age_limit: Duration,
 }
 
@@ -120,13 +125,14 @@ impl QueueConfig {
 }
 
 /// `metadata_config` of Prometheus; accepted, without effect over protocol 1.0.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MetadataConfig {
     /// Whether to send metadata. Default: true.
     pub send: bool,
     /// How often. Default: 1m.
     #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
     pub send_interval: Duration,
     /// Entries of one request at most. Default: 2000.
     pub max_samples_per_send: u64,

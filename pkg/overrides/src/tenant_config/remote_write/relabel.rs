@@ -1,12 +1,13 @@
 //! Rules that change or drop series.
 
 use regex::Regex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// One rule of `write_relabel_configs`.
 ///
 /// Source: Prometheus documentation, `relabel_config`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RelabelConfig {
     /// Labels whose values, joined by `separator`, are matched. Default: none.
@@ -43,7 +44,9 @@ const DEFAULT_REGEX: &str = "(.*)";
 const DEFAULT_REPLACEMENT: &str = "$1";
 
 /// What a rule does. Written in any case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::EnumString, strum::VariantNames)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::EnumString, strum::VariantNames, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase", ascii_case_insensitive)]
 pub enum RelabelAction {

@@ -1,11 +1,12 @@
 //! How a connection to a receiver is secured.
 
 use rustls_pki_types::ServerName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use settings::Secret;
 
 /// `tls_config` of Prometheus. The files are read at start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TlsClientConfig {
     /// PEM certificates of the authorities that we trust, in place of the
@@ -46,7 +47,9 @@ pub struct TlsClientConfig {
 }
 
 /// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum TlsVersion {
     /// 1.0, which is not spoken.
     #[serde(rename = "TLS10")]

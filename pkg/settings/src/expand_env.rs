@@ -5,7 +5,7 @@
 /// As Tempo's `-config.expand-env`: a variable that is not set or empty gives
 /// its default, or nothing; `${NAME:-default}` is the same, and `$$` stands for
 /// one dollar sign. Anything else stays as it is.
-pub(crate) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
+pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
