@@ -105,12 +105,6 @@ pub struct OverridesConfig {
 pub struct UserConfigurableConfig {
     /// Must be false.
     pub enabled: bool,
-    #[serde(skip_serializing_if = "Value::is_null")]
-    poll_interval: Value,
-    #[serde(skip_serializing_if = "Value::is_null")]
-    client: Value,
-    #[serde(skip_serializing_if = "Value::is_null")]
-    api: Value,
 }
 
 impl Default for OverridesConfig {

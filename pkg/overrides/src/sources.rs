@@ -16,6 +16,9 @@ use crate::tenant_config::remote_write::addresses::AllowedAddresses;
 /// Where the settings of all tenants stand that have none of their own.
 const DEFAULTS: &[&str] = &["overrides", "defaults"];
 
+/// Keys of the flat format that the nested one has at its top, too.
+const SAME_IN_BOTH: [&str; 2] = ["cost_attribution", "forwarders"];
+
 /// The layers of the process, and the runtime file over them.
 #[derive(Clone, Debug)]
 pub struct OverridesSources {
@@ -85,6 +88,10 @@ impl OverridesSources {
                 continue;
             };
             let mut taken = legacy::take_flat_keys(node);
+            if below.is_some() {
+                let both = SAME_IN_BOTH.into_iter();
+                taken.extend(both.filter_map(|key| Some((Vec::new(), node.remove(key)?))));
+            }
             for (blocks, _) in &mut taken {
                 blocks.splice(0..0, below);
             }

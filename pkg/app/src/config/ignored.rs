@@ -4,7 +4,7 @@ use settings::Node;
 
 /// Settings that are taken out of a file with one warning each; nothing inside them is
 /// checked. Keys of the block that comes first.
-const IGNORED: [(&[&str], &[&str]); 4] = [
+const IGNORED: [(&[&str], &[&str]); 6] = [
     (
         &[],
         &[
@@ -23,6 +23,7 @@ const IGNORED: [(&[&str], &[&str]); 4] = [
             "live_store",
             "live_store_client",
             "memberlist",
+            "memory",
             "metrics_generator_client",
             "metrics_generator_enabled",
             "partition_ring_live_store",
@@ -38,6 +39,8 @@ const IGNORED: [(&[&str], &[&str]); 4] = [
         &["server"],
         &[
             "cluster_validation",
+            "create_new_traces",
+            "enable_open_metrics_text_created_samples",
             "graceful_shutdown_for_http",
             "grpc_collect_max_streams_by_conn",
             "grpc_listen_network",
@@ -46,8 +49,10 @@ const IGNORED: [(&[&str], &[&str]); 4] = [
             "grpc_server_num_stream_workers",
             "grpc_server_num_workers",
             "grpc_server_ping_without_stream_allowed",
+            "grpc_server_read_buffer_size",
             "grpc_server_recv_buffer_pools_enabled",
             "grpc_server_stats_tracking_enabled",
+            "grpc_server_write_buffer_size",
             "http_listen_network",
             "http_log_closed_connections_without_response_enabled",
             "http_path_prefix",
@@ -69,7 +74,12 @@ const IGNORED: [(&[&str], &[&str]); 4] = [
         ],
     ),
     (&["storage"], &["trace"]),
+    (&["metrics_generator"], &["skip_stale_backlog_on_startup"]),
     (&["overrides"], &["config_type", "enable_legacy_overrides"]),
+    (
+        &["overrides", "user_configurable_overrides"],
+        &["api", "client", "poll_interval"],
+    ),
 ];
 
 /// Takes the settings that do not concern us out of a document, and says so.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use server::{ServeOptions, Tls, TlsConfig};
-use settings::{ByteSize, Problem};
+use settings::{ByteSize, Problem, Secret};
 use telemetry::logging::LogFormat;
 
 /// Go's names of TLS versions, and what each comes to.
@@ -129,6 +129,15 @@ pub struct ServerTlsConfig {
     /// File with the roots of client certificates, in PEM; clients must show a
     /// certificate then. Default: empty, clients need none.
     pub client_ca_file: PathBuf,
+    /// Refused: a certificate is in a file, `cert_file`, so that it can be renewed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cert: String,
+    /// Refused, as `cert`.
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub key: Secret,
+    /// Refused, as `cert`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub client_ca: String,
     /// As in Go. With `client_ca_file` only `RequireAndVerifyClientCert`, which is
     /// the default, without it only `NoClientCert`.
     pub client_auth_type: String,
@@ -326,6 +335,16 @@ impl ServerTlsConfig {
     }
 
     fn problem(&self, path: &str) -> Option<Problem> {
+        let inline = [
+            ("cert", !self.cert.is_empty()),
+            ("key", !self.key.is_empty()),
+            ("client_ca", !self.client_ca.is_empty()),
+        ];
+        if let Some((key, _)) = inline.iter().find(|(_, is_set)| *is_set) {
+            let message =
+                format!("is not read here; write it to a file, and name it as {key}_file");
+            return Some(Problem::new(format!("{path}.{key}"), message));
+        }
         let set = |file: &PathBuf| !file.as_os_str().is_empty();
         let client_ca = set(&self.client_ca_file);
         let (key, message) = if set(&self.cert_file) != set(&self.key_file) {
