@@ -13,6 +13,7 @@ mod encode;
 pub mod error;
 mod filler;
 mod headers;
+pub mod inspect;
 pub mod metrics;
 mod progress;
 mod protocol;

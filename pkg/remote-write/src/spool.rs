@@ -33,7 +33,7 @@ use parking_lot::Mutex;
 pub(crate) use self::append::{Appended, SpoolAppend};
 pub use self::config::{Fsync, SpoolConfig};
 pub(crate) use self::definitions::DefinedLabelSet;
-pub(crate) use self::recovery::Recovered;
+pub(crate) use self::recovery::{Recovered, recover_tenant};
 pub(crate) use self::samples::SamplesWriter;
 use self::tenant::Shared;
 pub(crate) use self::tenant::TenantSpool;

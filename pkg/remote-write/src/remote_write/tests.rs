@@ -24,6 +24,7 @@ use crate::spool::{Fsync, SpoolConfig};
 
 mod bounds;
 mod destinations;
+mod inspect;
 mod refusals;
 mod restarts;
 mod shards;
