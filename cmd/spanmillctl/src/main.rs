@@ -1,4 +1,4 @@
-//! `spanmillctl` looks into a running spanmill.
+//! `spanmillctl` looks into a running spanmill, and what it has on disk.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -8,8 +8,9 @@ use clap::{Parser, Subcommand};
 mod exposition;
 mod fetch;
 mod red;
+mod spool;
 
-/// Looks into a running spanmill.
+/// Looks into a running spanmill, and what it has on disk.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -20,6 +21,7 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Red(red::Args),
+    Spool(spool::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,11 +39,14 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     match args.command {
-        Command::Red(args) => runtime.block_on(red::run(&args)),
+        Command::Red(args) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(red::run(&args))
+        }
+        Command::Spool(args) => spool::run(&args),
     }
 }
 
