@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::spool::cursor::{self, Cursor, Found};
 use crate::spool::row::Values;
 use crate::spool::tailer::Tailer;
-use crate::spool::{Fsync, SpoolConfig, TenantSpool, recover_tenant};
+use crate::spool::{Fsync, Shared, SpoolConfig, TenantSpool, recover_tenant};
 
 /// Looks at a tenant while its files are removed; after that, what is gone counts as
 /// missing.
@@ -140,7 +140,7 @@ fn read(tenant: &TenantId, directory: &Path) -> io::Result<Spooled> {
     let spool = Arc::new(TenantSpool::new(
         tenant.clone(),
         directory.to_owned(),
-        Arc::new(config),
+        Arc::new(Shared::new(config)),
         recovered.segments,
         recovered.next_segment,
     ));
@@ -163,7 +163,7 @@ fn read(tenant: &TenantId, directory: &Path) -> io::Result<Spooled> {
         .collect();
     let mut times = Times::default();
     let mut values = Values::default();
-    let mut tailer = Tailer::new(Arc::clone(&spool), extent.first, None);
+    let mut tailer = Tailer::new(Arc::clone(&spool), extent.first, None, true);
     while let Some(next) = tailer.next()? {
         let mut unread = next.end - next.position;
         if let Some((mut rows, definitions)) = tailer.rows() {

@@ -25,7 +25,6 @@ mod writer;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use model::TenantId;
 use parking_lot::Mutex;
@@ -35,8 +34,7 @@ pub use self::config::{Fsync, SpoolConfig};
 pub(crate) use self::definitions::DefinedLabelSet;
 pub(crate) use self::recovery::{Recovered, recover_tenant};
 pub(crate) use self::samples::SamplesWriter;
-use self::tenant::Shared;
-pub(crate) use self::tenant::TenantSpool;
+pub(crate) use self::tenant::{Shared, TenantSpool};
 
 /// The spool of all tenants.
 #[derive(Debug)]
@@ -64,11 +62,7 @@ impl Spool {
     pub(crate) fn open(config: SpoolConfig) -> io::Result<(Self, Vec<Recovered>)> {
         let recovered = recovery::recover(&config.directory)?;
         let spool = Self {
-            shared: Arc::new(Shared {
-                config,
-                tenants: AtomicU64::new(0),
-                kept_bytes: Arc::default(),
-            }),
+            shared: Arc::new(Shared::new(config)),
             sizes: Mutex::default(),
         };
         Ok((spool, recovered))

@@ -35,6 +35,17 @@ pub(crate) struct Shared {
     pub(crate) kept_bytes: Arc<AtomicUsize>,
 }
 
+impl Shared {
+    /// What nobody shares yet.
+    pub(crate) fn new(config: SpoolConfig) -> Self {
+        Self {
+            config,
+            tenants: AtomicU64::new(0),
+            kept_bytes: Arc::default(),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     segments: VecDeque<Segment>,
