@@ -140,10 +140,13 @@ impl RemoteWrite {
         for recovered in recovered {
             let wanted = destinations(&recovered.tenant);
             let id = recovered.tenant.clone();
-            let tenant = self.shared().open(&id, Some(recovered), false);
-            self.set_destinations(&tenant, &wanted);
+            let shared = self.shared();
+            let tenant = shared.open(&id, Some(recovered), false);
+            tenant.set_destinations(&wanted, &shared.destinations, &shared.metrics);
             let queues = tenant.queues();
+            // Before anything is sent of it, so that it is all that was left.
             let pending: u64 = queues.iter().map(|queue| queue.pending()).sum();
+            shared.wake(&tenant);
             tenants += u64::from(pending > 0);
             samples += pending;
             self.shared().enforce_bounds(&tenant);
