@@ -30,6 +30,7 @@ const DELIVERY_BUCKETS: [f64; 12] = [
 /// Cloning is cheap and shares the underlying counters.
 #[derive(Clone, Debug)]
 pub struct RemoteWriteMetrics {
+    samples_collected: Family<OfTenant, Counter>,
     samples_spooled: Family<OfTenant, Counter>,
     samples_sent: Family<ByEndpoint, Counter>,
     exemplars_sent: Family<ByEndpoint, Counter>,
@@ -77,6 +78,7 @@ pub(crate) struct TenantMetrics {
 pub(crate) struct SpoolMetrics {
     families: RemoteWriteMetrics,
     labels: OfTenant,
+    samples_collected: Counter,
     samples_spooled: Counter,
     spool_bytes: Gauge,
     spool_write_errors: Counter,
@@ -153,6 +155,7 @@ impl RemoteWriteMetrics {
     /// Creates the metrics and registers each under its full name.
     pub fn register(registry: &mut MetricsRegistry) -> Self {
         let metrics = Self {
+            samples_collected: Family::default(),
             samples_spooled: Family::default(),
             samples_sent: Family::default(),
             exemplars_sent: Family::default(),
@@ -173,6 +176,11 @@ impl RemoteWriteMetrics {
             exported: Arc::default(),
         };
         let registry = registry.sub_registry_with_prefix("remote_write");
+        registry.register(
+            "samples_collected",
+            "Samples that were collected for remote write; those that are neither in the spool nor dropped are kept in memory until the disk takes them",
+            metrics.samples_collected.clone(),
+        );
         registry.register(
             "samples_spooled",
             "Samples that were collected and written to the spool",
@@ -290,6 +298,7 @@ impl RemoteWriteMetrics {
             tenant: tenant.to_string(),
         };
         SpoolMetrics {
+            samples_collected: self.samples_collected.get_or_create_owned(&labels),
             samples_spooled: self.samples_spooled.get_or_create_owned(&labels),
             spool_bytes: self.spool_bytes.get_or_create_owned(&labels),
             spool_write_errors: self.spool_write_errors.get_or_create_owned(&labels),
@@ -398,6 +407,11 @@ impl Drop for TenantMetrics {
 }
 
 impl SpoolMetrics {
+    /// Counts samples that are to be on disk, now or later.
+    pub(crate) fn collected(&self, samples: u64) {
+        self.samples_collected.inc_by(samples);
+    }
+
     /// Counts samples that are on disk now.
     pub(crate) fn spooled(&self, samples: u64) {
         self.samples_spooled.inc_by(samples);
@@ -417,6 +431,7 @@ impl SpoolMetrics {
 impl Drop for SpoolMetrics {
     fn drop(&mut self) {
         let families = &self.families;
+        families.samples_collected.remove(&self.labels);
         families.samples_spooled.remove(&self.labels);
         families.spool_bytes.remove(&self.labels);
         families.spool_write_errors.remove(&self.labels);
@@ -458,6 +473,7 @@ mod tests {
         tenant.0.dropped(DropReason::SpoolFull, 3);
         tenant.0.pending(7, 2_500, 500);
         tenant.0.shards(2);
+        tenant.1.collected(15);
         tenant.1.spooled(13);
         tenant.1.bytes(100);
         tenant.1.write_error();
@@ -472,6 +488,7 @@ mod tests {
         assert_eq!(
             without_buckets(lines(&registry)),
             [
+                format!("spanmill_remote_write_samples_collected_total{{{of}}} 15"),
                 format!("spanmill_remote_write_samples_spooled_total{{{of}}} 13"),
                 format!("spanmill_remote_write_samples_sent_total{{{by}}} 3"),
                 format!("spanmill_remote_write_exemplars_sent_total{{{by}}} 1"),

@@ -321,6 +321,7 @@ impl Shared {
     }
 
     fn appended(&self, tenant: &Arc<Tenant>, appended: Appended) {
+        tenant.metrics.collected(appended.collected);
         tenant.metrics.spooled(appended.samples);
         if appended.dropped > 0 {
             for queue in tenant.queues() {

@@ -18,6 +18,8 @@ const DELIVERED_BYTES: u64 = 1 << 20;
 /// What an append has done so far.
 #[derive(Debug, Default)]
 pub(crate) struct Appended {
+    /// Samples that came to be written, now or later.
+    pub(crate) collected: u64,
     /// Samples that can be read now.
     pub(crate) samples: u64,
     /// Samples that were dropped because the disk did not take them for too long.
@@ -127,6 +129,7 @@ impl SpoolAppend {
         let Some(writer) = &mut self.writer else {
             return;
         };
+        self.outcome.collected += u64::from(filled.samples);
         let spool = &self.spool;
         let mut position = spool.extent().end;
         let mut samples = 0;
