@@ -7,10 +7,12 @@
 
 pub mod authority;
 pub mod binaries;
+pub mod deliveries;
 pub mod expected;
 pub mod exposition;
 pub mod http;
 pub mod ledger;
+pub mod load;
 pub mod native_histogram;
 pub mod patience;
 pub mod ports;
@@ -24,7 +26,9 @@ pub mod traces;
 pub mod truth;
 pub mod victoria_metrics;
 
+pub use deliveries::Deliveries;
 pub use exposition::{Exposition, Sample};
+pub use load::Load;
 pub use patience::eventually;
 pub use prometheus::Prometheus;
 pub use remote_write_sink::RemoteWriteSink;

@@ -40,6 +40,14 @@ struct Ports {
     admin: Port,
 }
 
+/// A spanmill that has ended, with its settings and data, to be started again.
+#[derive(Debug)]
+pub struct Stopped {
+    ports: Ports,
+    directory: TempDir,
+    log: String,
+}
+
 /// What a spanmill starts with.
 #[derive(Debug)]
 pub struct Builder {
@@ -163,15 +171,46 @@ impl Spanmill {
     /// # Errors
     ///
     /// When it ends otherwise or not at all, or does not get ready again.
-    pub async fn restart(mut self) -> anyhow::Result<(Self, String)> {
+    pub async fn restart(self) -> anyhow::Result<(Self, String)> {
+        let stopped = self.stop_for_now().await?;
+        let log = stopped.log().to_owned();
+        Ok((stopped.start().await?, log))
+    }
+
+    /// Sends SIGTERM, and checks that it ends with exit code 0.
+    ///
+    /// # Errors
+    ///
+    /// When it ends otherwise or not at all.
+    pub async fn stop_for_now(mut self) -> anyhow::Result<Stopped> {
         let status = self.process.stop().await?;
         let log = self.log();
         ensure!(
             status.code() == Some(0),
             "spanmill ended with {status}; it logged\n{log}"
         );
-        self.process = run_until_ready(&self.ports, &self.directory).await?;
-        Ok((self, log))
+        Ok(self.stopped(log))
+    }
+
+    /// Sends SIGKILL and waits for the end: as a crash leaves it.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended before.
+    pub async fn kill(mut self) -> anyhow::Result<Stopped> {
+        self.process.ensure_running()?;
+        self.process.signal("KILL").await?;
+        self.process.wait().await?;
+        let log = self.log();
+        Ok(self.stopped(log))
+    }
+
+    fn stopped(self, log: String) -> Stopped {
+        Stopped {
+            ports: self.ports,
+            directory: self.directory,
+            log,
+        }
     }
 
     /// Sends SIGTERM, once more as soon as it has begun to stop, and gives the exit
@@ -209,6 +248,33 @@ impl Spanmill {
             );
         }
         self.stop().await.map(drop)
+    }
+}
+
+impl Stopped {
+    /// Its working directory; data lies in `data` below.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What it had logged.
+    #[must_use]
+    pub fn log(&self) -> &str {
+        &self.log
+    }
+
+    /// Starts it again: the same ports, the same settings, the same data.
+    ///
+    /// # Errors
+    ///
+    /// When it does not get ready.
+    pub async fn start(self) -> anyhow::Result<Spanmill> {
+        Ok(Spanmill {
+            process: run_until_ready(&self.ports, &self.directory).await?,
+            ports: self.ports,
+            directory: self.directory,
+        })
     }
 }
 

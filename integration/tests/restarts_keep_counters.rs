@@ -1,56 +1,17 @@
 //! Ten planned restarts under load: in a real Prometheus no counter resets, and
 //! nothing is missing or counted twice.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::ensure;
 use proto::otlp::collector::ExportTraceServiceRequest;
 use proto::otlp::trace::Span;
-use spanmill_integration::traces::{SpanKind, Traces, post};
-use spanmill_integration::{Prometheus, Spanmill, eventually};
+use spanmill_integration::traces::{SpanKind, Traces};
+use spanmill_integration::{Load, Prometheus, Spanmill, eventually};
 
 const RESTARTS: usize = 10;
 /// Calls of a request.
 const CALLS: u64 = 20;
-
-/// Requests that are sent one after the other.
-#[derive(Default)]
-struct Load {
-    is_over: AtomicBool,
-    accepted: AtomicU64,
-}
-
-impl Load {
-    /// Sends each request until it is accepted, as an exporter does. Gives how many
-    /// were accepted.
-    async fn send(&self, url: &str) -> u64 {
-        for number in 1.. {
-            if self.is_over.load(Ordering::Relaxed) {
-                break;
-            }
-            let request = request(number);
-            // Refused while it stops, and not answered while it is away.
-            while !is_accepted(url, &request).await {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            self.accepted.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        self.accepted.load(Ordering::Relaxed)
-    }
-
-    /// Waits until so many more requests have been accepted.
-    async fn more(&self, requests: u64) -> anyhow::Result<()> {
-        let wanted = self.accepted.load(Ordering::Relaxed) + requests;
-        eventually("more requests", || async {
-            let accepted = self.accepted.load(Ordering::Relaxed);
-            ensure!(accepted >= wanted, "{accepted} requests");
-            Ok(())
-        })
-        .await
-    }
-}
 
 /// The clients' spans of some calls, and the servers' of those of the request before:
 /// there are always edges that wait.
@@ -80,11 +41,6 @@ fn spans(request: &mut ExportTraceServiceRequest) -> impl Iterator<Item = &mut S
     scopes.flat_map(|scope| &mut scope.spans)
 }
 
-async fn is_accepted(url: &str, request: &ExportTraceServiceRequest) -> bool {
-    let answer = post(url, request, None).await;
-    answer.is_ok_and(|answer| answer.accepted().is_ok())
-}
-
 async fn restart(mut spanmill: Spanmill, load: &Load) -> anyhow::Result<Spanmill> {
     for number in 1..=RESTARTS {
         load.more(100).await?;
@@ -110,15 +66,9 @@ async fn ten_restarts_under_load_neither_lose_nor_double_nor_reset() -> anyhow::
         ))
         .start()
         .await?;
-    let load = Load::default();
     let url = spanmill.otlp_http();
-    let restarts = async {
-        let restarted = restart(spanmill, &load).await;
-        load.is_over.store(true, Ordering::Relaxed);
-        restarted
-    };
-    let (requests, restarted) = tokio::join!(load.send(&url), restarts);
-    let spanmill = restarted?;
+    let restarts = async |load: &Load| restart(spanmill, load).await;
+    let (spanmill, requests) = Load::during(&url, None, request, restarts).await?;
     spanmill.ledger().await?;
     spanmill.stop().await?;
 
