@@ -11,18 +11,37 @@ use super::wire::Fields;
 pub(crate) struct Definitions {
     /// The records in which label sets are.
     records: Vec<Box<[u8]>>,
-    label_sets: Vec<Option<LabelSetPlace>>,
+    /// In blocks, which are never moved: what grows leaves holes behind.
+    label_sets: Vec<Vec<LabelSetPlace>>,
     series: Vec<Option<Definition>>,
     shapes: Vec<Option<Vec<u32>>>,
 }
 
+/// Where a label set is.
 #[derive(Clone, Copy, Debug)]
 struct LabelSetPlace {
     record: u32,
     start: u32,
     length: u32,
     hash: u32,
-    started_ms: Option<i64>,
+    /// [`NOT_STARTED`] if nobody has said.
+    started_ms: i64,
+}
+
+/// Label sets of a block.
+const BLOCK: usize = 256;
+
+const NOT_STARTED: i64 = i64::MIN;
+
+impl LabelSetPlace {
+    /// Stands for a label set that is not defined.
+    const NONE: Self = Self {
+        record: u32::MAX,
+        start: 0,
+        length: 0,
+        hash: 0,
+        started_ms: NOT_STARTED,
+    };
 }
 
 /// A label set of a segment.
@@ -42,27 +61,22 @@ impl Definitions {
         let mut fields = Fields::new(payload);
         let record = self.records.len() as u32;
         let mut is_needed = false;
-        let label_sets = numbers(&mut fields)?;
-        if self.label_sets.len() < label_sets.end {
-            self.label_sets
-                .reserve_exact(label_sets.end - self.label_sets.len());
-        }
-        for number in label_sets {
+        for number in numbers(&mut fields)? {
             let started_ms = match fields.byte()? {
-                0 => None,
-                _ => Some(fields.signed()?),
+                0 => NOT_STARTED,
+                _ => fields.signed()?,
             };
             let labels = fields.slice()?;
-            if !is_known(&self.label_sets, number) {
+            let place = self.place(number)?;
+            if place.record == u32::MAX {
                 let end = payload.len() - fields.rest().len();
-                let place = LabelSetPlace {
+                *place = LabelSetPlace {
                     record,
                     start: (end - labels.len()) as u32,
                     length: labels.len() as u32,
                     hash: xxh3_64(labels) as u32,
                     started_ms,
                 };
-                set(&mut self.label_sets, number, place);
                 is_needed = true;
             }
         }
@@ -105,15 +119,25 @@ impl Definitions {
         Some(())
     }
 
+    /// The place of a label set, made if there is none.
+    fn place(&mut self, number: usize) -> Option<&mut LabelSetPlace> {
+        while self.label_sets.len() <= number / BLOCK {
+            self.label_sets.push(vec![LabelSetPlace::NONE; BLOCK]);
+        }
+        self.label_sets
+            .get_mut(number / BLOCK)?
+            .get_mut(number % BLOCK)
+    }
+
     #[inline]
     pub(crate) fn label_set(&self, number: usize) -> Option<DefinedLabelSet<'_>> {
-        let place = (*self.label_sets.get(number)?)?;
+        let place = self.label_sets.get(number / BLOCK)?.get(number % BLOCK)?;
         let (start, length) = (place.start as usize, place.length as usize);
         let record = self.records.get(place.record as usize)?;
         let bytes = record.get(start..start + length)?;
         Some(DefinedLabelSet {
             labels: LabelSet::from_canonical(bytes),
-            started_ms: place.started_ms,
+            started_ms: (place.started_ms != NOT_STARTED).then_some(place.started_ms),
             hash: place.hash,
         })
     }
@@ -142,7 +166,7 @@ fn numbers(fields: &mut Fields<'_>) -> Option<std::ops::Range<usize>> {
 }
 
 /// More definitions than any segment has room for.
-const MAX_NUMBER: usize = 1 << 26;
+const MAX_NUMBER: usize = 1 << 20;
 
 fn is_known<T>(all: &[Option<T>], number: usize) -> bool {
     all.get(number).is_some_and(Option::is_some)

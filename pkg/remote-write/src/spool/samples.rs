@@ -14,9 +14,9 @@ use crate::encode::v1::put_varint;
 /// The sender reads and holds one record at a time, and damage costs one.
 const FULL_BYTES: usize = 64 << 10;
 
-/// Bytes of new definitions after which a record is closed, so that theirs is not
-/// longer than one that is read.
-const FULL_DEFINITIONS_BYTES: usize = 4 << 20;
+/// Bytes of new definitions after which a record is closed, so that theirs is about
+/// as long.
+const FULL_DEFINITIONS_BYTES: usize = 32 << 10;
 
 /// Bytes of a payload before the exemplars' label: three times.
 const TIMES_BYTES: usize = 24;
