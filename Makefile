@@ -77,13 +77,16 @@ bench-e2e: ## Measure a release build over real sockets.
 	  --spangen $(TARGET_DIR)/release/spangen $(BENCH_ARGS)
 
 fuzz: FUZZ_SECONDS ?= 60
-fuzz: $(TOOLS)/bin/cargo-fuzz ## Fuzz the wire view for FUZZ_SECONDS (60); needs a nightly toolchain.
+fuzz: $(TOOLS)/bin/cargo-fuzz ## Fuzz the wire view and the spool's reader for FUZZ_SECONDS (60) each; needs a nightly toolchain.
 	@rustup toolchain list 2>/dev/null | grep -q '^nightly' || \
 	  { echo "make fuzz needs a nightly toolchain: rustup toolchain install nightly" >&2; exit 1; }
-	@mkdir -p $(TARGET_DIR)/fuzz-corpus
+	@mkdir -p $(TARGET_DIR)/fuzz-corpus $(TARGET_DIR)/fuzz-corpus-segment
 	cd pkg/otlp && cargo +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz view \
 	  $(TARGET_DIR)/fuzz-corpus fuzz/corpus/view ../../integration/testdata/conformance/inputs \
 	  -- -max_total_time=$(FUZZ_SECONDS)
+	cd pkg/remote-write && cargo +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz segment \
+	  $(TARGET_DIR)/fuzz-corpus-segment fuzz/corpus/segment \
+	  -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -malloc_limit_mb=512
 
 tools: test-tools $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-audit ## Install every tool that `make ci` needs.
 
