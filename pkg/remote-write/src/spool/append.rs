@@ -62,6 +62,9 @@ impl SpoolAppend {
             pushed_ms: 0,
             outcome: Appended::default(),
         };
+        if is_delivered {
+            append.make_room();
+        }
         append.roll_over(is_delivered);
         append
     }
@@ -172,6 +175,24 @@ impl SpoolAppend {
             self.outcome.error.get_or_insert(error);
         }
         self.outcome.samples += samples;
+    }
+
+    /// Removes what is delivered, also the current segment, if the disk needs the room
+    /// for what is kept: nobody else may give it back.
+    fn make_room(&mut self) {
+        self.catch_up();
+        let has_written = self.outcome.samples > 0;
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
+        if has_written || !writer.is_in_the_way() {
+            return;
+        }
+        if writer.segment_bytes().is_some() {
+            self.outcome.dropped += writer.give_up();
+        }
+        self.spool.remove_segments();
+        self.catch_up();
     }
 
     /// Ends the segment if it is long enough; the next record begins another.

@@ -253,8 +253,14 @@ impl TenantSpool {
     /// Removes every segment of a tenant whose samples have all been delivered and
     /// who is not written any more. What its cursors know stays.
     pub(crate) fn remove_all(&self) {
+        self.state.lock().writer = None;
+        self.remove_segments();
+    }
+
+    /// Removes every segment. Their samples have all been delivered, and nobody writes
+    /// to them any more.
+    pub(super) fn remove_segments(&self) {
         let mut state = self.state.lock();
-        state.writer = None;
         while !state.segments.is_empty() {
             self.remove_first(&mut state);
         }

@@ -32,6 +32,8 @@ pub(crate) struct SegmentWriter {
     /// segment.
     kept: VecDeque<KeptRecord>,
     kept_bytes: usize,
+    /// Whether samples were dropped since the disk took everything.
+    drops: bool,
     /// What all tenants keep.
     kept_in_all: Arc<AtomicUsize>,
 }
@@ -77,6 +79,7 @@ impl SegmentWriter {
             dictionary: Dictionary::default(),
             kept: VecDeque::new(),
             kept_bytes: 0,
+            drops: false,
             kept_in_all,
         }
     }
@@ -105,17 +108,28 @@ impl SegmentWriter {
         !self.kept.is_empty()
     }
 
+    /// Whether the disk does not take samples, and the room of what is there is worth
+    /// more than what is kept.
+    pub(crate) fn is_in_the_way(&self) -> bool {
+        let is_large = |segment: &OpenSegment| segment.bytes > MAX_KEPT_BYTES as u64;
+        self.drops || self.is_behind() && self.segment.as_ref().is_none_or(is_large)
+    }
+
     /// Ends the current segment, if there is one; returns its file, which may have
     /// to be made durable. Nothing may be behind.
     pub(crate) fn finish_segment(&mut self) -> Option<io::Result<File>> {
         let segment = self.segment.take()?;
-        let external = std::mem::take(&mut self.dictionary).into_external();
-        self.dictionary.set_external(&external);
+        self.forget_definitions();
         let path = segment::path(&self.directory, segment.number);
         Some(match segment.file {
             Some(file) => Ok(file),
             None => OpenOptions::new().write(true).open(path),
         })
+    }
+
+    fn forget_definitions(&mut self) {
+        let external = std::mem::take(&mut self.dictionary).into_external();
+        self.dictionary.set_external(&external);
     }
 
     /// Begins a segment, at a position in the tenant's samples. Returns its bytes.
@@ -209,7 +223,9 @@ impl SegmentWriter {
         self.kept_in_all
             .fetch_sub(self.kept_bytes, Ordering::Relaxed);
         self.kept_bytes = 0;
-        self.finish_segment();
+        self.segment = None;
+        // What was defined is gone with it, also if there was no segment yet.
+        self.forget_definitions();
         dropped
     }
 
@@ -237,6 +253,7 @@ impl SegmentWriter {
                 }
             }
         }
+        self.drops = false;
         Ok(())
     }
 
@@ -260,6 +277,7 @@ impl SegmentWriter {
             let is_samples = |record: &KeptRecord| record.kind == Kind::Samples;
             let Some(place) = self.kept.iter().position(is_samples) else {
                 // Nothing but definitions, which the next segment has anew.
+                self.drops = true;
                 return dropped + self.give_up();
             };
             if let Some(record) = self.kept.remove(place) {
@@ -267,6 +285,7 @@ impl SegmentWriter {
                 self.kept_in_all
                     .fetch_sub(record.bytes.len(), Ordering::Relaxed);
                 dropped += u64::from(record.samples);
+                self.drops = true;
             }
         }
         dropped
@@ -296,8 +315,11 @@ impl SegmentWriter {
             record.samples,
             record.newest_ms,
         );
-        // What a failed attempt leaves behind is written over by the next.
-        file.write_all_at(&record.bytes, segment.bytes)?;
+        if let Err(error) = file.write_all_at(&record.bytes, segment.bytes) {
+            // On a full disk others may need the room. If it stays it is written over.
+            let _ = file.set_len(segment.bytes);
+            return Err(error);
+        }
         let at = segment.bytes;
         segment.bytes += record.bytes.len() as u64;
         segment.oldest_ms.get_or_insert(record.newest_ms);
