@@ -385,6 +385,35 @@ fn missing_segments_and_those_of_a_later_version_are_passed_over_and_counted() {
     assert_eq!(read[8..], appended[3]);
 }
 
+/// What is defined by what was given up is defined anew.
+#[test]
+fn what_is_appended_after_too_much_was_kept_can_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(config(directory.path())).unwrap();
+    let tenant = spool.start(&id("acme"));
+    let place = directory.path().join(id("acme").directory());
+    std::fs::write(&place, b"in the way").unwrap();
+    let mut collection = begin(&tenant, &[]);
+    let mut labels = LabelSetBuf::new();
+    labels.push("service", &"long".repeat(256 << 10));
+    collection.label_set(labels.finish());
+    let series = Series {
+        name: "m",
+        le: None,
+    };
+    let point = Point {
+        timestamp_ms: 1,
+        value: 1.0,
+    };
+    collection.series(series, &[point], None);
+    let (appended, _) = collection.finish();
+    assert_eq!((appended.collected, appended.dropped), (1, 1));
+
+    std::fs::remove_file(place).unwrap();
+    let appended = append(&tenant, 0..2);
+    assert_eq!(read_from(&tenant, 0), (appended, 0));
+}
+
 #[test]
 fn bounds_remove_the_oldest_segments_of_whom_they_concern() {
     let directory = tempfile::tempdir().unwrap();
