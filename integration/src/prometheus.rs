@@ -17,8 +17,9 @@ use crate::process::Process;
 #[derive(Debug)]
 pub struct Prometheus {
     process: Process,
+    arguments: Vec<String>,
     port: Port,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// One series of an answer, with its values by time in seconds since 1970.
@@ -66,16 +67,42 @@ impl Prometheus {
             "--enable-feature=exemplar-storage,native-histograms".into(),
             "--log.level=warn".into(),
         ];
-        let process = Process::start("prometheus", &program(), &arguments, directory.path())
-            .context("`make test` fetches prometheus")?;
+        let process = run(&arguments, &directory)?;
         let prometheus = Self {
             process,
+            arguments: arguments.into(),
             port,
-            _directory: directory,
+            directory,
         };
-        let ready = prometheus.url("/-/ready");
-        eventually("prometheus to be ready", || text_of(client().get(&ready))).await?;
+        prometheus.ready().await?;
         Ok(prometheus)
+    }
+
+    async fn ready(&self) -> anyhow::Result<()> {
+        let ready = self.url("/-/ready");
+        eventually("prometheus to be ready", || text_of(client().get(&ready))).await?;
+        Ok(())
+    }
+
+    /// Stops it, until [`Prometheus::bring_up`].
+    ///
+    /// # Errors
+    ///
+    /// When it does not end well.
+    pub async fn take_down(&mut self) -> anyhow::Result<()> {
+        let status = self.process.stop().await?;
+        ensure!(status.success(), "prometheus ended with {status}");
+        Ok(())
+    }
+
+    /// Starts it again, on the same port and with the same data.
+    ///
+    /// # Errors
+    ///
+    /// When it does not get ready.
+    pub async fn bring_up(&mut self) -> anyhow::Result<()> {
+        self.process = run(&self.arguments, &self.directory)?;
+        self.ready().await
     }
 
     /// The address of one of its pages.
@@ -171,9 +198,7 @@ impl Prometheus {
     ///
     /// When it does not end well.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        let status = self.process.stop().await?;
-        ensure!(status.success(), "prometheus ended with {status}");
-        Ok(())
+        self.take_down().await
     }
 
     async fn api(&self, path: &str, parameters: &[(&str, String)]) -> anyhow::Result<Value> {
@@ -182,6 +207,11 @@ impl Prometheus {
         let answer: Value = serde_json::from_str(&text_of(client().get(url)).await?)?;
         Ok(field(&answer, "data")?.clone())
     }
+}
+
+fn run(arguments: &[String], directory: &TempDir) -> anyhow::Result<Process> {
+    Process::start("prometheus", &program(), arguments, directory.path())
+        .context("`make test` fetches prometheus")
 }
 
 /// `make test` says where it is; otherwise it is looked up on the `PATH`.

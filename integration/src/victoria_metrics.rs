@@ -16,8 +16,9 @@ use crate::process::Process;
 #[derive(Debug)]
 pub struct VictoriaMetrics {
     process: Process,
+    arguments: Vec<String>,
     port: Port,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// One series with all that is stored of it.
@@ -30,6 +31,22 @@ pub struct StoredSeries {
     pub values: Vec<f64>,
     /// Milliseconds since 1970, one for each value.
     pub timestamps: Vec<i64>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: AnswerData,
+}
+
+#[derive(Deserialize)]
+struct AnswerData {
+    result: Vec<AnswerSeries>,
+}
+
+#[derive(Deserialize)]
+struct AnswerSeries {
+    /// Seconds since 1970, and the value as text.
+    value: (f64, String),
 }
 
 impl VictoriaMetrics {
@@ -48,22 +65,45 @@ impl VictoriaMetrics {
             "-memory.allowedBytes=64MB".into(),
             "-loggerLevel=WARN".into(),
         ];
-        // `make test` says where it is; otherwise it is looked up on the `PATH`.
-        let program = std::env::var_os("SPANMILL_VICTORIA_METRICS")
-            .map_or_else(|| "victoria-metrics".into(), PathBuf::from);
-        let process = Process::start("victoria-metrics", &program, &arguments, directory.path())
-            .context("`make test` fetches victoria-metrics")?;
+        let process = run(&arguments, &directory)?;
         let started = Self {
             process,
+            arguments: arguments.into(),
             port,
-            _directory: directory,
+            directory,
         };
-        let ready = started.url("/health");
+        started.ready().await?;
+        Ok(started)
+    }
+
+    async fn ready(&self) -> anyhow::Result<()> {
+        let ready = self.url("/health");
         eventually("victoria-metrics to be ready", || {
             text_of(client().get(&ready))
         })
         .await?;
-        Ok(started)
+        Ok(())
+    }
+
+    /// Stops it, until [`VictoriaMetrics::bring_up`].
+    ///
+    /// # Errors
+    ///
+    /// When it does not end well.
+    pub async fn take_down(&mut self) -> anyhow::Result<()> {
+        let status = self.process.stop().await?;
+        ensure!(status.success(), "victoria-metrics ended with {status}");
+        Ok(())
+    }
+
+    /// Starts it again, on the same port and with the same data.
+    ///
+    /// # Errors
+    ///
+    /// When it does not get ready.
+    pub async fn bring_up(&mut self) -> anyhow::Result<()> {
+        self.process = run(&self.arguments, &self.directory)?;
+        self.ready().await
     }
 
     /// The address of one of its pages.
@@ -87,14 +127,40 @@ impl VictoriaMetrics {
         Ok(lines.collect::<Result<_, _>>()?)
     }
 
+    /// The value of a MetricsQL expression at a time in seconds, or now, that must give
+    /// exactly one series.
+    ///
+    /// # Errors
+    ///
+    /// What it has against the expression, and when there is none or more than one.
+    pub async fn value(&self, expression: &str, time: Option<f64>) -> anyhow::Result<f64> {
+        text_of(client().get(self.url("/internal/force_flush"))).await?;
+        let mut url = reqwest::Url::parse(&self.url("/api/v1/query"))?;
+        // Its answers leave out what came just now otherwise.
+        let mut parameters = vec![("query", expression.to_owned()), ("nocache", "1".into())];
+        parameters.extend(time.map(|time| ("time", time.to_string())));
+        url.query_pairs_mut().extend_pairs(parameters);
+        let answer: Answer = serde_json::from_str(&text_of(client().get(url)).await?)?;
+        match answer.data.result.as_slice() {
+            [one] => Ok(one.value.1.parse()?),
+            other => anyhow::bail!("{expression} gives {} series", other.len()),
+        }
+    }
+
     /// Stops it and waits for its end.
     ///
     /// # Errors
     ///
     /// When it does not end well.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        let status = self.process.stop().await?;
-        ensure!(status.success(), "victoria-metrics ended with {status}");
-        Ok(())
+        self.take_down().await
     }
+}
+
+fn run(arguments: &[String], directory: &TempDir) -> anyhow::Result<Process> {
+    // `make test` says where it is; otherwise it is looked up on the `PATH`.
+    let program = std::env::var_os("SPANMILL_VICTORIA_METRICS")
+        .map_or_else(|| "victoria-metrics".into(), PathBuf::from);
+    Process::start("victoria-metrics", &program, arguments, directory.path())
+        .context("`make test` fetches victoria-metrics")
 }
