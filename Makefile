@@ -19,7 +19,7 @@ GUNGRAUN_VERSION      := $(shell sed -n '/^name = "gungraun"$$/{n;s/version = "\
 # Installed tools come last, so that what the machine has wins.
 export PATH := $(PATH):$(TOOLS)/bin
 
-.PHONY: help run test test-tools ci fmt fmt-check clippy doc layout deny audit bench bench-e2e fuzz tools
+.PHONY: help reference run test test-tools ci fmt fmt-check clippy doc layout deny audit bench bench-e2e fuzz tools
 
 help: ## List these commands.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -31,6 +31,7 @@ test: test-tools ## Install what the tests need and run them all.
 	# Programs and tests in one go: built apart, they would differ in the features of
 	# what they depend on, and everything would be built twice.
 	cargo build --workspace --bins --tests $(LOCKED)
+	SPANMILL_BIN_DIR=$(TARGET_DIR)/debug $(TARGET_DIR)/debug/xtask reference --check
 	cargo test --doc --workspace $(LOCKED) --quiet
 	SPANMILL_BIN_DIR=$(TARGET_DIR)/debug \
 	SPANMILL_PROMETHEUS=$$(PATH="$$PATH:$(TOOLS)/prometheus/usr/bin" command -v prometheus) \
@@ -61,6 +62,9 @@ doc:
 
 layout: ## Check crate levels and file lengths.
 	cargo run --quiet $(LOCKED) -p xtask -- layout
+
+reference: ## Make the pages in docs/reference that are generated; `make test` checks them.
+	cargo run --quiet $(LOCKED) -p xtask -- reference
 
 deny: $(TOOLS)/bin/cargo-deny ## Check licences, banned crates and sources.
 	$< --log-level error check licenses bans sources

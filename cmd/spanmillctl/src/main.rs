@@ -1,16 +1,19 @@
-//! `spanmillctl` looks into a running spanmill, and what it has on disk.
+//! `spanmillctl` looks into a running spanmill, its configuration, and what it has on disk.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod check_config;
+mod explain;
 mod exposition;
 mod fetch;
 mod red;
+mod reference;
 mod spool;
 
-/// Looks into a running spanmill, and what it has on disk.
+/// Looks into a running spanmill, its configuration, and what it has on disk.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -20,7 +23,10 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    CheckConfig(check_config::Args),
+    Explain(explain::Args),
     Red(red::Args),
+    Reference(reference::Args),
     Spool(spool::Args),
 }
 
@@ -40,12 +46,15 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> anyhow::Result<String> {
     match args.command {
+        Command::CheckConfig(args) => check_config::run(&args),
+        Command::Explain(args) => Ok(explain::run(&args)?),
         Command::Red(args) => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
             runtime.block_on(red::run(&args))
         }
+        Command::Reference(args) => reference::run(&args),
         Command::Spool(args) => spool::run(&args),
     }
 }

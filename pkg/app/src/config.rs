@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use settings::{Node, Problem, Problems};
 
-mod ignored;
+pub(crate) mod ignored;
 mod server;
 mod target;
 

@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod error;
+pub mod reference;
 pub mod version;
 
 mod build;

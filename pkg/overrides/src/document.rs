@@ -125,7 +125,7 @@ pub(crate) struct GeneratorDocument {
 /// A `processor` block, of the process or of overrides.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[schemars(rename = "Processor")]
+#[schemars(rename = "ProcessorBlock")]
 pub struct ProcessorDocument {
     /// What span metrics make.
     pub span_metrics: SpanMetricsConfig,
@@ -141,7 +141,7 @@ pub struct ProcessorDocument {
 /// A `registry` block, of the process or of overrides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[schemars(rename = "Registry")]
+#[schemars(rename = "RegistryBlock")]
 pub struct RegistryDocument {
     /// Time between two collections; at least 1s. Overrides have it beside the block
     /// as well. Default: 15s.

@@ -25,6 +25,7 @@ pub use document::{ProcessorDocument, RegistryDocument};
 pub use metrics::OverridesMetrics;
 pub use overrides::Overrides;
 pub use provenance::{Explained, LayerName};
+pub use runtime_file::RuntimeFileDocument;
 pub use sources::OverridesSources;
 pub use tenant_config::TenantConfig;
 pub use tenant_config::host_info::HostInfoConfig;

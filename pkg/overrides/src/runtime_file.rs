@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::TenantId;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use settings::{Node, Problem, Problems};
 
+use crate::document::Document;
 use crate::layers::Layer;
 use crate::tenant_config::remote_write::Author;
 use crate::tenant_config::remote_write::addresses::AllowedAddresses;
@@ -31,11 +33,14 @@ pub(crate) struct RuntimeFile {
     pub(crate) warnings: Vec<String>,
 }
 
-/// The keys of the file.
-#[derive(Default, Deserialize)]
+/// The runtime file as it is written: settings by tenant.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
-struct Keys {
+#[schemars(rename = "RuntimeFile")]
+pub struct RuntimeFileDocument {
+    /// Settings by tenant; those of `"*"` hold for every tenant, below its own.
     #[serde(rename = "overrides")]
+    #[schemars(with = "BTreeMap<String, Document>")]
     _overrides: BTreeMap<String, IgnoredAny>,
 }
 
@@ -61,7 +66,7 @@ impl RuntimeFile {
         root: &Node,
         allowed: &Arc<AllowedAddresses>,
     ) -> Result<Self, Problems> {
-        settings::decode::<Keys>(root)?;
+        settings::decode::<RuntimeFileDocument>(root)?;
         let mut file = Self::none();
         let mut ignored = IgnoredInEntries::default();
         let author = Author::Admin(Arc::clone(allowed));

@@ -24,4 +24,5 @@ pub use node::{Content, Entry, Node};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;
 pub use source::{Place, Source};
+pub use suggest::nearest;
 pub use yaml::{read_file, read_str, read_text, to_yaml};

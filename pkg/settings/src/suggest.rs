@@ -4,7 +4,7 @@
 ///
 /// Upper and lower case, hyphens and underscores do not count, so that
 /// `collectionInterval` finds `collection_interval`.
-pub(crate) fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let folded = fold(name);
     candidates
         .iter()

@@ -4,7 +4,7 @@ use settings::Node;
 
 /// Settings that are taken out of a file with one warning each; nothing inside them is
 /// checked. Keys of the block that comes first.
-const IGNORED: [(&[&str], &[&str]); 6] = [
+pub(crate) const IGNORED: [(&[&str], &[&str]); 6] = [
     (
         &[],
         &[

@@ -24,18 +24,23 @@ pub struct ReceiversConfig {
     refused: Vec<&'static str>,
 }
 
-/// The block as it is written.
+/// Receivers by name; each that is named listens.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Named {
+    /// OTLP. Default, if no receiver is named: gRPC and HTTP on loopback.
     #[serde(deserialize_with = "settings::present")]
     otlp: Option<OtlpConfig>,
+    /// Refused: there is no Kafka. Send OTLP.
     #[serde(deserialize_with = "settings::present")]
     kafka: Option<Value>,
+    /// Refused so far. Send OTLP.
     #[serde(deserialize_with = "settings::present")]
     jaeger: Option<Value>,
+    /// Refused so far. Send OTLP.
     #[serde(deserialize_with = "settings::present")]
     zipkin: Option<Value>,
+    /// Refused. Send OTLP.
     #[serde(deserialize_with = "settings::present")]
     opencensus: Option<Value>,
 }
