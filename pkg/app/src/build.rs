@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use crate::config::{AppConfig, Loaded};
 use crate::data_dir::DataDir;
 use crate::error::StartError;
-use crate::pages::{Pages, ShownConfig};
+use crate::pages::{self, Pages, ShownConfig};
 use crate::ports::{self, Face, Port};
 use crate::process::{Address, Part, Process, StopLimits};
 use crate::readiness::{Readiness, Stage};
@@ -128,6 +128,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
             readiness: readiness.clone(),
             registry: Arc::new(registry),
             config: shown.into(),
+            overrides: overrides.clone(),
             services: &SERVICES,
         },
         health: Health::new(readiness.stopping().clone(), intake.shutdown.clone()),
@@ -216,7 +217,8 @@ impl Routes {
                 let scrape =
                     self.generator
                         .scrape_routes(self.tenancy, &self.tasks, address, prefix);
-                self.pages.clone().routes().merge(scrape)
+                let not_offered = pages::not_offered::routes(prefix);
+                self.pages.clone().routes().merge(scrape).merge(not_offered)
             }
             Face::Admin => self.pages.clone().routes(),
         }

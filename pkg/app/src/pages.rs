@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use ::overrides::Overrides;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
@@ -19,12 +20,16 @@ use crate::config::AppConfig;
 use crate::readiness::{Readiness, Stage};
 use crate::version;
 
+pub(crate) mod not_offered;
+mod overrides;
+
 /// What the pages show.
 #[derive(Clone, Debug)]
 pub(crate) struct Pages {
     pub(crate) readiness: Readiness,
     pub(crate) registry: Arc<MetricsRegistry>,
     pub(crate) config: Arc<ShownConfig>,
+    pub(crate) overrides: Overrides,
     /// The parts of this process.
     pub(crate) services: &'static [&'static str],
 }
@@ -46,7 +51,7 @@ struct ConfigQuery {
 }
 
 /// What `/status` lists: path, and what is there.
-const LINKS: [(&str, &str); 7] = [
+const LINKS: [(&str, &str); 10] = [
     ("/ready", "whether this process takes work"),
     ("/metrics", "metrics about spanmill itself"),
     ("/status/config", "settings in force"),
@@ -55,6 +60,15 @@ const LINKS: [(&str, &str); 7] = [
         "settings that differ from their defaults",
     ),
     ("/status/config?mode=defaults", "defaults"),
+    (
+        "/status/overrides",
+        "tenants with settings of their own; /status/overrides/{tenant} has each value with its layer",
+    ),
+    ("/status/runtime_config", "settings of tenants in force"),
+    (
+        "/status/runtime_config?mode=diff",
+        "what the runtime file changes of them",
+    ),
     ("/status/services", "parts of this process and their state"),
     ("/status/version", "version and commit"),
 ];
@@ -84,7 +98,8 @@ impl Pages {
             .route("/status/config", get(config))
             .route("/status/services", get(services))
             .route("/status/version", get(version_line))
-            .with_state(self)
+            .with_state(self.clone())
+            .merge(overrides::routes(self.overrides))
     }
 }
 

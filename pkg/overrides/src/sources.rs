@@ -113,7 +113,12 @@ impl OverridesSources {
     /// Every problem of the file, those of single entries among them.
     pub fn check(&self) -> Result<Vec<String>, Problems> {
         let snapshot = self.resolve(self.read()?.as_deref(), None)?;
-        snapshot.refused.or(snapshot.warnings)
+        let unavailable = snapshot.unavailable();
+        let mut warnings = snapshot.warnings;
+        warnings.extend(unavailable.keys().map(|processor| {
+            format!("the processor {processor} is not in this version, and is left out")
+        }));
+        snapshot.refused.or(warnings)
     }
 
     /// The text of the runtime file, if there is one.

@@ -22,7 +22,8 @@ pub fn difference<T: Serialize>(settings: &T, defaults: &T) -> Result<String, Pr
     to_yaml(&differing.unwrap_or_else(|| Value::Object(Map::new())))
 }
 
-fn differing(value: Value, default: &Value) -> Option<Value> {
+/// What of a value differs from its default, as [`difference`] says; none if nothing does.
+pub fn differing(value: Value, default: &Value) -> Option<Value> {
     let (values, defaults) = match (value, default) {
         (Value::Object(values), Value::Object(defaults)) => (values, defaults),
         (value, default) => return (value != *default).then_some(value),

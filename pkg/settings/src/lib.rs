@@ -19,7 +19,7 @@ pub mod yaml;
 
 pub use byte_size::ByteSize;
 pub use decode::{decode, decode_at, decode_partly, present};
-pub use difference::difference;
+pub use difference::{difference, differing};
 pub use node::{Content, Entry, Node};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;

@@ -15,6 +15,7 @@ fn pages() -> Pages {
         readiness: Readiness::new(),
         registry: Arc::new(registry),
         config: ShownConfig::new(&config).unwrap().into(),
+        overrides: Overrides::fixed(::overrides::TenantConfig::default()),
         services: &["distributor", "generator"],
     }
 }

@@ -436,7 +436,7 @@ fn environment_variables_in_the_runtime_file_are_read_where_asked_for() {
 }
 
 #[test]
-fn a_processor_that_this_version_lacks_has_a_gauge_while_it_is_asked_for() {
+fn a_processor_that_this_version_lacks_is_told_and_has_a_gauge_while_it_is_asked_for() {
     let asked = "processors: [span-metrics, local-blocks]";
     let mut harness = Harness::new(
         CONFIG,
@@ -445,6 +445,10 @@ fn a_processor_that_this_version_lacks_has_a_gauge_while_it_is_asked_for() {
     assert_eq!(
         harness.metric("spanmill_overrides_unavailable_processors"),
         "spanmill_overrides_unavailable_processors{processor=\"local-blocks\"} 2"
+    );
+    assert_eq!(
+        harness.reloader.sources.check().unwrap(),
+        ["the processor local-blocks is not in this version, and is left out"]
     );
     harness.reload("overrides: {}");
     let text = encode_metrics(&harness.metrics);
