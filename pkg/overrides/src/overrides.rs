@@ -240,7 +240,7 @@ impl Reloader {
         if !refused.is_empty() && refused != self.refused {
             tracing::warn!(
                 problems = refused,
-                "cannot use entries of the overrides file; the last good ones of these tenants \
+                "cannot use the overrides file as a whole; the last good entries of these tenants \
                  stay in force"
             );
         }
