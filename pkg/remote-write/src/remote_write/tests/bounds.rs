@@ -122,3 +122,27 @@ async fn ten_thousand_tenants_hold_no_files_and_no_tasks() {
     assert_eq!(tenants.len(), 10_000);
     drop(writers);
 }
+
+/// From when the earliest span came to when the receiver has said that it has them.
+#[tokio::test]
+async fn time_from_a_push_to_its_delivery_is_counted() {
+    let (_, url) = Receiver::start([]).await;
+    let now_ms = point(0.0).timestamp_ms;
+    let clock = Clock::manual(now_ms as u64 * 1_000_000);
+    let fixture = start_at(clock, vec![endpoint(&url)], false);
+    let writer = fixture.writer("acme");
+    let mut append = writer.append(&[], "traceID");
+    append.pushed_since(now_ms - 4_000);
+    append.label_set(model::LabelSet::EMPTY);
+    let calls = Series {
+        name: "calls",
+        le: None,
+    };
+    append.series(calls, &[point(1.0)], None);
+    append.commit();
+    fixture.flush().await;
+    assert_eq!(fixture.count("push_to_delivery_seconds_count"), 1);
+    let by = "{tenant=\"acme\",endpoint=\"sink\"}";
+    let sum = fixture.metric(&format!("push_to_delivery_seconds_sum{by}"));
+    assert_eq!(sum.as_deref(), Some("4.0"));
+}
