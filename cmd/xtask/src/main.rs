@@ -1,7 +1,7 @@
 //! Chores of the workspace that need more than a shell line.
 //!
 //! `cargo run -p xtask -- layout` checks the layout rules; see [`layout`].
-//! `cargo run -p xtask -- reference` makes the generated pages; see [`reference`].
+//! `cargo run -p xtask -- reference` makes the generated pages; see [`mod@reference`].
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -300,9 +300,7 @@ impl Shared {
     /// does it for.
     fn retry_kept(&self) {
         for tenant in self.all() {
-            if tenant.spool.kept_samples() > 0 {
-                let spool = Arc::clone(&tenant.spool);
-                let append = SpoolAppend::resume(spool);
+            if let Some(append) = SpoolAppend::resume(Arc::clone(&tenant.spool)) {
                 self.appended(&tenant, append.finish().0);
             }
         }

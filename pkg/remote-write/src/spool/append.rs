@@ -69,10 +69,11 @@ impl SpoolAppend {
         append
     }
 
-    /// Begins to append nothing but what the disk did not take before.
-    pub(crate) fn resume(spool: Arc<TenantSpool>) -> Self {
-        let writer = spool.take_writer();
-        Self {
+    /// Begins to append nothing but what the disk did not take before; `None` if there
+    /// is nothing, or somebody else appends.
+    pub(crate) fn resume(spool: Arc<TenantSpool>) -> Option<Self> {
+        let writer = spool.take_writer_that_is_behind()?;
+        Some(Self {
             spool,
             writer: Some(writer),
             samples: SamplesWriter::default(),
@@ -80,7 +81,7 @@ impl SpoolAppend {
             trace_id_label: String::new(),
             pushed_ms: 0,
             outcome: Appended::default(),
-        }
+        })
     }
 
     /// Since when spans have been received whose samples follow, in milliseconds

@@ -6,15 +6,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use model::TenantId;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::SpoolConfig;
 use super::config::Fsync;
 use super::record::Kind;
 use super::segment;
 use super::writer::{SegmentWriter, Written};
+
+/// The longest wait for the writer. The disk is then of no use, anyway.
+const WAIT: Duration = Duration::from_secs(30);
 
 /// One tenant's part of the spool.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub(crate) struct TenantSpool {
     directory: PathBuf,
     shared: Arc<Shared>,
     state: Mutex<State>,
+    /// Rung when the writer is given back.
+    returned: Condvar,
 }
 
 /// What all tenants share.
@@ -54,6 +60,8 @@ struct State {
     position: u64,
     newest_ms: i64,
     writer: Option<Box<SegmentWriter>>,
+    /// Whether somebody has the writer.
+    is_written: bool,
 }
 
 /// A segment as its reader sees it.
@@ -111,6 +119,7 @@ impl TenantSpool {
             directory,
             shared,
             state: Mutex::new(state),
+            returned: Condvar::new(),
         }
     }
 
@@ -266,18 +275,39 @@ impl TenantSpool {
         }
     }
 
-    /// The writer; a new one if somebody else has it.
+    /// The writer, until it is given back. Waits for whoever has it: that is somebody
+    /// who tries again what the disk did not take.
     pub(super) fn take_writer(&self) -> Box<SegmentWriter> {
-        let writer = self.state.lock().writer.take();
-        writer.unwrap_or_else(|| {
+        let mut state = self.state.lock();
+        while state.is_written && !self.returned.wait_for(&mut state, WAIT).timed_out() {}
+        state.is_written = true;
+        state.writer.take().unwrap_or_else(|| {
             let kept_in_all = Arc::clone(&self.shared.kept_bytes);
             Box::new(SegmentWriter::new(self.directory.clone(), kept_in_all))
         })
     }
 
+    /// The writer, if nobody has it and the disk did not take all from it.
+    pub(super) fn take_writer_that_is_behind(&self) -> Option<Box<SegmentWriter>> {
+        let mut state = self.state.lock();
+        let is_behind = state
+            .writer
+            .as_ref()
+            .is_some_and(|writer| writer.is_behind());
+        if state.is_written || !is_behind {
+            return None;
+        }
+        state.is_written = true;
+        state.writer.take()
+    }
+
     /// Takes the writer back.
     pub(super) fn give_back(&self, writer: Box<SegmentWriter>) {
-        self.state.lock().writer = Some(writer);
+        let mut state = self.state.lock();
+        state.writer = Some(writer);
+        state.is_written = false;
+        drop(state);
+        self.returned.notify_one();
     }
 
     /// Begins a segment at the end.

@@ -494,8 +494,14 @@ fn what_the_disk_does_not_take_is_kept_and_written_later() {
         assert_eq!((appended.samples, appended.dropped), (0, 0));
     }
     assert_eq!(tenant.kept_samples(), 12);
+    let collection = begin(&tenant, &[]);
+    assert!(
+        SpoolAppend::resume(Arc::clone(&tenant)).is_none(),
+        "one at a time"
+    );
+    drop(collection);
     std::fs::remove_file(&path).unwrap();
-    let (appended, _) = SpoolAppend::resume(Arc::clone(&tenant)).finish();
+    let (appended, _) = SpoolAppend::resume(Arc::clone(&tenant)).unwrap().finish();
     assert!(appended.error.is_none());
     assert_eq!((appended.samples, tenant.kept_samples()), (12, 0));
     assert_eq!(read_from(&tenant, 0), (want.all, 0));
@@ -517,7 +523,7 @@ fn what_is_kept_is_bounded_and_the_oldest_go_first() {
     assert!(dropped > 20_000, "{dropped}");
     assert_eq!(dropped + tenant.kept_samples(), 80_000);
     std::fs::remove_file(&path).unwrap();
-    let (appended, _) = SpoolAppend::resume(Arc::clone(&tenant)).finish();
+    let (appended, _) = SpoolAppend::resume(Arc::clone(&tenant)).unwrap().finish();
     assert_eq!(appended.samples + dropped, 80_000);
     let (read, missing) = read_from(&tenant, 0);
     assert_eq!((read.len() as u64, missing), (appended.samples, 0));
