@@ -321,6 +321,10 @@ impl TenantSpool {
         // Also if it fails: a file of that number may be there.
         state.next_segment += 1;
         let bytes = writer.begin_segment(&self.tenant, number, position)?;
+        if self.config().fsync == Fsync::Append {
+            // Its name must be as durable as what is in it.
+            File::open(&self.directory)?.sync_all()?;
+        }
         // A process may have ended before it wrote into its segment.
         let is_empty = |last: &Segment| last.first == last.end;
         if state.segments.back().is_some_and(is_empty)

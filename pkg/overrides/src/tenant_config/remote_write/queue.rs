@@ -20,8 +20,8 @@ pub struct QueueConfig {
     /// Samples of one request at most. Default: 2000.
     pub max_samples_per_send: u64,
 
-    /// Shards of a tenant at most, while it is behind; at most 1000. Default:
-    /// 50.
+    /// Shards of a tenant at most, while it is behind; at most 1000, of which 200
+    /// are used. Default: 50.
     pub max_shards: usize,
 
     /// First delay before a request is sent again. Default: 30ms.
