@@ -6,9 +6,10 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 
 /// The pages, by the names of their files, for which `spanmillctl reference` is asked.
-const PAGES: [&str; 3] = [
+const PAGES: [&str; 4] = [
     "configuration.md",
     "configuration.schema.json",
+    "metrics.md",
     "overrides.schema.json",
 ];
 
@@ -88,7 +89,7 @@ mod tests {
         std::fs::write(pages.join(PAGES[1]), format!("page {}\n", PAGES[1])).unwrap();
 
         let make = |task| make(root.path(), Some(root.path().to_owned()), task).unwrap();
-        let stale = [PAGES[0], PAGES[2]];
+        let stale = [PAGES[0], PAGES[2], PAGES[3]];
         assert_eq!(make(Task::Check), stale);
         assert_eq!(make(Task::Write), stale);
         assert_eq!(make(Task::Check), [""; 0]);

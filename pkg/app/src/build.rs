@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use axum::Router;
-use distributor::{Distributor, DistributorMetrics};
-use generator::{Dependencies, Generator, GeneratorConfig, GeneratorMetrics, PUSH_SERVICE};
+use distributor::Distributor;
+use generator::{Dependencies, Generator, GeneratorConfig, PUSH_SERVICE};
 use model::Clock;
-use overrides::{Overrides, OverridesMetrics};
-use remote_write::{RemoteWrite, RemoteWriteMetrics};
+use overrides::Overrides;
+use remote_write::RemoteWrite;
 use server::Tenancy;
 use server::grpc::Health;
 use tokio::sync::oneshot;
@@ -18,11 +18,12 @@ use tokio::sync::oneshot;
 use crate::config::{AppConfig, Loaded};
 use crate::data_dir::DataDir;
 use crate::error::StartError;
+use crate::own_metrics::OwnMetrics;
 use crate::pages::{self, Pages, ShownConfig};
 use crate::ports::{self, Face, Port};
 use crate::process::{Address, Part, Process, StopLimits};
 use crate::readiness::{Readiness, Stage};
-use crate::{listening, version, warnings};
+use crate::{listening, warnings};
 
 /// The parts of this process, as `/status/services` lists them.
 const SERVICES: [&str; 4] = ["distributor", "generator", "overrides", "remote-write"];
@@ -55,7 +56,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         warnings: ignored,
     } = loaded;
     let mut registry = telemetry::new_metrics_registry();
-    version::register(&mut registry);
+    let metrics = OwnMetrics::register(&mut registry);
     let tenancy = Tenancy {
         multitenancy_enabled: config.multitenancy_enabled,
     };
@@ -79,14 +80,14 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         config
             .metrics_generator
             .remote_write(tenancy.multitenancy_enabled, &config.storage.path),
-        RemoteWriteMetrics::register(&mut registry),
+        metrics.remote_write,
         clock.clone(),
         &background.tasks,
     )
     .map_err(StartError::RemoteWrite)?;
     let overrides = Overrides::start(
         sources,
-        OverridesMetrics::register(&mut registry),
+        metrics.overrides,
         &background.tasks,
         &background.shutdown,
     )
@@ -95,18 +96,14 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
     let generator = Generator::new(Dependencies {
         overrides: overrides.clone(),
         remote_write: Some(remote_write.clone()),
-        metrics: GeneratorMetrics::register(&mut registry),
+        metrics: metrics.generator,
         clock,
         max_lanes,
         deduplicate_pushes: config.metrics_generator.deduplicate_pushes,
         instance_id: instance_id(&config.metrics_generator).into(),
         state_dir: Some(config.storage.path.join(STATE_DIR)),
     });
-    let distributor = Distributor::new(
-        tenancy,
-        generator.clone(),
-        DistributorMetrics::register(&mut registry),
-    );
+    let distributor = Distributor::new(tenancy, generator.clone(), metrics.distributor);
 
     warnings::log(&config, &ignored, &overrides, &ports);
     let limits = StopLimits {

@@ -10,6 +10,7 @@ mod build;
 mod data_dir;
 mod file_limit;
 mod listening;
+mod own_metrics;
 mod pages;
 mod ports;
 mod process;

@@ -9,10 +9,12 @@ use crate::config::AppConfig;
 use crate::config::ignored::IGNORED;
 
 mod explain;
+mod metrics;
 mod page;
 mod tree;
 
 pub use self::explain::{UnknownKey, explain};
+pub use self::metrics::metrics_page;
 pub use self::page::configuration_page;
 
 /// Other names of keys: the type that has them, the name, and the key that is meant.

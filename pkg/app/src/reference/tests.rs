@@ -116,3 +116,50 @@ fn the_schema_knows_ignored_keys_other_names_and_flat_ones_and_no_others() {
         assert!(flat.contains_key(FLAT_KEYS), "{of_type}");
     }
 }
+
+#[test]
+fn every_metric_has_a_name_of_its_own_and_is_told_about() {
+    let described = metrics::described();
+    assert!(described.len() > 40, "{}", described.len());
+    for (index, metric) in described.iter().enumerate() {
+        assert!(metric.name.starts_with("spanmill_"), "{metric:?}");
+        assert!(!metric.help.is_empty(), "{metric:?}");
+        assert!(
+            described
+                .iter()
+                .skip(index + 1)
+                .all(|other| other.name != metric.name)
+        );
+    }
+}
+
+/// Metrics that people are told to look at exist.
+#[test]
+fn metrics_that_documents_name_are_registered() {
+    let described = metrics::described();
+    let documents = [
+        include_str!("../../../../README.md"),
+        include_str!("../../../../config/overrides.example.yaml"),
+        include_str!("../../../../docs/differences.md"),
+        include_str!("../../../../docs/reference/tempo-keys.md"),
+    ];
+    let mut named = 0;
+    for document in documents {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let words = document.split(|c| !is_part(c));
+        let of_components = ["distributor", "generator", "overrides", "remote_write"];
+        let is_metric = |word: &&str| {
+            of_components
+                .iter()
+                .any(|part| word.starts_with(&format!("spanmill_{part}_")) && !word.ends_with('_'))
+        };
+        for word in words.filter(is_metric) {
+            named += 1;
+            assert!(
+                described.iter().any(|metric| metric.name == word),
+                "{word} is named and not registered"
+            );
+        }
+    }
+    assert!(named >= 5, "{named}");
+}

@@ -1,0 +1,31 @@
+//! The metrics of every part.
+
+use distributor::DistributorMetrics;
+use generator::GeneratorMetrics;
+use overrides::OverridesMetrics;
+use remote_write::RemoteWriteMetrics;
+use telemetry::MetricsRegistry;
+
+use crate::version;
+
+/// The metrics of every part.
+#[derive(Debug)]
+pub(crate) struct OwnMetrics {
+    pub(crate) distributor: DistributorMetrics,
+    pub(crate) generator: GeneratorMetrics,
+    pub(crate) overrides: OverridesMetrics,
+    pub(crate) remote_write: RemoteWriteMetrics,
+}
+
+impl OwnMetrics {
+    /// Registers all of them, and which build this is.
+    pub(crate) fn register(registry: &mut MetricsRegistry) -> Self {
+        version::register(registry);
+        Self {
+            distributor: DistributorMetrics::register(registry),
+            generator: GeneratorMetrics::register(registry),
+            overrides: OverridesMetrics::register(registry),
+            remote_write: RemoteWriteMetrics::register(registry),
+        }
+    }
+}
