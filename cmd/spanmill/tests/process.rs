@@ -135,6 +135,37 @@ fn good_configuration_is_verified_without_running() {
 }
 
 #[test]
+fn settings_are_printed_in_force_as_defaults_and_where_they_differ() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(
+        &directory,
+        "server: {http_listen_port: 1, log_level: warn}\n",
+    );
+    let print = |shown: &str| {
+        let printed = output(&[&config, shown]);
+        assert_eq!(printed.status.code(), Some(0), "{printed:?}");
+        text(&printed.stdout).to_owned()
+    };
+    let server = "server:\n  http_listen_port: 1\n  log_level: warn\nstorage:\n";
+    assert!(print("-print-config=diff").starts_with(server));
+    let effective = print("-print-config");
+    assert!(
+        effective.contains("\n  http_listen_port: 1\n"),
+        "{effective}"
+    );
+    assert!(
+        effective.contains("\n  grpc_listen_port: 9095\n"),
+        "{effective}"
+    );
+    let defaults = print("-print-config=defaults");
+    assert!(
+        defaults.contains("\n  http_listen_port: 3200\n"),
+        "{defaults}"
+    );
+    assert!(!directory.path().join("data").exists());
+}
+
+#[test]
 fn port_in_use_ends_with_1_and_names_the_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

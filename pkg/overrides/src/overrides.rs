@@ -1,6 +1,5 @@
 //! The settings in force, for whoever asks by tenant.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -135,7 +134,7 @@ struct Reloader {
     sources: OverridesSources,
     metrics: OverridesMetrics,
     seen: Seen,
-    unavailable: BTreeMap<&'static str, usize>,
+    unavailable: Vec<&'static str>,
     /// What was said about entries that are refused.
     refused: String,
     stamp: Option<Stamp>,
@@ -166,7 +165,7 @@ impl Reloader {
             sources,
             metrics,
             seen: Seen::Good(None),
-            unavailable: BTreeMap::new(),
+            unavailable: Vec::new(),
             refused: String::new(),
             stamp: None,
             unread: Duration::ZERO,
@@ -245,11 +244,10 @@ impl Reloader {
             );
         }
         self.refused = refused;
-        let unavailable = snapshot.unavailable();
+        let unavailable: Vec<_> = snapshot.unavailable().into_keys().collect();
         if !unavailable.is_empty() && unavailable != self.unavailable {
-            let names: Vec<_> = unavailable.keys().copied().collect();
             tracing::warn!(
-                names = names.join(", "),
+                names = unavailable.join(", "),
                 "overrides ask for what this version does not have yet; it is left out"
             );
         }
