@@ -96,9 +96,11 @@ impl Tenant {
         !self.found.lock().is_empty()
     }
 
-    /// Whether somebody wants samples.
+    /// Whether somebody wants samples. What is left of an earlier process waits for a
+    /// destination without more being added.
     pub(crate) fn wants_samples(&self) -> bool {
-        !self.queues.read().is_empty() || self.is_waiting()
+        let is_asked_for = || !self.wanted.lock().endpoints.is_empty();
+        !self.queues.read().is_empty() || self.is_waiting() && is_asked_for()
     }
 
     /// The destinations that were asked for last.
@@ -150,7 +152,8 @@ impl Tenant {
     /// Changes the destinations. A queue goes on with the destination of its name or
     /// address; what then has no destination goes on with one that has no queue, in
     /// their order, so that a changed address loses nothing. Queues that are left
-    /// over end, and what they had yet to send is dropped.
+    /// over end, and what they had yet to send is dropped. Without any destination,
+    /// what an earlier process left waits for one.
     pub(crate) fn set_destinations(
         &self,
         wanted: &TenantDestinations,
@@ -241,6 +244,11 @@ impl Tenant {
                     "destination was removed, what was still to be sent there is dropped"
                 );
             }
+        }
+        if !has_any {
+            // Maybe the settings cannot be read just now.
+            *self.found.lock() = found.collect();
+            return;
         }
         for (key, progress) in found {
             let samples = progress.pending(self.spool.extent().end);

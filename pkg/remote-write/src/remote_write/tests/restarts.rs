@@ -201,3 +201,29 @@ async fn crash_before_the_first_answer_loses_nothing_of_that_destination() {
     assert_eq!(slow.values(), [1.0]);
     assert_eq!(fast.values(), [1.0]);
 }
+
+/// As when the file with the tenant's settings is away at the start.
+#[tokio::test]
+async fn what_is_left_waits_for_a_destination() {
+    let (receiver, url) = Receiver::ruled(down).await;
+    let first = start(vec![endpoint_of_ones(&url)], false);
+    let writer = first.writer("acme");
+    write_one(&writer, 1.0);
+    assert_eq!(first.remote_write.flush(Duration::from_secs(60)).await, 1);
+    drop(writer);
+    let directory = first.stop().await;
+    receiver.set_rule(|_| None);
+    receiver.requests.lock().clear();
+    let settings = vec![endpoint_of_ones(&url)];
+    let next = start_in(directory, Clock::system(), settings, false);
+    next.remote_write.resume(|_| TenantDestinations::default());
+    let nowhere = TenantDestinations::default();
+    let writer = next.remote_write.writer(&id("acme"), &nowhere);
+    write_one(&writer, 2.0);
+    next.flush().await;
+    assert!(receiver.values().is_empty());
+    writer.set_destinations(&next.destinations);
+    write_one(&writer, 3.0);
+    next.flush().await;
+    assert_eq!(receiver.values(), [1.0, 3.0]);
+}
