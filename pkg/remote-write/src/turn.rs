@@ -28,6 +28,10 @@ const REQUESTS_OF_A_TURN: usize = 64;
 /// receiver takes one by one in a second or so, and a collection of 200,000 series.
 const REQUESTS_FOR_A_SHARD: u64 = 100;
 
+/// Requests that are filled at once, even with fewer shards: to go to another thread
+/// costs as much as a part of one.
+const REQUESTS_AT_ONCE: usize = 4;
+
 /// How long a turn may take before others get theirs.
 const TURN: Duration = Duration::from_secs(5);
 
@@ -106,7 +110,11 @@ pub(crate) async fn take_turn(turns: &Turns, queue: &Arc<Queue>) -> Turn {
             && waiting < 2 * count
             && let Some(idle) = filler.take()
         {
-            let wanted = if is_probing { 1 } else { count };
+            let wanted = if is_probing {
+                1
+            } else {
+                count.max(REQUESTS_AT_ONCE)
+            };
             filling = Some(Box::pin(fill(Arc::clone(&turns.fillers), idle, wanted)));
         }
         if sending.is_empty() && filling.is_none() && (stops || waiting == 0) {
