@@ -264,8 +264,8 @@ impl RemoteWrite {
         self.shared().enforce_bounds(tenant);
     }
 
-    /// Forgets a tenant that nobody writes and that has nothing pending. What is on
-    /// disk of it stays.
+    /// Forgets a tenant that nobody writes and that has nothing pending, with its
+    /// segments. Its cursors stay: they say where its samples go on.
     pub(crate) fn forget_if_unused(&self, tenant: &Arc<Tenant>) {
         self.shared().forget_if_unused(tenant);
     }
