@@ -78,13 +78,8 @@ fn half_v1(request: &v1::WriteRequest) -> Result<Batch, TranscodeError> {
         let samples = series.samples.iter().map(|sample| sample.timestamp);
         samples.chain(series.histograms.iter().map(|sample| sample.timestamp))
     });
-    Ok(Batch {
-        body: compress(&request.encode_to_vec())?,
-        protocol: Protocol::V1,
-        samples: times.clone().count() as u64,
-        exemplars: series.map(|series| series.exemplars.len() as u64).sum(),
-        highest_timestamp_ms: times.max().unwrap_or(i64::MIN),
-    })
+    let exemplars = series.map(|series| series.exemplars.len()).sum();
+    half(Protocol::V1, request, times, exemplars)
 }
 
 fn half_v2(mut request: v2::Request) -> Result<Batch, TranscodeError> {
@@ -94,11 +89,22 @@ fn half_v2(mut request: v2::Request) -> Result<Batch, TranscodeError> {
         let samples = series.samples.iter().map(|sample| sample.timestamp);
         samples.chain(series.histograms.iter().map(|sample| sample.timestamp))
     });
+    let exemplars = series.map(|series| series.exemplars.len()).sum();
+    half(Protocol::V2, &request, times, exemplars)
+}
+
+/// A half as it will be sent, with samples of these times.
+fn half(
+    protocol: Protocol,
+    request: &impl prost::Message,
+    times: impl Iterator<Item = i64> + Clone,
+    exemplars: usize,
+) -> Result<Batch, TranscodeError> {
     Ok(Batch {
         body: compress(&request.encode_to_vec())?,
-        protocol: Protocol::V2,
+        protocol,
         samples: times.clone().count() as u64,
-        exemplars: series.map(|series| series.exemplars.len() as u64).sum(),
+        exemplars: exemplars as u64,
         highest_timestamp_ms: times.max().unwrap_or(i64::MIN),
     })
 }
