@@ -2,8 +2,10 @@
 
 mod args;
 
+use std::env;
 use std::io::{Write, stderr, stdout};
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 
 use app::{Exit, StartError};
 use args::Args;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     } else if args.verify {
         app::verify(&args.options()).map(|()| Exit::Stopped)
     } else {
+        give_freed_memory_back_at_once();
         serve(&args)
     };
     match result {
@@ -47,6 +50,29 @@ fn forgo_huge_pages() {
     // Where that cannot be had, it costs memory and nothing else.
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
+/// Tells the allocator to give the system what is freed at once instead of a second
+/// later, and only if it is used then: after a burst of pushes a process keeps their
+/// memory otherwise (docs/adr/0010-mimalloc.md).
+///
+/// It reads its options when a process begins, so this begins anew, once, under the
+/// same process id; an environment that has the option is left as it is.
+fn give_freed_memory_back_at_once() {
+    const OPTION: &str = "MIMALLOC_PURGE_DELAY";
+    if env::var_os(OPTION).is_some() {
+        return;
+    }
+    let mut arguments = env::args_os();
+    let (Ok(program), Some(name)) = (env::current_exe(), arguments.next()) else {
+        return;
+    };
+    // It returns only if it fails, which costs memory and nothing else.
+    let _ = Command::new(program)
+        .arg0(name)
+        .args(arguments)
+        .env(OPTION, "0")
+        .exec();
 }
 
 fn serve(args: &Args) -> Result<Exit, StartError> {

@@ -27,6 +27,9 @@ const STORE_BYTES: &str = "spanmill_generator_processor_service_graphs_store_byt
 /// So few that their memory is none.
 const FEW_SERIES: u64 = 1_000;
 
+/// How long after the last request memory is read, so that none is under way.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// A load well below what two cores can take.
 const MODERATE: u64 = 63_000;
 
@@ -234,6 +237,7 @@ async fn many_series(
     // What requests under way take is no series'.
     let full = Duration::from_secs(8);
     load(FEW_SERIES, None, full, None).run().await?;
+    tokio::time::sleep(QUIET).await;
     let busy = subject.usage()?.resident;
     // As fast as it goes first, so that all series and all lanes are there.
     load(series, None, full, None).run().await?;
@@ -241,6 +245,7 @@ async fn many_series(
     load(series, Some(MODERATE), collections, Some(log.path()))
         .run()
         .await?;
+    tokio::time::sleep(QUIET).await;
     let (usage, active) = (
         subject.usage()?,
         subject.metric(ACTIVE_SERIES).await? as u64,

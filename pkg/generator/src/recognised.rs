@@ -20,7 +20,7 @@ mod queue;
 const WINDOW_SECONDS: u32 = 120;
 
 /// Pushes that all tenants together remember: 8,700 a second for the whole
-/// window, some 60 MB.
+/// window, some 25 MB.
 const MOST: usize = 1 << 20;
 
 /// Pushes that a tenant remembers even if others have filled the room: 8 a second
@@ -60,9 +60,10 @@ pub(crate) struct Pending<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Room(Arc<AtomicUsize>);
 
-/// A keyed hash of a push's bytes.
+/// 96 bits of a keyed hash of a push's bytes: even among a million, one in 10^22
+/// pushes is taken for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct PushKey(u128);
+struct PushKey([u32; 3]);
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -73,15 +74,11 @@ struct Seen {
     index: HashTable<u32>,
 }
 
-/// 32 bytes, since there may be a million of them.
-#[derive(Debug)]
+/// 16 bytes, since there may be a million of them.
+#[derive(Clone, Copy, Debug)]
 struct Applied {
     key: PushKey,
-    /// In seconds since the Unix epoch.
-    at: u32,
     spans: u32,
-    /// What the answer had besides, which is rare.
-    rejected: Option<Box<(u64, String)>>,
 }
 
 impl Recognised {
@@ -99,13 +96,13 @@ impl Recognised {
         if request.is_empty() {
             return Recognition::New(self.pending(None));
         }
-        let key = PushKey(u128::from_ne_bytes(self.hasher.key(request).to_bytes()));
+        let key = PushKey::new(self.hasher.key(request).to_bytes());
         let mut seen = self.seen.lock();
         if seen.pending.contains(&key) {
             return Recognition::BeingApplied;
         }
-        if let Some(applied) = seen.find(key, seconds(now_unix_nanos)) {
-            return Recognition::Applied(applied.outcome());
+        if let Some(outcome) = seen.find(key, seconds(now_unix_nanos)) {
+            return Recognition::Applied(outcome);
         }
         seen.pending.push(key);
         Recognition::New(self.pending(Some(key)))
@@ -152,7 +149,7 @@ impl Pending<'_> {
             room.give_back(seen.forget_oldest());
         }
         room.take();
-        seen.remember(Applied::new(key, now, outcome));
+        seen.remember(key, now, outcome);
     }
 }
 
@@ -172,41 +169,45 @@ impl Drop for Recognised {
 }
 
 impl Seen {
-    /// The push of this key, if it was applied lately.
-    fn find(&mut self, key: PushKey, now: u32) -> Option<&Applied> {
+    /// What the push of this key was answered, if it was applied lately.
+    fn find(&mut self, key: PushKey, now: u32) -> Option<PushOutcome> {
         let applied = &self.applied;
         let is_it = |number: &u32| applied.get(*number).is_some_and(|a| a.key == key);
         let entry = self.index.find_entry(key.hash(), is_it).ok()?;
-        let found = applied.get(*entry.get())?;
-        if found.is_recognised(now) {
-            return Some(found);
+        let number = *entry.get();
+        if is_recognised(applied.at(number)?, now) {
+            return applied.outcome(number);
         }
         // It is applied anew and gets another number.
         entry.remove();
         None
     }
 
-    fn remember(&mut self, applied: Applied) {
-        let hash = applied.key.hash();
-        let number = self.applied.push(applied);
+    fn remember(&mut self, key: PushKey, now: u32, outcome: &PushOutcome) {
+        let number = self.applied.push(key, now, outcome);
         let hash_of = hasher(&self.applied);
-        self.index.insert_unique(hash, number, hash_of);
+        self.index.insert_unique(key.hash(), number, hash_of);
     }
 
     /// Forgets what is no longer recognised, at most so many; says how many.
     fn forget(&mut self, now: u32, most: usize) -> usize {
         let mut forgotten = 0;
-        while forgotten < most && self.applied.oldest().is_some_and(|a| !a.is_recognised(now)) {
+        while forgotten < most
+            && self
+                .applied
+                .at(self.applied.first)
+                .is_some_and(|at| !is_recognised(at, now))
+        {
             forgotten += self.forget_oldest();
         }
         forgotten
     }
 
     fn forget_oldest(&mut self) -> usize {
-        let Some(oldest) = self.applied.oldest() else {
+        let number = self.applied.first;
+        let Some(oldest) = self.applied.get(number) else {
             return 0;
         };
-        let number = self.applied.first;
         let entry = self
             .index
             .find_entry(oldest.key.hash(), |other| *other == number);
@@ -229,35 +230,16 @@ fn hasher(applied: &Queue) -> impl Fn(&u32) -> u64 {
     |number| applied.get(*number).map_or(0, |applied| applied.key.hash())
 }
 
-impl Applied {
-    fn new(key: PushKey, at: u32, outcome: &PushOutcome) -> Self {
-        let rejected = (outcome.rejected_spans, outcome.message.clone());
-        Self {
-            key,
-            at,
-            spans: u32::try_from(outcome.spans).unwrap_or(u32::MAX),
-            rejected: (outcome.rejected_spans > 0).then(|| Box::new(rejected)),
-        }
-    }
-
-    fn is_recognised(&self, now: u32) -> bool {
-        now.saturating_sub(self.at) <= WINDOW_SECONDS
-    }
-
-    fn outcome(&self) -> PushOutcome {
-        let (rejected_spans, message) = self.rejected.as_deref().cloned().unwrap_or_default();
-        PushOutcome {
-            spans: u64::from(self.spans),
-            rejected_spans,
-            message,
-        }
-    }
-}
-
 impl PushKey {
-    /// Half of it is as good a hash as any.
+    fn new(hash: [u8; 16]) -> Self {
+        let hash = u128::from_ne_bytes(hash);
+        Self([hash as u32, (hash >> 32) as u32, (hash >> 64) as u32])
+    }
+
+    /// Two thirds of it are as good a hash as any.
     fn hash(self) -> u64 {
-        self.0 as u64
+        let [a, b, _] = self.0;
+        u64::from(a) | u64::from(b) << 32
     }
 }
 
@@ -273,6 +255,11 @@ impl Room {
     fn is_full(&self) -> bool {
         self.0.load(Ordering::Relaxed) >= MOST
     }
+}
+
+/// Whether what was applied at one second is recognised at another.
+fn is_recognised(at: u32, now: u32) -> bool {
+    now.saturating_sub(at) <= WINDOW_SECONDS
 }
 
 fn seconds(unix_nanos: u64) -> u32 {

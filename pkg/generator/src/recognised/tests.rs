@@ -46,6 +46,8 @@ fn what_was_applied_is_recognised_for_two_minutes_with_its_answer() {
     // Recognised from then on, not from the first time.
     assert!(!push(&recognised, b"bytes", NOW + 241 * SECOND));
     assert!(push(&recognised, b"bytes", NOW + 242 * SECOND));
+    // Answers are forgotten with their pushes.
+    assert!(recognised.seen.lock().applied.rejected.is_empty());
 }
 
 #[test]
@@ -139,20 +141,30 @@ fn numbers_wrap_around() {
 #[test]
 fn blocks_of_the_queue_begin_and_end_without_a_gap() {
     let mut queue = Queue::default();
-    let applied = |number| Applied::new(PushKey(number), 0, &outcome(1));
-    let count = 3 * queue::BLOCK;
+    let key = |number: u32| PushKey([number, 0, 0]);
+    let count = 3 * queue::BLOCK as u32;
     for number in 0..count {
-        assert_eq!(queue.push(applied(number as u128)) as usize, number);
-        assert_eq!(queue.len(), number + 1);
+        assert_eq!(queue.push(key(number), number / 10, &outcome(1)), number);
+        assert_eq!(queue.len(), number as usize + 1);
     }
     for number in 0..count {
-        assert_eq!(queue.oldest().unwrap().key, PushKey(number as u128));
-        let last = queue.get(count as u32 - 1).unwrap();
-        assert_eq!(last.key, PushKey(count as u128 - 1));
+        assert_eq!(queue.get(number).unwrap().key, key(number));
+        assert_eq!(queue.at(number), Some(number / 10));
+        assert_eq!(queue.at(count - 1), Some((count - 1) / 10));
+        assert_eq!(queue.get(count - 1).unwrap().key, key(count - 1));
         queue.pop();
-        assert_eq!(queue.len(), count - number - 1);
+        assert_eq!(queue.len(), (count - number - 1) as usize);
     }
-    assert!(queue.oldest().is_none());
-    assert_eq!(queue.push(applied(7)) as usize, count);
-    assert_eq!(queue.oldest().unwrap().key, PushKey(7));
+    assert_eq!((queue.at(count), queue.get(count).is_none()), (None, true));
+    assert_eq!(queue.push(key(7), 0, &outcome(1)), count);
+    assert_eq!(queue.get(count).unwrap().key, key(7));
+}
+
+#[test]
+fn push_at_a_clock_that_was_set_back_is_recognised_as_long_as_the_one_before() {
+    let recognised = Recognised::new(Room::default());
+    assert!(push(&recognised, b"before", NOW));
+    assert!(push(&recognised, b"after", NOW - 60 * SECOND));
+    assert!(!push(&recognised, b"after", NOW + 120 * SECOND));
+    assert!(push(&recognised, b"after", NOW + 121 * SECOND));
 }
