@@ -64,6 +64,23 @@ impl Cardinality {
         self.ranks.fill(0);
     }
 
+    /// The registers, for who writes them down.
+    pub(crate) fn ranks(&self) -> &[u8] {
+        &self.ranks
+    }
+
+    /// Sets a register that was written down; `false` if there is none such.
+    pub(crate) fn set_rank(&mut self, index: u64, rank: u8) -> bool {
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        match self.ranks.get_mut(index) {
+            Some(register) if usize::from(rank) <= MAX_RANK => {
+                *register = rank;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// How many different values there were, about.
     #[allow(
         clippy::cast_possible_truncation,

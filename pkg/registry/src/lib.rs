@@ -29,7 +29,9 @@ mod replace;
 mod schema;
 mod snapshot;
 mod state;
+mod survey;
 mod table;
+mod top_values;
 mod update;
 
 pub use cardinality::{Cardinality, RecentCardinality};
@@ -45,4 +47,9 @@ pub use relabel::Relabelled;
 pub use schema::{Metric, MetricKind, Schema};
 pub use snapshot::{Snapshot, SnapshotHeader, SnapshotStats};
 pub use state::{Registry, RegistryStats, TableId};
+pub use survey::{
+    DecodeSurveyError, FamilySurvey, LabelSurvey, MergeSurveysError, MetricSurvey, Survey,
+    series_of,
+};
+pub use top_values::TopValues;
 pub use update::{Applied, InvalidLabels, MAX_METRICS, Update};
