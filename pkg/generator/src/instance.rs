@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use model::{Clock, Push, PushError, PushOutcome, SampleSink, TenantId};
 use overrides::{LimiterType, Overrides, TenantConfig};
 use parking_lot::{Mutex, MutexGuard};
@@ -16,15 +16,19 @@ use crate::ledger::Ledger;
 use crate::metrics::TenantMetrics;
 use crate::processors::service_graphs::EdgeStore;
 use crate::processors::span_metrics::name_demand::CountingSink;
+use crate::rates::Rates;
 use crate::reading::Reading;
 use crate::recognised::{Recognised, Recognition};
 use crate::time_slack::TimeSlack;
 
+mod overview;
 mod relabelling;
 mod saving;
 mod settings;
+mod shadow;
 
 use self::settings::Settings;
+pub(crate) use self::shadow::Shadow;
 
 const MILLIS_PER_MINUTE: i64 = 60_000;
 /// A scrape so long ago no longer keeps exemplars for the next one.
@@ -63,6 +67,11 @@ pub(crate) struct Instance {
     last_scrape_ms: AtomicI64,
     /// Whether the last collection has been.
     is_stopped: AtomicBool,
+    rates: Rates,
+    /// When the last collection ended; 0 before the first.
+    collected_ms: AtomicI64,
+    /// A processor that is tried, if one is.
+    shadow: ArcSwapOption<Shadow>,
 }
 
 impl Instance {
@@ -96,6 +105,9 @@ impl Instance {
             first_push_ms: AtomicI64::new(0),
             last_scrape_ms: AtomicI64::new(i64::MIN),
             is_stopped: AtomicBool::new(false),
+            rates: Rates::new(now_ms),
+            collected_ms: AtomicI64::new(0),
+            shadow: ArcSwapOption::empty(),
         }
     }
 
@@ -215,17 +227,11 @@ impl Instance {
         if push.skip_metrics {
             reading.ledger = Ledger::skipped(reading.ledger.received);
         } else {
-            if let Some(table) = &settings.span_metrics {
-                let targets = settings.target_info.as_ref();
-                reading.apply_span_metrics(&self.registry, table, targets, now_ms);
-            }
-            if let Some(tables) = &settings.service_graphs {
-                reading.apply_service_graphs(&self.registry, tables, &self.edges, now_ms);
-            }
-            if let Some(table) = &settings.host_info {
-                reading.apply_host_info(&self.registry, table, now_ms);
-            }
+            settings.apply(&mut reading, &self.registry, &self.edges, now_ms);
             reading.note_processors_off();
+            if let Some(shadow) = &*self.shadow.load() {
+                shadow.apply(&push.request, slack, now_ms);
+            }
         }
         let ledger = reading.ledger;
         self.metrics.pushed(push.request.len(), &ledger);
@@ -319,6 +325,9 @@ impl Instance {
         let labels = self.registry.label_stats();
         self.metrics
             .collected(self.registry.stats(), limits, &labels);
+        let now_ms = self.clock.unix_millis();
+        self.rates.note(now_ms, self.metrics.received());
+        self.collected_ms.store(now_ms, Ordering::Relaxed);
     }
 
     /// Ends the series under the external labels that they had, if those have changed.

@@ -1,5 +1,6 @@
 //! Metrics of the generator, all named `generator_*`.
 
+mod overview;
 mod registry_metrics;
 
 use std::sync::Arc;

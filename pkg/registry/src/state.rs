@@ -159,6 +159,11 @@ impl Registry {
         self.state.lock().admission.labels.stats()
     }
 
+    /// What counts against the limits.
+    pub fn active(&self) -> Counts {
+        self.state.lock().admission.limiter.active()
+    }
+
     /// Numbers for metrics and status pages.
     pub fn stats(&self) -> RegistryStats {
         let state = self.state.lock();

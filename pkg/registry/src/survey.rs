@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cardinality::Cardinality;
 use crate::schema::Schema;
-use crate::state::Registry;
+use crate::state::{Registry, TableId};
 use crate::table::Table;
 use crate::top_values::TopValues;
 
@@ -22,6 +22,8 @@ pub use self::encoding::DecodeSurveyError;
 
 /// Label sets that are copied before pushes or scrapes that wait get their turn.
 const STEP_SLOTS: u32 = 64;
+/// The same of label sets that are only counted.
+const COUNTED_SLOTS: usize = 4_096;
 
 /// Labels of which one family has sketches, a few kilobytes each: a resource may
 /// have any number of attributes.
@@ -110,7 +112,7 @@ impl Registry {
                     continue;
                 };
                 let refused = table.refused.estimate();
-                (metrics(&table.schema), table.len(), refused)
+                (MetricSurvey::of(&table.schema), table.len(), refused)
             };
             let family = survey.families.entry(metrics).or_default();
             family.refused += refused;
@@ -127,15 +129,38 @@ impl Registry {
         }
         survey
     }
+
+    /// Label sets of a table that count against the limits.
+    pub fn label_sets(&self, table: &TableId) -> u64 {
+        let slots = self
+            .state
+            .lock()
+            .tables
+            .get(table.index)
+            .map_or(0, Table::len);
+        let mut label_sets = 0;
+        for first in (0..slots).step_by(COUNTED_SLOTS) {
+            let state = self.state.lock();
+            if let Some(table) = state.tables.get(table.index) {
+                let step = first..table.len().min(first + COUNTED_SLOTS as u32);
+                label_sets += step.filter(|slot| table.counts(*slot)).count() as u64;
+            }
+            MutexGuard::unlock_fair(state);
+        }
+        label_sets
+    }
 }
 
-fn metrics(schema: &Schema) -> Vec<MetricSurvey> {
-    let columns = schema.columns().iter();
-    let metrics = columns.map(|column| MetricSurvey {
-        name: column.metric.name.clone(),
-        series: column.series,
-    });
-    metrics.collect()
+impl MetricSurvey {
+    /// The metrics of a table.
+    pub fn of(schema: &Schema) -> Vec<Self> {
+        let columns = schema.columns().iter();
+        let metrics = columns.map(|column| Self {
+            name: column.metric.name.clone(),
+            series: column.series,
+        });
+        metrics.collect()
+    }
 }
 
 impl Survey {

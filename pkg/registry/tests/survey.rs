@@ -218,6 +218,7 @@ fn overflow_and_ended_label_sets_are_no_part_of_it_and_refused_ones_are_told() {
     assert_eq!(family(&survey).label_sets, 10);
     assert_eq!(family(&survey).refused, 5);
     assert_eq!(survey.series(), registry.stats().active.series);
+    assert_eq!(registry.label_sets(&table), 10);
     registry.retire_table(&table);
     assert!(registry.survey(&[]).families.is_empty());
 }

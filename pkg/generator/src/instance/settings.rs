@@ -8,9 +8,10 @@ use registry::{Registry, TableId};
 use super::Identity;
 use crate::processors::Processors;
 use crate::processors::host_info::HostInfo;
-use crate::processors::service_graphs::EdgeTables;
+use crate::processors::service_graphs::{EdgeStore, EdgeTables};
 use crate::processors::span_metrics::name_demand::NameDemand;
 use crate::processors::span_metrics::target_info::TargetInfo;
+use crate::reading::Reading;
 
 /// The settings in force, compiled.
 #[derive(Debug)]
@@ -84,6 +85,28 @@ impl Settings {
             external_labels: external_labels(identity, &config),
             processors,
             config,
+        }
+    }
+}
+
+impl Settings {
+    /// Applies what was read of a push to the tables of its processors.
+    pub(super) fn apply(
+        &self,
+        reading: &mut Reading<'_, '_>,
+        registry: &Registry,
+        edges: &EdgeStore,
+        now_ms: i64,
+    ) {
+        if let Some(table) = &self.span_metrics {
+            let targets = self.target_info.as_ref();
+            reading.apply_span_metrics(registry, table, targets, now_ms);
+        }
+        if let Some(tables) = &self.service_graphs {
+            reading.apply_service_graphs(registry, tables, edges, now_ms);
+        }
+        if let Some(table) = &self.host_info {
+            reading.apply_host_info(registry, table, now_ms);
         }
     }
 }

@@ -124,6 +124,11 @@ impl TenantRegistryMetrics {
         self.spans_overflowed.inc_by(spans);
     }
 
+    /// Spans that went to an overflow series so far.
+    pub(super) fn spans_overflowed(&self) -> u64 {
+        self.spans_overflowed.get()
+    }
+
     /// Notes the state of the registry after a collection.
     pub(super) fn collected(&self, stats: RegistryStats, limits: Limits, labels: &[LabelStats]) {
         self.collections.inc();

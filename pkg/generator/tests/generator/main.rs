@@ -10,5 +10,6 @@ mod duplicate_pushes;
 mod exemplars;
 mod harness;
 mod restarts;
+mod seeing_tenants;
 mod service_graphs;
 mod span_metrics;
