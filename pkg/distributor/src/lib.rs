@@ -10,7 +10,7 @@ mod receivers;
 
 pub use config::DistributorConfig;
 pub use error::{DiscardReason, ReceiveError};
-pub use metrics::DistributorMetrics;
+pub use metrics::{DistributorMetrics, TenantIntake};
 pub use push::Distributor;
 
 #[cfg(test)]

@@ -16,6 +16,10 @@ use telemetry::MetricsRegistry;
 
 use crate::error::DiscardReason;
 
+mod overview;
+
+pub use self::overview::TenantIntake;
+
 /// Tenants with metrics of their own. Ids are free to choose unless something
 /// in front checks them, so without a bound a stranger could fill our memory.
 /// Twice what a large hosted service has.

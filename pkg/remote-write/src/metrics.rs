@@ -370,6 +370,22 @@ impl TenantMetrics {
         self.delivery.observe(seconds(milliseconds));
     }
 
+    /// Samples that a receiver has acknowledged so far.
+    pub(crate) fn samples_sent(&self) -> u64 {
+        self.samples_sent.get()
+    }
+
+    /// Samples that will never be delivered, of the reasons that there were.
+    pub(crate) fn samples_dropped(&self) -> Vec<(&'static str, u64)> {
+        let reasons = <DropReason as strum::VariantArray>::VARIANTS.iter();
+        let dropped = reasons.filter_map(|reason| {
+            let labels = self.by_reason(*reason);
+            let samples = self.families.samples_dropped.get(&labels)?.get();
+            Some((reason.into(), samples))
+        });
+        dropped.collect()
+    }
+
     fn by_reason(&self, reason: DropReason) -> ByReason {
         ByReason {
             tenant: self.labels.tenant.clone(),

@@ -351,6 +351,19 @@ impl Queue {
         );
     }
 
+    /// Samples that are pending, and how long the oldest has been there, in
+    /// milliseconds; 0 if none is.
+    pub(crate) fn backlog(&self, now_ms: i64) -> (u64, u64) {
+        let end = self.spool.extent().end;
+        let (pending, low) = {
+            let state = self.state.lock();
+            (state.progress.pending(end), state.progress.low())
+        };
+        let oldest_ms = (pending > 0).then(|| self.spool.oldest_ms(low)).flatten();
+        let lag_ms = now_ms.saturating_sub(oldest_ms.unwrap_or(now_ms));
+        (pending, lag_ms.max(0).unsigned_abs())
+    }
+
     /// Notes that there is more to send; returns whether the queue is to be put
     /// among the ready.
     pub(crate) fn wake(&self) -> bool {

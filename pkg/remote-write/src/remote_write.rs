@@ -23,6 +23,10 @@ use crate::tenant::{Tenant, note_unreadable};
 use crate::turn::Turns;
 use crate::writer::{TenantDestinations, TenantWriter};
 
+mod status;
+
+pub use self::status::{DestinationStatus, TenantStatus};
+
 /// Memory for records that is kept: one thread collects.
 const MAX_KEPT_WRITERS: usize = 2;
 

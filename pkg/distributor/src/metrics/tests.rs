@@ -39,6 +39,23 @@ fn exported_names_and_labels_are_stable() {
 }
 
 #[test]
+fn intake_of_a_tenant_is_what_was_counted() {
+    let metrics = DistributorMetrics::with_capacity(2);
+    let acme = metrics.for_tenant(&tenant("acme"));
+    acme.received(5, 700);
+    acme.refused(DiscardReason::InvalidTraceId, 2);
+    let want = TenantIntake {
+        spans: 5,
+        bytes: 700,
+        refused: vec![("invalid_trace_id", 2)],
+    };
+    assert_eq!(metrics.intake(&tenant("acme")), Some(want));
+    acme.pushed(3);
+    assert_eq!(metrics.refused(), [(tenant("acme"), 2)]);
+    assert_eq!(metrics.intake(&tenant("globex")), None);
+}
+
+#[test]
 fn tenants_beyond_the_capacity_share_one_label() {
     let metrics = DistributorMetrics::with_capacity(2);
     let start = Instant::now();
