@@ -19,6 +19,7 @@ use crate::config::{AppConfig, Loaded};
 use crate::data_dir::DataDir;
 use crate::error::StartError;
 use crate::own_metrics::OwnMetrics;
+use crate::pages::tenants::Tenants;
 use crate::pages::{self, Pages, ShownConfig};
 use crate::ports::{self, Face, Port};
 use crate::process::{Address, Part, Process, StopLimits};
@@ -103,6 +104,12 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         instance_id: instance_id(&config.metrics_generator).into(),
         state_dir: Some(config.storage.path.join(STATE_DIR)),
     });
+    let tenants = Tenants::new(
+        overrides.clone(),
+        generator.clone(),
+        Some(remote_write.clone()),
+        metrics.distributor.clone(),
+    );
     let distributor = Distributor::new(tenancy, generator.clone(), metrics.distributor);
 
     warnings::log(&config, &ignored, &overrides, &ports);
@@ -127,6 +134,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
             config: shown.into(),
             overrides: overrides.clone(),
             services: &SERVICES,
+            tenants: Some(tenants),
         },
         health: Health::new(readiness.stopping().clone(), intake.shutdown.clone()),
         tasks: pages.tasks.clone(),
@@ -215,7 +223,12 @@ impl Routes {
                     self.generator
                         .scrape_routes(self.tenancy, &self.tasks, address, prefix);
                 let not_offered = pages::not_offered::routes(prefix);
-                self.pages.clone().routes().merge(scrape).merge(not_offered)
+                let mut pages = self.pages.clone();
+                if self.tenancy.multitenancy_enabled {
+                    // Clients of one tenant come here, and are not to see the others.
+                    pages.tenants = None;
+                }
+                pages.routes().merge(scrape).merge(not_offered)
             }
             Face::Admin => self.pages.clone().routes(),
         }

@@ -16,12 +16,14 @@ use settings::Problems;
 use telemetry::{METRICS_CONTENT_TYPE, MetricsRegistry, encode_metrics};
 use tokio::task::spawn_blocking;
 
+use self::tenants::Tenants;
 use crate::config::AppConfig;
 use crate::readiness::{Readiness, Stage};
 use crate::version;
 
 pub(crate) mod not_offered;
 mod overrides;
+pub(crate) mod tenants;
 
 /// What the pages show.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Pages {
     pub(crate) overrides: Overrides,
     /// The parts of this process.
     pub(crate) services: &'static [&'static str],
+    /// What is shown of all tenants; `None` where clients of one look.
+    pub(crate) tenants: Option<Tenants>,
 }
 
 /// Settings as YAML, without secrets.
@@ -49,6 +53,12 @@ struct ConfigQuery {
     #[serde(default)]
     mode: String,
 }
+
+/// What it lists besides, where all tenants are shown.
+const TENANTS_LINK: (&str, &str) = (
+    "/api/v1/tenants",
+    "what each tenant has and sends; /api/v1/tenants/{tenant}/cardinality has what its series are made of",
+);
 
 /// What `/status` lists: path, and what is there.
 const LINKS: [(&str, &str); 10] = [
@@ -100,6 +110,7 @@ impl Pages {
             .route("/status/version", get(version_line))
             .with_state(self.clone())
             .merge(overrides::routes(self.overrides))
+            .merge(self.tenants.map(Tenants::routes).unwrap_or_default())
     }
 }
 
@@ -135,9 +146,10 @@ async fn metrics(State(pages): State<Pages>, headers: HeaderMap) -> Response {
     (headers, encoding, body).into_response()
 }
 
-async fn index() -> Html<String> {
+async fn index(State(pages): State<Pages>) -> Html<String> {
     let mut page = String::from("<!doctype html>\n<title>spanmill</title>\n<ul>\n");
-    for (path, what) in LINKS {
+    let tenants = pages.tenants.map(|_| TENANTS_LINK);
+    for (path, what) in LINKS.into_iter().chain(tenants) {
         // Writing to a string does not fail.
         let _ = writeln!(page, "<li><a href=\"{path}\">{path}</a> {what}</li>");
     }

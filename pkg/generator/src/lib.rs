@@ -42,3 +42,6 @@ pub use push_service::PUSH_SERVICE;
 pub use rates::Rate;
 pub use restart::ReadStates;
 pub use what_if::{Trial, Tried, WhatIf, WhatIfError, WouldAdd};
+
+/// What a tenant's series are made of.
+pub use registry::{MetricSurvey, Survey, series_of};

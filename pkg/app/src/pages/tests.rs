@@ -1,3 +1,4 @@
+use ::overrides::TenantConfig;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
 use tower::ServiceExt;
@@ -15,8 +16,9 @@ fn pages() -> Pages {
         readiness: Readiness::new(),
         registry: Arc::new(registry),
         config: ShownConfig::new(&config).unwrap().into(),
-        overrides: Overrides::fixed(::overrides::TenantConfig::default()),
+        overrides: Overrides::fixed(TenantConfig::default()),
         services: &["distributor", "generator"],
+        tenants: Some(tenants::tests::tenants(TenantConfig::default()).1),
     }
 }
 
@@ -98,11 +100,21 @@ async fn every_link_of_the_index_answers_and_nothing_takes_a_post() {
     let pages = pages();
     pages.readiness.enter(Stage::Running);
     let (_, _, index) = ask(&pages, "GET", "/status").await;
-    for (path, _) in LINKS {
+    for (path, _) in LINKS.into_iter().chain([TENANTS_LINK]) {
         assert!(index.contains(&format!("href=\"{path}\"")), "{path}");
         assert_eq!(ask(&pages, "GET", path).await.0, 200, "{path}");
         assert_eq!(ask(&pages, "POST", path).await.0, 405, "{path}");
     }
+}
+
+#[tokio::test]
+async fn where_clients_of_one_tenant_look_the_others_are_not_shown() {
+    let pages = Pages {
+        tenants: None,
+        ..pages()
+    };
+    assert_eq!(ask(&pages, "GET", "/api/v1/tenants").await.0, 404);
+    assert!(!ask(&pages, "GET", "/status").await.2.contains("tenants/"));
 }
 
 #[tokio::test]

@@ -1,0 +1,173 @@
+//! What a tenant's series are made of, and what they would be.
+
+mod answers;
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use generator::{Trial, WhatIf, WhatIfError};
+use model::TenantId;
+use overrides::Processor;
+use serde::Deserialize;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::{Tenants, refuse, unknown};
+use crate::tenants_api::{EnableAnswer, TrialAnswer};
+
+/// Metrics, labels of a family and values of a label unless more are asked for.
+const LIMIT: usize = 20;
+/// The same at most: as many values as sketches keep.
+const MAX_LIMIT: usize = 256;
+
+/// How long a processor is tried unless it is asked for.
+const TRIAL: Duration = Duration::from_secs(30);
+/// The same at most.
+const MAX_TRIAL: Duration = Duration::from_secs(300);
+
+/// The query of the page.
+#[derive(Debug, Deserialize)]
+pub(super) struct CardinalityQuery {
+    limit: Option<usize>,
+    /// Labels, with commas between.
+    #[serde(default)]
+    drop: String,
+    /// A processor.
+    #[serde(default)]
+    enable: String,
+    /// For how long to try it.
+    #[serde(default, rename = "for")]
+    duration: String,
+    #[serde(default)]
+    sketches: bool,
+}
+
+/// Why there is no answer on a processor.
+enum Refusal {
+    WhatIf(WhatIfError),
+    TooManyTrials,
+    Panicked,
+}
+
+pub(super) async fn page(
+    State(tenants): State<Tenants>,
+    Path(tenant): Path<String>,
+    Query(query): Query<CardinalityQuery>,
+) -> Response {
+    let tenant = match TenantId::parse(&tenant) {
+        Ok(tenant) => tenant,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    let duration = match query.duration.as_str() {
+        "" => TRIAL,
+        text => match settings::duration::parse(text) {
+            Ok(duration) if !duration.is_zero() && duration <= MAX_TRIAL => duration,
+            Ok(_) => return refuse("for is between 1ms and 5m"),
+            Err(error) => return refuse(&format!("for: {error}")),
+        },
+    };
+    let limit = query.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+    let enable = match query.enable.as_str() {
+        "" => None,
+        name => {
+            let mut processors = Processor::ALL.into_iter();
+            let Some(processor) = processors.find(|processor| processor.name() == name) else {
+                let names = Processor::ALL.map(Processor::name).join(", ");
+                return refuse(&format!("enable is one of {names}"));
+            };
+            match tenants.enable(&tenant, processor, duration, limit).await {
+                Ok(answer) => Some(answer),
+                Err(refusal) => return refusal.into_response(),
+            }
+        }
+    };
+    // Waits for other surveys; what it then does is some milliseconds of work for most.
+    let Ok(_permit) = tenants.surveys.acquire().await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let names = query.drop.split(',').map(str::trim);
+    let dropped: Vec<_> = names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let generator = tenants.generator.clone();
+    let answer = spawn_blocking(move || {
+        let survey = generator.survey(&tenant, &dropped)?;
+        let mut answer = answers::cardinality(&tenant, &survey, limit);
+        answer.drop = (!dropped.is_empty()).then(|| answers::without(&survey));
+        answer.enable = enable;
+        answer.sketches = query.sketches.then(|| STANDARD.encode(survey.encode()));
+        Some(Json(answer).into_response())
+    });
+    match answer.await {
+        Ok(Some(answer)) => answer,
+        Ok(None) => unknown(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+impl Tenants {
+    /// What a processor would add. Cancel-safe: a trial ends with it.
+    async fn enable(
+        &self,
+        tenant: &TenantId,
+        processor: Processor,
+        duration: Duration,
+        limit: usize,
+    ) -> Result<EnableAnswer, Refusal> {
+        let Ok(_permit) = self.trials.try_acquire() else {
+            return Err(Refusal::TooManyTrials);
+        };
+        let found = self.generator.what_if(tenant, processor);
+        match found.map_err(Refusal::WhatIf)? {
+            WhatIf::Known(known) => Ok(answers::known(processor, &known)),
+            WhatIf::Trial(trial) => finish(trial, processor, duration, limit).await,
+        }
+    }
+}
+
+async fn finish(
+    trial: Trial,
+    processor: Processor,
+    duration: Duration,
+    limit: usize,
+) -> Result<EnableAnswer, Refusal> {
+    sleep(duration / 2).await;
+    let half = trial.so_far();
+    sleep(duration / 2).await;
+    let tried = spawn_blocking(move || {
+        let tried = trial.finish();
+        let answer = TrialAnswer {
+            seconds: duration.as_secs_f64(),
+            spans: tried.spans,
+            series_at_half_time: half.series,
+            waiting_spans: tried.waiting_spans,
+        };
+        answers::tried(processor, &tried.survey, answer, limit)
+    });
+    tried.await.map_err(|_| Refusal::Panicked)
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let error = match self {
+            Self::WhatIf(error) => error,
+            Self::TooManyTrials => {
+                let message = "too many processors are being tried; ask again later\n";
+                return (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+            }
+            Self::Panicked => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        };
+        let status = match error {
+            WhatIfError::UnknownTenant => return unknown(),
+            WhatIfError::On { .. } | WhatIfError::Unavailable { .. } => StatusCode::BAD_REQUEST,
+            WhatIfError::Busy => StatusCode::CONFLICT,
+        };
+        (status, format!("{error}\n")).into_response()
+    }
+}
