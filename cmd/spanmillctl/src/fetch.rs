@@ -11,7 +11,11 @@ pub(crate) struct Api {
     client: Client,
     url: String,
     tenant: Option<String>,
+    timeout: Duration,
 }
+
+/// How long an answer may take that is not waited for on purpose.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Api {
     /// Connects with the first request.
@@ -20,19 +24,28 @@ impl Api {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let scheme = if url.contains("://") { "" } else { "http://" };
         Ok(Self {
-            client: Client::builder()
-                .timeout(Duration::from_secs(30))
-                .no_proxy()
-                .build()?,
+            client: Client::builder().no_proxy().build()?,
             url: format!("{scheme}{}", url.trim_end_matches('/')),
             tenant: tenant.map(str::to_owned),
+            timeout: TIMEOUT,
         })
+    }
+
+    /// The same for answers that take so much longer.
+    pub(crate) fn waiting(self, longer: Duration) -> Self {
+        Self {
+            timeout: TIMEOUT + longer,
+            ..self
+        }
     }
 
     /// The text of a page.
     pub(crate) async fn text(&self, path: &str) -> anyhow::Result<String> {
         let url = &self.url;
-        let mut request = self.client.get(format!("{url}{path}"));
+        let mut request = self
+            .client
+            .get(format!("{url}{path}"))
+            .timeout(self.timeout);
         if let Some(tenant) = &self.tenant {
             request = request.header("X-Scope-OrgID", tenant);
         }

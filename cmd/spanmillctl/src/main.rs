@@ -5,13 +5,17 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod cardinality;
 mod check_config;
 mod explain;
 mod exposition;
 mod fetch;
+mod overrides;
 mod red;
 mod reference;
 mod spool;
+mod table;
+mod tenants;
 
 /// Looks into a running spanmill, its configuration, and what it has on disk.
 #[derive(Debug, Parser)]
@@ -23,11 +27,15 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Cardinality(cardinality::Args),
     CheckConfig(check_config::Args),
     Explain(explain::Args),
+    Overrides(overrides::Args),
     Red(red::Args),
     Reference(reference::Args),
     Spool(spool::Args),
+    Tenant(tenants::OneArgs),
+    Tenants(tenants::Args),
 }
 
 fn main() -> ExitCode {
@@ -46,17 +54,24 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> anyhow::Result<String> {
     match args.command {
+        Command::Cardinality(args) => waited(cardinality::run(&args)),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Explain(args) => Ok(explain::run(&args)?),
-        Command::Red(args) => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(red::run(&args))
-        }
+        Command::Overrides(args) => waited(overrides::run(&args)),
+        Command::Red(args) => waited(red::run(&args)),
         Command::Reference(args) => reference::run(&args),
         Command::Spool(args) => spool::run(&args),
+        Command::Tenant(args) => waited(tenants::one(&args)),
+        Command::Tenants(args) => waited(tenants::run(&args)),
     }
+}
+
+/// What a command that asks spanmill says.
+fn waited(command: impl Future<Output = anyhow::Result<String>>) -> anyhow::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(command)
 }
 
 #[cfg(test)]
