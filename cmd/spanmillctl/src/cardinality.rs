@@ -112,9 +112,14 @@ fn add_labels(text: &mut String, families: &[FamilyAnswer]) {
         text.push('\n');
         let rows = family.labels.iter().map(|label| {
             let top = label.top.iter().take(VALUES);
-            let top: Vec<_> = top
-                .map(|value| format!("{} ({})", printable(&value.value), value.series))
-                .collect();
+            let top = top.map(|value| {
+                let (text, series) = (printable(&value.value), value.series);
+                match label.top_error {
+                    0 => format!("{text} ({series})"),
+                    error => format!("{text} ({series} to {})", series + error),
+                }
+            });
+            let top: Vec<_> = top.collect();
             [
                 label.name.clone(),
                 label.values.to_string(),

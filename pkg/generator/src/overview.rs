@@ -70,7 +70,7 @@ impl Generator {
     /// What a tenant's series are made of, and how many label sets there were without
     /// the labels `dropped`; `None` if it has not sent any spans.
     ///
-    /// Takes about a second for a million label sets; pushes do not wait.
+    /// Takes some 3 us for a label set; pushes do not wait.
     pub fn survey(&self, tenant: &TenantId, dropped: &[String]) -> Option<Survey> {
         Some(self.instance(tenant)?.registry().survey(dropped))
     }

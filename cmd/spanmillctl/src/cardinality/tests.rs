@@ -93,6 +93,15 @@ traces_host_info       3              1
 }
 
 #[test]
+fn values_that_are_not_exact_are_shown_with_their_bounds() {
+    let mut family = family();
+    family.labels[0].top_error = 34;
+    let mut text = String::new();
+    add_labels(&mut text, &[family]);
+    assert!(text.contains("/b (18 to 52), /c (18 to 52)\n"), "{text}");
+}
+
+#[test]
 fn what_changes_nothing_and_what_is_known_is_said_plainly() {
     let drop = DropAnswer {
         labels: vec!["nothing".to_owned()],
