@@ -413,8 +413,8 @@ fn note_processors(metrics: &TenantMetrics, settings: &Settings) {
     }
 }
 
-/// The limits of a tenant's registry.
-pub(crate) fn limits(config: &TenantConfig) -> Limits {
+/// The limits of a tenant's registry, by its settings.
+pub fn limits(config: &TenantConfig) -> Limits {
     let registry = &config.registry;
     let (max_active_series, max_active_entities) = match registry.limiter_type {
         LimiterType::Series => (registry.max_active_series, 0),

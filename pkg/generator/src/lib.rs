@@ -35,7 +35,7 @@ mod what_if;
 
 pub use config::GeneratorConfig;
 pub use generator::{Dependencies, Generator};
-pub use instance::destinations;
+pub use instance::{destinations, limits};
 pub use metrics::GeneratorMetrics;
 pub use overview::{Discards, Standing, TenantOverview};
 pub use push_service::PUSH_SERVICE;

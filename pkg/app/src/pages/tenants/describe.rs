@@ -20,13 +20,19 @@ impl Tenants {
         if overview.is_none() && intake.is_none() && remote_write.is_none() {
             return None;
         }
-        let processors = self.overrides.for_tenant(tenant).processors;
+        let config = self.overrides.for_tenant(tenant);
+        let limits = generator::limits(&config);
+        let level = |limit| Level {
+            limit,
+            ..Level::default()
+        };
+        let processors = config.processors.iter();
         let mut answer = TenantAnswer {
             tenant: tenant.to_string(),
-            processors: processors
-                .iter()
-                .map(|processor| processor.to_string())
-                .collect(),
+            processors: processors.map(|processor| processor.to_string()).collect(),
+            series: level(limits.max_active_series),
+            label_sets: level(limits.max_active_entities),
+            values_per_label_limit: limits.max_cardinality_per_label,
             discards: intake.into_iter().flat_map(refused).collect(),
             remote_write: remote_write.map(sending),
             ..TenantAnswer::default()

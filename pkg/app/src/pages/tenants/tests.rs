@@ -157,6 +157,32 @@ async fn tenant_is_shown_with_what_refused_its_spans() {
     assert_eq!(list.tenants, [acme]);
 }
 
+/// Its spans never reached the generator.
+#[tokio::test]
+async fn tenant_of_whom_every_span_was_refused_is_shown_with_its_limits() {
+    let mut config = TenantConfig::default();
+    config.registry.max_active_series = 7;
+    let (generator, tenants) = tenants(config);
+    let distributor = tenants.distributor.clone();
+    let tenancy = server::Tenancy::default();
+    let front = distributor::Distributor::new(tenancy, generator.clone(), distributor);
+    let site = Site { generator, tenants };
+    // A resource with one span, without ids.
+    let request = axum::body::Bytes::from_static(&[0x0a, 4, 0x12, 2, 0x12, 0]);
+    let acme = TenantId::parse("acme").unwrap();
+    front.push(acme, request, false).await.unwrap();
+    let acme: TenantAnswer = site.read("/api/v1/tenants/acme").await;
+    assert_eq!((acme.series.limit, acme.spans.total), (7, 0));
+    let refused: Vec<_> = acme
+        .discards
+        .iter()
+        .map(|of| (&*of.stage, of.spans))
+        .collect();
+    assert_eq!(refused, [("distributor", 1)]);
+    let list: TenantsAnswer = site.read("/api/v1/tenants?sort=discards").await;
+    assert_eq!(list.tenants, [acme]);
+}
+
 #[tokio::test]
 async fn what_cannot_be_answered_is_refused_with_a_reason() {
     let site = Site::new();
