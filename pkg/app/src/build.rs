@@ -120,6 +120,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         whole: config.shutdown_deadline,
     };
     let readiness = Readiness::new();
+    let has_tempo_names = config.tempo_metric_names;
     let shown = ShownConfig::new(&config).map_err(StartError::Config)?;
     restore(&generator, &background).await;
     generator.start_collections(&background.tasks, background.shutdown.clone());
@@ -131,6 +132,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         pages: Pages {
             readiness: readiness.clone(),
             registry: Arc::new(registry),
+            has_tempo_names,
             config: shown.into(),
             overrides: overrides.clone(),
             services: &SERVICES,

@@ -44,6 +44,11 @@ pub struct AppConfig {
     /// Default: empty.
     pub http_api_prefix: String,
 
+    /// Whether `/metrics` has spanmill's own metrics under Tempo's names as well, for
+    /// dashboards and alerts that are made for Tempo. They are the same values; off,
+    /// an answer is half as long. Default: true.
+    pub tempo_metric_names: bool,
+
     /// How long a stop waits before it begins: readiness and gRPC's health deny
     /// already, and spans are still taken, so that whoever balances load has time
     /// to turn away. Default: 0s.
@@ -80,6 +85,7 @@ impl Default for AppConfig {
             target: Target::default(),
             multitenancy_enabled: false,
             http_api_prefix: String::new(),
+            tempo_metric_names: true,
             shutdown_delay: Duration::ZERO,
             shutdown_deadline: Duration::from_secs(30),
             server: ServerConfig::default(),

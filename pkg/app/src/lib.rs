@@ -18,6 +18,7 @@ mod process;
 mod readiness;
 mod run;
 mod signals;
+mod tempo_names;
 mod warnings;
 
 pub use config::Target;

@@ -13,13 +13,13 @@ use axum::routing::get;
 use serde::Deserialize;
 use server::gzip::{self, GZIP, Gzip};
 use settings::Problems;
-use telemetry::{METRICS_CONTENT_TYPE, MetricsRegistry, encode_metrics};
+use telemetry::{METRICS_CONTENT_TYPE, MetricsRegistry, encode_metrics_with};
 use tokio::task::spawn_blocking;
 
 use self::tenants::Tenants;
 use crate::config::AppConfig;
 use crate::readiness::{Readiness, Stage};
-use crate::version;
+use crate::{tempo_names, version};
 
 pub(crate) mod not_offered;
 mod overrides;
@@ -30,6 +30,8 @@ pub(crate) mod tenants;
 pub(crate) struct Pages {
     pub(crate) readiness: Readiness,
     pub(crate) registry: Arc<MetricsRegistry>,
+    /// Whether they are there under Tempo's names, too.
+    pub(crate) has_tempo_names: bool,
     pub(crate) config: Arc<ShownConfig>,
     pub(crate) overrides: Overrides,
     /// The parts of this process.
@@ -127,7 +129,11 @@ async fn metrics(State(pages): State<Pages>, headers: HeaderMap) -> Response {
     let takes_gzip = gzip::is_accepted(&headers);
     // Thousands of tenants make megabytes of it.
     let written = spawn_blocking(move || {
-        let text = encode_metrics(&pages.registry);
+        let text = encode_metrics_with(&pages.registry, |text| {
+            if pages.has_tempo_names {
+                tempo_names::append(text, &pages.overrides);
+            }
+        });
         if !takes_gzip {
             return text.into_bytes();
         }

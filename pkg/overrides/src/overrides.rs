@@ -74,6 +74,11 @@ impl Overrides {
         Arc::clone(self.0.load().for_tenant(tenant))
     }
 
+    /// The settings of every tenant that has no entry of its own.
+    pub fn defaults(&self) -> Arc<TenantConfig> {
+        Arc::clone(&self.0.load().default)
+    }
+
     /// Whether any tenant has a processor; without one nothing is generated.
     pub fn any_processor_configured(&self) -> bool {
         self.0

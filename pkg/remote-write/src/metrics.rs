@@ -43,6 +43,7 @@ pub struct RemoteWriteMetrics {
     lag: Family<ByEndpoint, Seconds>,
     highest_sent_timestamp: Family<ByEndpoint, Seconds>,
     delivery: Family<ByEndpoint, Histogram, fn() -> Histogram>,
+    highest_spooled_timestamp: Family<OfTenant, Seconds>,
     spool_bytes: Family<OfTenant, Gauge>,
     spool_write_errors: Family<OfTenant, Counter>,
     spool_unreadable_files: Counter,
@@ -80,6 +81,7 @@ pub(crate) struct SpoolMetrics {
     labels: OfTenant,
     samples_collected: Counter,
     samples_spooled: Counter,
+    highest_spooled_timestamp: Seconds,
     spool_bytes: Gauge,
     spool_write_errors: Counter,
 }
@@ -168,6 +170,7 @@ impl RemoteWriteMetrics {
             lag: Family::default(),
             highest_sent_timestamp: Family::default(),
             delivery: Family::new_with_constructor(|| Histogram::new(DELIVERY_BUCKETS)),
+            highest_spooled_timestamp: Family::default(),
             spool_bytes: Family::default(),
             spool_write_errors: Family::default(),
             spool_unreadable_files: Counter::default(),
@@ -237,6 +240,11 @@ impl RemoteWriteMetrics {
             metrics.delivery.clone(),
         );
         registry.register(
+            "highest_spooled_timestamp_seconds",
+            "Time of the latest sample that was written to the spool, since the Unix epoch",
+            metrics.highest_spooled_timestamp.clone(),
+        );
+        registry.register(
             "spool_bytes",
             "Bytes of the spool on disk",
             metrics.spool_bytes.clone(),
@@ -300,6 +308,7 @@ impl RemoteWriteMetrics {
         SpoolMetrics {
             samples_collected: self.samples_collected.get_or_create_owned(&labels),
             samples_spooled: self.samples_spooled.get_or_create_owned(&labels),
+            highest_spooled_timestamp: self.highest_spooled_timestamp.get_or_create_owned(&labels),
             spool_bytes: self.spool_bytes.get_or_create_owned(&labels),
             spool_write_errors: self.spool_write_errors.get_or_create_owned(&labels),
             families: self.clone(),
@@ -428,9 +437,10 @@ impl SpoolMetrics {
         self.samples_collected.inc_by(samples);
     }
 
-    /// Counts samples that are on disk now.
-    pub(crate) fn spooled(&self, samples: u64) {
+    /// Counts samples that are on disk now; `newest_ms` is the time of the latest.
+    pub(crate) fn spooled(&self, samples: u64, newest_ms: i64) {
         self.samples_spooled.inc_by(samples);
+        self.highest_spooled_timestamp.set(seconds(newest_ms));
     }
 
     /// Notes how much there is on disk.
@@ -449,6 +459,7 @@ impl Drop for SpoolMetrics {
         let families = &self.families;
         families.samples_collected.remove(&self.labels);
         families.samples_spooled.remove(&self.labels);
+        families.highest_spooled_timestamp.remove(&self.labels);
         families.spool_bytes.remove(&self.labels);
         families.spool_write_errors.remove(&self.labels);
     }
@@ -490,7 +501,7 @@ mod tests {
         tenant.0.pending(7, 2_500, 500);
         tenant.0.shards(2);
         tenant.1.collected(15);
-        tenant.1.spooled(13);
+        tenant.1.spooled(13, 2_500);
         tenant.1.bytes(100);
         tenant.1.write_error();
         let by = "tenant=\"acme\",endpoint=\"h:9090\"";
@@ -517,6 +528,7 @@ mod tests {
                 format!("spanmill_remote_write_shards{{{by}}} 2"),
                 format!("spanmill_remote_write_spool_age_seconds{{{by}}} 2.5"),
                 format!("spanmill_remote_write_lag_seconds{{{by}}} 0.5"),
+                format!("spanmill_remote_write_highest_spooled_timestamp_seconds{{{of}}} 2.5"),
                 format!("spanmill_remote_write_spool_bytes{{{of}}} 100"),
                 format!("spanmill_remote_write_spool_write_errors_total{{{of}}} 1"),
                 "spanmill_remote_write_spool_unreadable_files_total 0".to_owned(),

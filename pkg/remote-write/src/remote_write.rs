@@ -324,7 +324,8 @@ impl Shared {
 
     fn appended(&self, tenant: &Arc<Tenant>, appended: Appended) {
         tenant.metrics.collected(appended.collected);
-        tenant.metrics.spooled(appended.samples);
+        let newest_ms = tenant.spool.extent().newest_ms;
+        tenant.metrics.spooled(appended.samples, newest_ms);
         if appended.dropped > 0 {
             for queue in tenant.queues() {
                 queue

@@ -89,13 +89,19 @@ pub fn new_metrics_registry() -> MetricsRegistry {
 
 /// Writes all metrics as OpenMetrics 1.0 text, the last line being `# EOF`.
 pub fn encode_metrics(registry: &MetricsRegistry) -> String {
+    encode_metrics_with(registry, |_| ())
+}
+
+/// As [`encode_metrics`], with what is appended before the last line.
+pub fn encode_metrics_with(registry: &MetricsRegistry, append: impl FnOnce(&mut String)) -> String {
     let mut text = String::new();
     // Writing to a string fails only if a metric's own encoder does; what was
     // written until then lacks its end, which a scraper refuses as a whole.
-    if let Err(error) = registry
-        .encode(&mut text)
-        .and_then(|()| encode_eof(&mut text))
-    {
+    let written = registry.encode(&mut text).and_then(|()| {
+        append(&mut text);
+        encode_eof(&mut text)
+    });
+    if let Err(error) = written {
         tracing::error!(%error, "cannot encode own metrics");
     }
     text

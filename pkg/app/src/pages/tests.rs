@@ -15,6 +15,7 @@ fn pages() -> Pages {
     Pages {
         readiness: Readiness::new(),
         registry: Arc::new(registry),
+        has_tempo_names: true,
         config: ShownConfig::new(&config).unwrap().into(),
         overrides: Overrides::fixed(TenantConfig::default()),
         services: &["distributor", "generator"],
@@ -74,6 +75,20 @@ async fn metrics_are_openmetrics_with_the_build() {
     );
     assert!(body.contains(&line), "{body}");
     assert!(body.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn metrics_have_tempos_names_too_unless_they_are_switched_off() {
+    let mut pages = pages();
+    let (_, _, body) = ask(&pages, "GET", "/metrics").await;
+    let build = format!(
+        "tempo_build_info{{version=\"{}\",revision=\"",
+        version::VERSION
+    );
+    assert!(body.contains(&build), "{body}");
+    pages.has_tempo_names = false;
+    let (_, _, body) = ask(&pages, "GET", "/metrics").await;
+    assert!(!body.contains("tempo_"), "{body}");
 }
 
 #[tokio::test]
