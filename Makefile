@@ -60,7 +60,7 @@ clippy:
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(LOCKED)
 
-layout: ## Check crate levels and file lengths.
+layout: ## Check crate levels, file lengths, and names of metrics under operations/.
 	cargo run --quiet $(LOCKED) -p xtask -- layout
 
 reference: ## Make the pages in docs/reference that are generated; `make test` checks them.

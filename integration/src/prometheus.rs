@@ -1,7 +1,7 @@
 //! A real Prometheus: scrapes, takes remote write, answers queries.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -217,6 +217,27 @@ fn run(arguments: &[String], directory: &TempDir) -> anyhow::Result<Process> {
 /// `make test` says where it is; otherwise it is looked up on the `PATH`.
 fn program() -> PathBuf {
     std::env::var_os("SPANMILL_PROMETHEUS").map_or_else(|| "prometheus".into(), PathBuf::from)
+}
+
+/// Runs `promtool`, which comes with Prometheus, in a directory.
+///
+/// # Errors
+///
+/// What it finds wrong.
+pub async fn promtool(directory: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    let output = tokio::process::Command::new(program().with_file_name("promtool"))
+        .args(arguments)
+        .current_dir(directory)
+        .output()
+        .await
+        .context("`make test` fetches promtool with prometheus")?;
+    ensure!(
+        output.status.success(),
+        "promtool {arguments:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
 }
 
 fn read_series(data: &Value) -> anyhow::Result<Vec<Series>> {

@@ -1,6 +1,7 @@
 //! Chores of the workspace that need more than a shell line.
 //!
-//! `cargo run -p xtask -- layout` checks the layout rules; see [`layout`].
+//! `cargo run -p xtask -- layout` checks the layout rules, and the names of metrics under
+//! `operations/`; see [`layout`] and [`operations`].
 //! `cargo run -p xtask -- reference` makes the generated pages; see [`mod@reference`].
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use anyhow::Context;
 use reference::Task;
 
 mod layout;
+mod operations;
 mod reference;
 
 const USAGE: &str = "usage: cargo run -p xtask -- layout | reference [--check]
@@ -55,7 +57,8 @@ fn make_reference(task: Task) -> anyhow::Result<ExitCode> {
 }
 
 fn check_layout() -> anyhow::Result<ExitCode> {
-    let violations = layout::check(root()?)?;
+    let mut violations = layout::check(root()?)?;
+    violations.extend(operations::check(root()?)?);
     for violation in &violations {
         eprintln!("{violation}");
     }
