@@ -213,6 +213,20 @@ impl Instance {
     }
 
     fn apply(&self, push: &Push) -> Result<PushOutcome, PushError> {
+        let ledger = self.account(push)?;
+        Ok(PushOutcome {
+            spans: ledger.received,
+            rejected_spans: ledger.rejected(),
+            message: ledger.message(),
+        })
+    }
+
+    /// Applies a push, and says what became of its spans.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Malformed`]; then nothing was applied.
+    pub(crate) fn account(&self, push: &Push) -> Result<Ledger, PushError> {
         let settings = self.settings.load();
         let now = self.clock.unix_nanos();
         let slack = TimeSlack::around(now, settings.config.ingestion_time_range_slack);
@@ -236,11 +250,7 @@ impl Instance {
         let ledger = reading.ledger;
         self.metrics.pushed(push.request.len(), &ledger);
         self.note_edges();
-        Ok(PushOutcome {
-            spans: ledger.received,
-            rejected_spans: ledger.rejected(),
-            message: ledger.message(),
-        })
+        Ok(ledger)
     }
 
     /// Notes when the first push since the last collection came.
@@ -253,6 +263,12 @@ impl Instance {
 
     /// Ends the edges that have waited for too long.
     pub(crate) fn expire_edges(&self) {
+        self.account_expired();
+    }
+
+    /// The same; says what became of their spans.
+    pub(crate) fn account_expired(&self) -> Ledger {
+        let mut ledger = Ledger::default();
         let settings = self.settings.load();
         if let (Some(service_graphs), Some(tables)) = (
             &settings.processors.service_graphs,
@@ -260,7 +276,6 @@ impl Instance {
         ) {
             let now_ms = self.clock.unix_millis();
             let edges = self.edges.expire(service_graphs.rules(), now_ms);
-            let mut ledger = Ledger::default();
             tables.apply(&edges, service_graphs, &self.registry, now_ms, &mut ledger);
             self.metrics.settled(&ledger);
             self.note_edges();
@@ -268,6 +283,7 @@ impl Instance {
         } else if self.edges.items() > 0 {
             self.edges.clear();
         }
+        ledger
     }
 
     /// Spans that wait for their counterpart in the service graph.

@@ -6,6 +6,7 @@
 mod attributes;
 mod collection;
 pub mod config;
+pub mod explain;
 mod exposition;
 mod generator;
 mod histograms;

@@ -3,6 +3,7 @@
 use otlp::{AnyValue, Span};
 
 use crate::attributes::{KeyIndex, Values, WantedKeys};
+use crate::explain::Rule;
 
 /// Where a span's weight is read from.
 #[derive(Clone, Debug)]
@@ -31,6 +32,21 @@ impl Weight {
                 1.0
             }
         }
+    }
+
+    /// Says where it is from: the attribute `key`, or the tracestate.
+    pub(crate) fn explain(self, key: &str, tracestate: bool) -> Rule {
+        let source = match (key.is_empty(), tracestate) {
+            (true, false) => return Rule::new("weight", "1: nothing is set to say otherwise"),
+            (true, true) => "the tracestate".to_owned(),
+            (false, false) => format!("the attribute {key}"),
+            (false, true) => format!("the tracestate, or else the attribute {key}"),
+        };
+        let finding = match self {
+            Self::Is(weight) => format!("{weight}, by {source}"),
+            Self::Invalid => format!("1, since {source} is no probability"),
+        };
+        Rule::new("weight", finding)
     }
 }
 

@@ -9,6 +9,8 @@ use regex::bytes::Regex;
 use crate::attributes::{KeyIndex, Values, WantedKeys};
 use crate::span_names;
 
+mod explain;
+
 /// Compiled filter policies; a span must pass all of them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SpanFilter {

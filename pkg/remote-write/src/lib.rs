@@ -32,6 +32,7 @@ mod written;
 pub use config::{EndpointConfig, ProtobufMessage, RemoteWriteConfig};
 pub use error::StartError;
 pub use metrics::RemoteWriteMetrics;
+pub use relabel::relabelled;
 pub use remote_write::{DestinationStatus, RemoteWrite, TenantStatus};
 pub use spool::{Fsync, SpoolConfig};
 pub use writer::{Append, TenantDestinations, TenantWriter};

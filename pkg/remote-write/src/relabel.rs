@@ -101,6 +101,22 @@ impl Relabeller {
     }
 }
 
+/// What rules make of a series, its name being the label `__name__`: its labels by
+/// name; `None` if they drop it.
+///
+/// # Errors
+///
+/// What is wrong with the first rule that cannot be used.
+pub fn relabelled<'a>(
+    configs: &[RelabelConfig],
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<Option<Vec<(String, String)>>, String> {
+    let rules = Relabeller::new(configs).map_err(|(_, problem)| problem)?;
+    let mut edited = EditedLabels::default();
+    edited.set_all(labels);
+    Ok(rules.apply(&mut edited).then_some(edited.0))
+}
+
 impl Rule {
     /// `false` drops the series.
     ///

@@ -104,7 +104,7 @@ impl HostInfo {
     /// The first identifier that a resource has, and its value.
     ///
     /// Observed: only text counts, and empty text does not.
-    fn host<'a>(&self, values: Values<'_, 'a>) -> Option<(&str, &'a [u8])> {
+    pub(crate) fn host<'a>(&self, values: Values<'_, 'a>) -> Option<(&str, &'a [u8])> {
         self.identifiers
             .iter()
             .find_map(|(source, key)| match values.in_resource(*key) {

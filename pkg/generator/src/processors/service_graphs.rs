@@ -5,6 +5,7 @@
 
 mod edge;
 mod edge_store;
+mod explain;
 mod half_edge;
 mod peer;
 mod pending;

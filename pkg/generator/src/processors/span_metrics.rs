@@ -3,6 +3,7 @@
 //! Source: tempo-2.10, sections 1.1 and 1.6, span-metrics rules.
 
 pub(crate) mod dimensions;
+mod explain;
 pub(crate) mod name_demand;
 pub(crate) mod target_info;
 

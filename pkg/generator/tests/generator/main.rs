@@ -8,6 +8,7 @@
 
 mod duplicate_pushes;
 mod exemplars;
+mod explained;
 mod harness;
 mod restarts;
 mod seeing_tenants;

@@ -12,6 +12,8 @@ use crate::raw_key::{write_bytes, write_raw};
 use crate::span_name_template::template;
 use crate::span_names;
 
+mod explain;
+
 /// Labels that a dimension may not take: its own gets `__` in front.
 pub(super) const INTRINSIC_LABELS: [&str; 5] = [
     "service",
