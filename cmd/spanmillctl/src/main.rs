@@ -16,6 +16,7 @@ mod reference;
 mod spool;
 mod table;
 mod tenants;
+mod trace_span;
 
 /// Looks into a running spanmill, its configuration, and what it has on disk.
 #[derive(Debug, Parser)]
@@ -36,6 +37,7 @@ enum Command {
     Spool(spool::Args),
     Tenant(tenants::OneArgs),
     Tenants(tenants::Args),
+    TraceSpan(trace_span::Args),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +65,7 @@ fn run(args: Args) -> anyhow::Result<String> {
         Command::Spool(args) => spool::run(&args),
         Command::Tenant(args) => waited(tenants::one(&args)),
         Command::Tenants(args) => waited(tenants::run(&args)),
+        Command::TraceSpan(args) => trace_span::run(&args),
     }
 }
 

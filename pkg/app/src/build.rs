@@ -243,7 +243,7 @@ impl Routes {
 }
 
 /// The name of this generator: that of its host, unless it has one of its own.
-fn instance_id(config: &GeneratorConfig) -> String {
+pub(crate) fn instance_id(config: &GeneratorConfig) -> String {
     if !config.instance_id.is_empty() {
         return config.instance_id.clone();
     }

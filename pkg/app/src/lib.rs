@@ -19,8 +19,10 @@ mod readiness;
 mod run;
 mod signals;
 mod tempo_names;
+mod trace_span;
 mod warnings;
 
 pub use config::Target;
 pub use error::StartError;
 pub use run::{Exit, Options, Shown, check, print_config, run, verify};
+pub use trace_span::{TraceSpanError, trace_span};

@@ -125,7 +125,7 @@ pub fn print_config(options: &Options, shown: Shown) -> Result<String, StartErro
     .map_err(StartError::Config)
 }
 
-fn load(options: &Options) -> Result<Loaded, StartError> {
+pub(crate) fn load(options: &Options) -> Result<Loaded, StartError> {
     let mut loaded = Loaded::load(options.config_file.as_deref(), options.expand_env)
         .map_err(StartError::Config)?;
     if let Some(target) = options.target {

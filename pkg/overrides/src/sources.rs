@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::TenantId;
 use settings::{Node, Problems};
 
 use crate::config::OverridesConfig;
 use crate::layers::Layer;
 use crate::legacy;
 use crate::snapshot::Snapshot;
+use crate::tenant_config::TenantConfig;
 use crate::tenant_config::remote_write::Author;
 use crate::tenant_config::remote_write::addresses::AllowedAddresses;
 
@@ -119,6 +121,17 @@ impl OverridesSources {
             format!("the processor {processor} is not in this version, and is left out")
         }));
         snapshot.refused.or(warnings)
+    }
+
+    /// The settings of a tenant, by the runtime file as it is now.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the file, those of single entries among them.
+    pub fn tenant_config(&self, tenant: &TenantId) -> Result<Arc<TenantConfig>, Problems> {
+        let snapshot = self.resolve(self.read()?.as_deref(), None)?;
+        let config = Arc::clone(snapshot.for_tenant(tenant));
+        snapshot.refused.or(config)
     }
 
     /// The text of the runtime file, if there is one.

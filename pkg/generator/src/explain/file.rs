@@ -1,9 +1,11 @@
 //! All spans of a request, one after the other.
 
+use std::time::Duration;
+
 use otlp::validate::{self, SpanRejection};
 use otlp::{AnyValue, Span};
+use registry::LABEL_OVERFLOW;
 use settings::duration;
-use std::time::Duration;
 use strum::VariantArray as _;
 
 use super::request::{SingleSpan, single_spans};
@@ -26,6 +28,8 @@ const SERVICE_GRAPHS: &str = "service-graphs";
 const HOST_INFO: &str = "host-info";
 /// What the names of an edge's metrics begin with.
 const OF_EDGES: &str = "traces_service_graph_";
+/// The label of what a limit sends to one series.
+const OVERFLOW: &str = "metric_overflow";
 
 /// Explains each span of a request: what it would come to at a tenant that has had no
 /// span before these.
@@ -53,6 +57,9 @@ pub fn explain(question: &Question<'_>) -> Result<Explanation, ExplainError> {
     explainer.expire()?;
     let mut explained = explainer.explained;
     for span in &mut explained {
+        for processor in &mut span.processors {
+            processor.rules.extend(limits(&processor.series));
+        }
         let processors = span.processors.iter_mut();
         let series = processors.map(|processor| &mut processor.series);
         for series in series.chain([&mut span.series]) {
@@ -282,6 +289,22 @@ fn validation(rejection: Option<SpanRejection>) -> Rule {
 fn first(discarded: &Discarded) -> Option<DiscardReason> {
     let mut reasons = DiscardReason::VARIANTS.iter().copied();
     reasons.find(|reason| discarded.of(*reason) > 0)
+}
+
+/// The limits that series show to be reached.
+fn limits(series: &[ReachedSeries]) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    let labels = || series.iter().flat_map(|series| &series.labels);
+    if labels().any(|(name, _)| name == OVERFLOW) {
+        let finding =
+            "there are as many as there may be: it counts in the series that all others share";
+        rules.push(Rule::new("limit of active series", finding));
+    }
+    if let Some((label, _)) = labels().find(|(_, value)| *value == LABEL_OVERFLOW) {
+        let finding = format!("{label} has as many values as it may: this one is replaced");
+        rules.push(Rule::new("max_cardinality_per_label", finding));
+    }
+    rules
 }
 
 fn processor(

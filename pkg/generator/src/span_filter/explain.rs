@@ -54,21 +54,20 @@ fn clauses(
     span: &Span<'_>,
     values: Values<'_, '_>,
 ) -> String {
-    let is = match wanted.match_type {
-        MatchType::Strict => "is",
-        MatchType::Regex => "matches",
-    };
     let clauses = wanted.attributes.iter().zip(conditions).enumerate();
     let told: Vec<_> = clauses
         .filter(|(place, _)| failing.is_none_or(|failing| failing == *place))
         .map(|(_, (attribute, condition))| {
-            let not = if failing.is_some() { " not" } else { "" };
+            let (key, want) = (&attribute.key, attribute.value.to_string());
             let found = condition.found(span, values);
-            format!(
-                "{} = {found} {is}{not} {:?}",
-                attribute.key,
-                attribute.value.to_string()
-            )
+            match (wanted.match_type, failing) {
+                (MatchType::Strict, None) => format!("{key} is {found}"),
+                (MatchType::Strict, Some(_)) => format!("{key} is {found}, not {want:?}"),
+                (MatchType::Regex, None) => format!("{key} is {found}, which matches {want:?}"),
+                (MatchType::Regex, Some(_)) => {
+                    format!("{key} is {found}, which does not match {want:?}")
+                }
+            }
         })
         .collect();
     match told.is_empty() {

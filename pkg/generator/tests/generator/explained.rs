@@ -308,6 +308,75 @@ async fn recorded_spans_become_what_is_said_of_them_together_and_each_alone() {
     assert!(spans > 100, "{spans}");
 }
 
+/// The findings of a processor's rules of one name, for each span.
+fn findings(explanation: &Explanation, rule: &str) -> Vec<Vec<String>> {
+    let spans = explanation.spans.iter();
+    spans
+        .map(|span| {
+            let rules = span
+                .processors
+                .iter()
+                .flat_map(|processor| &processor.rules);
+            let rules = rules.filter(|of| of.rule.starts_with(rule));
+            rules
+                .map(|of| format!("{}: {}", of.rule, of.finding))
+                .collect()
+        })
+        .collect()
+}
+
+#[test]
+fn the_clause_that_decides_and_the_limits_that_are_reached_are_named() {
+    let span = |id: u8, kind, method| Span {
+        trace_id: vec![1; 16],
+        span_id: vec![id; 8],
+        kind,
+        name: format!("call {id}"),
+        end_time_unix_nano: NOW,
+        attributes: attributes(&[("http.method", method)]),
+        ..Span::default()
+    };
+    let spans = vec![span(1, 2, "GET"), span(2, 2, "PUT"), span(3, 5, "PUT")];
+    let bytes = request(&[("service.name", "a")], spans).encode_to_vec();
+    let (_, mut filters) = configs()
+        .into_iter()
+        .find(|(name, _)| *name == "filters")
+        .unwrap();
+    filters.processors = Processors::from([Processor::SpanMetrics]);
+    let told = findings(&explained(&filters, &bytes), "filter_policies[0].");
+    let kind = |kind: &str| {
+        format!(
+            "filter_policies[0].include: kind is {kind:?}, which matches \"CLIENT|SERVER\": passes"
+        )
+    };
+    assert_eq!(
+        told,
+        [
+            vec![
+                kind("SPAN_KIND_SERVER"),
+                "filter_policies[0].exclude: span.http.method is \"GET\": refused".to_owned(),
+            ],
+            vec![
+                kind("SPAN_KIND_SERVER"),
+                "filter_policies[0].exclude: span.http.method is \"PUT\", not \"GET\": passes"
+                    .to_owned(),
+            ],
+            vec![
+                "filter_policies[0].include: kind is \"SPAN_KIND_CONSUMER\", which does not \
+                 match \"CLIENT|SERVER\": refused"
+                    .to_owned(),
+            ],
+        ]
+    );
+    let mut limited = config();
+    limited.processors = Processors::from([Processor::SpanMetricsCount]);
+    limited.registry.max_active_series = 2;
+    let told = findings(&explained(&limited, &bytes), "limit");
+    let reached = "limit of active series: there are as many as there may be: it counts in the \
+                   series that all others share";
+    assert_eq!(told, [vec![], vec![], vec![reached.to_owned()]]);
+}
+
 /// Spans that meet: few ids, services, kinds and attributes.
 fn any_span() -> impl Strategy<Value = (u8, Span)> {
     let ids = (0_u8..3, 1_u8..6, 0_u8..6, 0_i32..7);

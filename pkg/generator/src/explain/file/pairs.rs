@@ -97,7 +97,7 @@ impl Explainer<'_, '_> {
                 for refused in overflow {
                     let shared = reached.iter().filter(|series| {
                         series.metric == refused.metric
-                            && series.labels.contains_key("metric_overflow")
+                            && series.labels.contains_key(super::OVERFLOW)
                     });
                     edges.series.extend(shared.cloned());
                 }
