@@ -23,6 +23,7 @@ use tower::ServiceExt;
 
 use crate::activity::Activity;
 use crate::listener::ServeOptions;
+use crate::peer::PeerAddress;
 use crate::stream::{Protocol, Stream};
 use crate::tls::Tls;
 
@@ -56,6 +57,7 @@ impl Connections {
     pub(crate) async fn serve(self, connection: TcpStream) {
         // Fails only on a socket that is closed already.
         let _ = connection.set_nodelay(true);
+        let peer = connection.peer_addr().ok().map(PeerAddress);
         let options = &self.options;
         let greeting = timeout(
             options.header_read_timeout,
@@ -80,7 +82,7 @@ impl Connections {
         let io = TokioIo::new(stream);
         let router = self.router.clone();
         let service = TowerToHyperService::new(
-            router.map_request(|request: Request<Incoming>| request.map(Body::new)),
+            router.map_request(move |request: Request<Incoming>| from_peer(request, peer)),
         );
         let ended = match (protocol, options.http2_idle_timeout) {
             (Protocol::Http1, _) => {
@@ -96,7 +98,7 @@ impl Connections {
                 let (counted, router) = (activity.clone(), self.router.clone());
                 let service = service_fn(move |request: Request<Incoming>| {
                     let answer = counted.clone();
-                    answer.count(router.clone(), request.map(Body::new))
+                    answer.count(router.clone(), from_peer(request, peer))
                 });
                 let connection = http2(options).serve_connection(io, service);
                 self.drive(connection, activity.idle_for(limit)).await
@@ -132,6 +134,14 @@ impl Connections {
             () = sleep_or_never(cut_off) => Ok(()),
         }
     }
+}
+
+/// The request as the router takes it, with where it comes from.
+fn from_peer(mut request: Request<Incoming>, peer: Option<PeerAddress>) -> Request<Body> {
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(peer);
+    }
+    request.map(Body::new)
 }
 
 async fn sleep_or_never(duration: Option<Duration>) {

@@ -13,10 +13,12 @@ pub mod tls;
 mod activity;
 mod connection;
 mod inflate;
+mod peer;
 mod stream;
 
 pub use body::{BodyError, read_body};
 pub use cors::CorsConfig;
 pub use listener::{BindError, Listener, ServeOptions};
+pub use peer::PeerAddress;
 pub use tenancy::{Tenancy, TenantError};
 pub use tls::{Tls, TlsConfig, TlsError};

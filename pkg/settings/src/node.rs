@@ -249,6 +249,37 @@ impl Node {
         }
     }
 
+    /// A tree of JSON, all of which stands at one place.
+    pub fn from_json(value: &Value, place: &Place) -> Self {
+        let content = match value {
+            Value::Null => Content::Null,
+            Value::Bool(value) => Content::Bool(*value),
+            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(value), _) => Content::Integer(value.into()),
+                (None, Some(value)) => Content::Integer(value.into()),
+                (None, None) => Content::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Value::String(text) => Content::Text(text.clone()),
+            Value::Array(items) => {
+                let items = items.iter().map(|item| Self::from_json(item, place));
+                Content::Sequence(items.collect())
+            }
+            Value::Object(entries) => {
+                let entries = entries.iter().map(|(key, value)| Entry {
+                    key: key.clone(),
+                    key_place: place.clone(),
+                    value: Self::from_json(value, place),
+                });
+                Content::Mapping(entries.collect())
+            }
+        };
+        Self {
+            place: place.clone(),
+            content,
+            plain: None,
+        }
+    }
+
     /// The same without places. Numbers that JSON lacks become null.
     pub fn to_json(&self) -> Value {
         match &self.content {
