@@ -75,16 +75,23 @@ impl Process {
         Ok(())
     }
 
+    /// Its process id.
+    ///
+    /// # Errors
+    ///
+    /// When the process has ended.
+    pub fn id(&self) -> anyhow::Result<u32> {
+        let id = self.child.id();
+        id.with_context(|| format!("{} has ended", self.name))
+    }
+
     /// Sends a signal by its name, such as `TERM`.
     ///
     /// # Errors
     ///
     /// When the process has ended.
     pub async fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        let id = self
-            .child
-            .id()
-            .with_context(|| format!("{} has ended", self.name))?;
+        let id = self.id()?;
         let sent = Command::new("kill")
             .arg(format!("-{signal}"))
             .arg(id.to_string())

@@ -1,12 +1,45 @@
 //! Runs the scripts in `integration/python` with the packages of `requirements.txt`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, ensure};
+use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::patience::patience;
+use crate::process::Process;
+
+/// A script that serves until it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    process: Process,
+    _directory: TempDir,
+}
+
+impl Server {
+    /// Starts a script, which takes a moment until it serves.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started; when the Python environment is missing.
+    pub fn start(script: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        let directory = TempDir::new()?;
+        let script = path_of(script).display().to_string();
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+        let arguments: Vec<_> = std::iter::once(script).chain(arguments).collect();
+        Ok(Self {
+            process: Process::start("python", &python()?, &arguments, directory.path())?,
+            _directory: directory,
+        })
+    }
+
+    /// What it has printed so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
 
 /// Runs a script to its end and gives what it printed.
 ///
@@ -15,15 +48,8 @@ use crate::patience::patience;
 /// When it fails, with what it wrote to standard error; when it does not end;
 /// when the Python environment is missing.
 pub async fn run(script: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = here.join("../.venv/bin/python");
-    ensure!(
-        python.exists(),
-        "{} is missing: `make test` makes it",
-        python.display()
-    );
-    let ended = Command::new(python)
-        .arg(here.join("python").join(script))
+    let ended = Command::new(python()?)
+        .arg(path_of(script))
         .args(arguments)
         // Python's requests would trust these in place of the authority of a test.
         .env_remove("REQUESTS_CA_BUNDLE")
@@ -40,4 +66,19 @@ pub async fn run(script: &str, arguments: &[&str]) -> anyhow::Result<String> {
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8(output.stdout)?)
+}
+
+fn python() -> anyhow::Result<PathBuf> {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
+    ensure!(
+        python.exists(),
+        "{} is missing: `make test` makes it",
+        python.display()
+    );
+    Ok(python)
+}
+
+fn path_of(script: &str) -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.join("python").join(script)
 }

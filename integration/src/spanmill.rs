@@ -104,6 +104,15 @@ impl Spanmill {
         self.directory.path()
     }
 
+    /// Its process id.
+    ///
+    /// # Errors
+    ///
+    /// When the process has ended.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        self.process.id()
+    }
+
     /// What it has logged so far.
     #[must_use]
     pub fn log(&self) -> String {

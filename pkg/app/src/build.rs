@@ -9,7 +9,7 @@ use axum::Router;
 use distributor::Distributor;
 use generator::{Dependencies, Generator, GeneratorConfig, PUSH_SERVICE};
 use model::Clock;
-use overrides::Overrides;
+use overrides::{Overrides, UserOverrides};
 use remote_write::RemoteWrite;
 use server::Tenancy;
 use server::grpc::Health;
@@ -32,12 +32,18 @@ const SERVICES: [&str; 4] = ["distributor", "generator", "overrides", "remote-wr
 /// Where a planned stop keeps series, below the data directory.
 const STATE_DIR: &str = "state";
 
+/// Where settings that tenants change themselves are, below the data directory, unless
+/// they are somewhere else.
+const OVERRIDES_DIR: &str = "overrides";
+
 /// What the routes of all listeners are made of.
 struct Routes {
     config: AppConfig,
     tenancy: Tenancy,
     distributor: Distributor<Generator>,
     generator: Generator,
+    /// What tenants change themselves, if they may.
+    user_overrides: Option<UserOverrides>,
     pages: Pages,
     /// What gRPC's health service says.
     health: Health,
@@ -88,11 +94,27 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
     .map_err(StartError::RemoteWrite)?;
     let overrides = Overrides::start(
         sources,
-        metrics.overrides,
+        metrics.overrides.clone(),
         &background.tasks,
         &background.shutdown,
     )
     .map_err(StartError::Config)?;
+    let user_configurable = &config.overrides.user_configurable_overrides;
+    let user_overrides = match user_configurable.enabled {
+        true => Some(
+            UserOverrides::start(
+                user_configurable,
+                &config.storage.path.join(OVERRIDES_DIR),
+                overrides.clone(),
+                &metrics.overrides,
+                &background.tasks,
+                &background.shutdown,
+            )
+            .await
+            .map_err(StartError::UserOverrides)?,
+        ),
+        false => None,
+    };
     remote_write.resume(|tenant| generator::destinations(&overrides.for_tenant(tenant)));
     let generator = Generator::new(Dependencies {
         overrides: overrides.clone(),
@@ -129,6 +151,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         tenancy,
         distributor,
         generator: generator.clone(),
+        user_overrides,
         pages: Pages {
             readiness: readiness.clone(),
             registry: Arc::new(registry),
@@ -230,7 +253,10 @@ impl Routes {
                     // Clients of one tenant come here, and are not to see the others.
                     pages.tenants = None;
                 }
-                pages.routes().merge(scrape).merge(not_offered)
+                let overrides =
+                    pages::overrides_api::routes(prefix, self.user_overrides.clone(), self.tenancy);
+                let pages = pages.routes().merge(scrape).merge(not_offered);
+                pages.merge(overrides)
             }
             Face::Admin => self.pages.clone().routes(),
         }

@@ -31,6 +31,9 @@ pub enum StartError {
     /// Remote write cannot be set up.
     #[error("metrics_generator.storage")]
     RemoteWrite(#[source] remote_write::StartError),
+    /// The store of what tenants set themselves cannot be used.
+    #[error("overrides.user_configurable_overrides.client")]
+    UserOverrides(#[source] overrides::StoreError),
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -50,7 +53,11 @@ impl StartError {
     /// configuration must change, 1 where something else stands in the way.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Logging(_) | Self::Tls { .. } | Self::RemoteWrite(_) => 2,
+            Self::Config(_)
+            | Self::Logging(_)
+            | Self::Tls { .. }
+            | Self::RemoteWrite(_)
+            | Self::UserOverrides(_) => 2,
             Self::DataDir(_) | Self::Ports(_) | Self::Signals(_) | Self::Runtime(_) => 1,
         }
     }

@@ -23,6 +23,7 @@ use crate::{tempo_names, version};
 
 pub(crate) mod not_offered;
 mod overrides;
+pub(crate) mod overrides_api;
 pub(crate) mod tenants;
 
 /// What the pages show.

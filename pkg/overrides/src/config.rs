@@ -11,6 +11,7 @@ use settings::{Problem, Secret};
 
 use crate::document::Document;
 use crate::tenant_config::remote_write::addresses::AllowedAddresses;
+use crate::user_configurable::config::UserConfigurableConfig;
 
 /// Keys of `remote_write` whose values are no secrets; all others are hidden
 /// where the document is shown as it is written.
@@ -94,17 +95,8 @@ pub struct OverridesConfig {
     /// process's own configuration names is not checked. Default:
     /// `[public, private]`.
     pub remote_write_allowed_addresses: AllowedAddresses,
-    /// Settings that tenants change themselves; only `enabled: false` is
-    /// accepted so far.
+    /// Settings that tenants change themselves, at `/api/overrides`.
     pub user_configurable_overrides: UserConfigurableConfig,
-}
-
-/// Settings that tenants change themselves.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct UserConfigurableConfig {
-    /// Must be false.
-    pub enabled: bool,
 }
 
 impl Default for OverridesConfig {
@@ -159,12 +151,7 @@ impl OverridesConfig {
                 "must be at least 1s",
             ));
         }
-        if self.user_configurable_overrides.enabled {
-            problems.push(Problem::new(
-                "overrides.user_configurable_overrides.enabled",
-                "overrides that tenants set themselves come in a later version; set it to false",
-            ));
-        }
+        problems.extend(self.user_configurable_overrides.validate());
         problems
     }
 }

@@ -5,6 +5,7 @@ use settings::{Content, Entry, Node, Problem, Problems};
 use crate::document::Document;
 use crate::legacy;
 use crate::tenant_config::TenantConfig;
+use crate::tenant_config::processors::Processors;
 use crate::tenant_config::remote_write::Author;
 use crate::validate::validate;
 use crate::without_effect::Ignored;
@@ -61,6 +62,9 @@ pub(crate) struct Layer {
     /// Where it stands, for those keys.
     prefix: String,
 }
+
+/// The key of a tenant's processors.
+const PROCESSORS: &[&str] = &["metrics_generator", "processors"];
 
 /// The key of a tenant's destinations.
 const REMOTE_WRITE: &[&str] = &["metrics_generator", "remote_write"];
@@ -164,6 +168,11 @@ impl Layer {
         self
     }
 
+    /// Whether its tenant wrote it, through the API.
+    pub(crate) fn is_of_tenant(&self) -> bool {
+        matches!(self.author, Author::Tenant(_))
+    }
+
     /// What it says without effect in this place, in words for a log.
     pub(crate) fn warnings(&self) -> &[String] {
         &self.warnings
@@ -196,7 +205,8 @@ impl Layer {
 ///
 /// Mappings merge key by key; any other value replaces the one below it, so a
 /// list is replaced and never appended to. A key that a layer leaves out is
-/// inherited; one that is null returns to the built-in default.
+/// inherited; one that is null returns to the built-in default. Processors that a
+/// tenant sets itself are added to those that it has otherwise, as in Tempo 2.10.
 ///
 /// # Errors
 ///
@@ -221,13 +231,23 @@ pub(crate) fn document<'a>(
     };
     let mut merged = Node::empty(first.node.place().clone());
     let mut author = Author::default();
+    let mut inherited = Processors::default();
     for layer in layers {
+        if layer.is_of_tenant() {
+            inherited = match merged.get_path(PROCESSORS) {
+                Some(processors) => settings::decode(processors)?,
+                None => Processors::default(),
+            };
+        }
         merge(&mut merged, &layer.node);
         if layer.entry(REMOTE_WRITE).is_some() {
             author = layer.author.clone();
         }
     }
-    Ok(settings::decode::<Document>(&merged)?.written_by(&author))
+    let mut document = settings::decode::<Document>(&merged)?.written_by(&author);
+    let generator = &mut document.metrics_generator;
+    generator.processors = generator.processors.union(inherited);
+    Ok(document)
 }
 
 fn merge(base: &mut Node, over: &Node) {
@@ -294,14 +314,7 @@ fn check(
 /// The document with each key under its one name, in its one place.
 fn canonical(document: &Node) -> Node {
     let mut node = document.clone();
-    for (above, alias, key) in ALIASES {
-        if let Some(block) = node.get_path_mut(above)
-            && block.get(key).is_none()
-            && let Some(entry) = block.remove(alias)
-        {
-            block.insert(entry.renamed(key));
-        }
-    }
+    rename_aliases(&mut node);
     // Overrides have the interval beside the registry block; the block of the
     // process has it inside.
     if let Some(generator) = node.get_mut("metrics_generator")
@@ -312,6 +325,18 @@ fn canonical(document: &Node) -> Node {
         generator.insert(entry);
     }
     node
+}
+
+/// Gives each key its one name; one that has it already keeps its other as well.
+pub(crate) fn rename_aliases(node: &mut Node) {
+    for (above, alias, key) in ALIASES {
+        if let Some(block) = node.get_path_mut(above)
+            && block.get(key).is_none()
+            && let Some(entry) = block.remove(alias)
+        {
+            block.insert(entry.renamed(key));
+        }
+    }
 }
 
 fn remove_empty(node: &mut Node, path: &[&str]) {

@@ -2,7 +2,8 @@
 //!
 //! Layers are documents, merged key by key (weakest first: built-in, the
 //! `metrics_generator` block of the process, `overrides.defaults`, the runtime
-//! file's `"*"`, the tenant's own entry) and read once into a [`TenantConfig`].
+//! file's `"*"`, the tenant's own entry, what the tenant set itself through the API)
+//! and read once into a [`TenantConfig`].
 //! [`Overrides::for_tenant`] hands out what is in force.
 
 mod document;
@@ -19,6 +20,7 @@ mod without_effect;
 pub mod config;
 pub mod overrides;
 pub mod tenant_config;
+pub mod user_configurable;
 
 pub use config::OverridesConfig;
 pub use document::{ProcessorDocument, RegistryDocument};
@@ -42,3 +44,8 @@ pub use tenant_config::span_metrics::{
     DimensionMapping, FilterPolicy, IntrinsicDimensions, MatchType, PolicyAttribute, PolicyMatch,
     PolicyValue, SpanMetricsConfig,
 };
+pub use user_configurable::config::UserConfigurableConfig;
+pub use user_configurable::document::{ChangedSetting, MAX_DOCUMENT_BYTES, UserDocument};
+pub use user_configurable::error::{StoreError, UserOverridesError};
+pub use user_configurable::version::{IfMatch, Version};
+pub use user_configurable::{Change, Changed, StoredOverrides, UserOverrides};

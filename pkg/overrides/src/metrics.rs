@@ -6,6 +6,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use telemetry::MetricsRegistry;
 
 use crate::snapshot::Snapshot;
+use crate::user_configurable::metrics::UserConfigurableMetrics;
 
 /// What overrides say about themselves. Cloning is cheap and shares the values.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +15,7 @@ pub struct OverridesMetrics {
     tenants: Gauge,
     refused_entries: Gauge,
     unavailable_processors: Family<ByProcessor, Gauge>,
+    pub(crate) user_configurable: UserConfigurableMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -24,8 +26,11 @@ struct ByProcessor {
 impl OverridesMetrics {
     /// Creates the metrics and registers each under its full name.
     pub fn register(registry: &mut MetricsRegistry) -> Self {
-        let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("overrides");
+        let metrics = Self {
+            user_configurable: UserConfigurableMetrics::register(registry),
+            ..Self::default()
+        };
         registry.register(
             "reload_failed",
             "Whether the runtime file cannot be used as it is, so that its last good state holds",
@@ -52,7 +57,7 @@ impl OverridesMetrics {
     pub(crate) fn reloaded(&self, snapshot: &Snapshot) {
         let is_refused = !snapshot.refused.is_empty();
         self.reload_failed.set(i64::from(is_refused));
-        self.tenants.set(gauge(snapshot.tenants.len()));
+        self.tenants.set(gauge(snapshot.layers.of_tenants.len()));
         self.refused_entries.set(gauge(snapshot.refused_entries));
         self.unavailable_processors.clear();
         for (processor, entries) in snapshot.unavailable() {

@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use lifecycle::{Shutdown, TaskGroup};
 use model::TenantId;
+use parking_lot::Mutex;
 use serde_json::Value;
 use settings::Problems;
 
+use crate::layers::Layer;
 use crate::metrics::OverridesMetrics;
 use crate::provenance::Explained;
 use crate::snapshot::Snapshot;
@@ -18,7 +20,14 @@ use crate::tenant_config::TenantConfig;
 
 /// The settings of every tenant, as they are now. Cloning is cheap and shares them.
 #[derive(Clone, Debug)]
-pub struct Overrides(Arc<ArcSwap<Snapshot>>);
+pub struct Overrides(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    /// Held by whoever puts a snapshot in place of another.
+    change: Mutex<()>,
+}
 
 impl Overrides {
     /// The same settings for every tenant, for ever.
@@ -71,32 +80,38 @@ impl Overrides {
     ///
     /// Does not allocate and takes no lock.
     pub fn for_tenant(&self, tenant: &TenantId) -> Arc<TenantConfig> {
-        Arc::clone(self.0.load().for_tenant(tenant))
+        Arc::clone(self.0.snapshot.load().for_tenant(tenant))
     }
 
     /// The settings of every tenant that has no entry of its own.
     pub fn defaults(&self) -> Arc<TenantConfig> {
-        Arc::clone(&self.0.load().default)
+        Arc::clone(&self.0.snapshot.load().default)
     }
 
     /// Whether any tenant has a processor; without one nothing is generated.
     pub fn any_processor_configured(&self) -> bool {
         self.0
+            .snapshot
             .load()
             .configs()
             .any(|config| !config.processors.is_empty())
     }
 
     fn from_snapshot(snapshot: Snapshot) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(snapshot)))
+        Self(Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            change: Mutex::new(()),
+        }))
     }
 }
 
 /// What is shown of them.
 impl Overrides {
-    /// Tenants that have an entry in the runtime file, in their order.
+    /// Tenants that have an entry in the runtime file or settings that they set
+    /// themselves, in their order.
     pub fn tenants(&self) -> Vec<TenantId> {
-        self.0.load().layers.of_tenants.keys().cloned().collect()
+        let snapshot = self.0.snapshot.load();
+        snapshot.layers.tenants().into_iter().cloned().collect()
     }
 
     /// The settings of a tenant in overrides' layout, without secrets; with `None`,
@@ -107,7 +122,7 @@ impl Overrides {
     ///
     /// Where something cannot be written.
     pub fn document(&self, tenant: Option<&TenantId>) -> Result<Value, Problems> {
-        self.0.load().layers.document(tenant)
+        self.0.snapshot.load().layers.document(tenant)
     }
 
     /// What would hold for everyone without the runtime file, as
@@ -117,7 +132,11 @@ impl Overrides {
     ///
     /// Where something cannot be written.
     pub fn document_without_runtime_file(&self) -> Result<Value, Problems> {
-        self.0.load().layers.document_without_runtime_file()
+        self.0
+            .snapshot
+            .load()
+            .layers
+            .document_without_runtime_file()
     }
 
     /// Every setting of a tenant, with the layer that it comes from.
@@ -126,7 +145,26 @@ impl Overrides {
     ///
     /// Where something cannot be written.
     pub fn explain(&self, tenant: &TenantId) -> Result<Vec<Explained>, Problems> {
-        self.0.load().layers.explain(tenant)
+        self.0.snapshot.load().layers.explain(tenant)
+    }
+}
+
+/// What tenants set themselves.
+impl Overrides {
+    /// Puts layers of tenants in force; `None` takes a tenant's away.
+    pub(crate) fn set_api_layers(&self, changes: Vec<(TenantId, Option<Arc<Layer>>)>) {
+        if changes.is_empty() {
+            return;
+        }
+        let _change = self.0.change.lock();
+        let changed = self.0.snapshot.load().with_api_layers(changes);
+        self.0.snapshot.store(Arc::new(changed));
+    }
+
+    /// Whether the tenant's own entry of the runtime file sets a key.
+    pub(crate) fn runtime_file_sets(&self, tenant: &TenantId, keys: &[&str]) -> bool {
+        let snapshot = self.0.snapshot.load();
+        snapshot.layers.runtime_file_sets(tenant, keys)
     }
 }
 
@@ -207,14 +245,14 @@ impl Reloader {
             if matches!(&self.seen, Seen::Good(seen) if seen.is_some() && *seen == text) {
                 return Ok(None);
             }
-            let before = self.overrides.0.load();
+            let before = self.overrides.0.snapshot.load();
             let snapshot = self.sources.resolve(text.as_deref(), Some(&before))?;
             Ok(Some((text, snapshot)))
         });
         match result {
             Ok(None) => {}
             Ok(Some((text, snapshot))) => {
-                let tenants = snapshot.tenants.len();
+                let tenants = snapshot.layers.of_tenants.len();
                 self.put(snapshot);
                 self.seen = Seen::Good(text);
                 tracing::info!(file = %path.display(), tenants, "overrides reloaded");
@@ -236,7 +274,7 @@ impl Reloader {
         }
     }
 
-    fn put(&mut self, mut snapshot: Snapshot) {
+    fn put(&mut self, snapshot: Snapshot) {
         for warning in &snapshot.warnings {
             tracing::warn!(warning, "part of the overrides is ignored");
         }
@@ -258,8 +296,12 @@ impl Reloader {
         }
         self.unavailable = unavailable;
         self.metrics.reloaded(&snapshot);
-        snapshot.keep_unchanged(&self.overrides.0.load());
-        self.overrides.0.store(Arc::new(snapshot));
+        let shared = &self.overrides.0;
+        let _change = shared.change.lock();
+        let now = shared.snapshot.load();
+        let mut snapshot = snapshot.with_api_layers_of(&now);
+        snapshot.keep_unchanged(&now);
+        shared.snapshot.store(Arc::new(snapshot));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which layer each value of a tenant comes from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -30,6 +30,9 @@ pub enum LayerName {
     /// The tenant's own entry of the runtime file.
     #[serde(rename = "tenant")]
     Tenant,
+    /// What the tenant set itself, through the API.
+    #[serde(rename = "api")]
+    Api,
 }
 
 impl fmt::Display for LayerName {
@@ -40,6 +43,7 @@ impl fmt::Display for LayerName {
             Self::Defaults => "overrides.defaults",
             Self::Everyone => "*",
             Self::Tenant => "tenant",
+            Self::Api => "api",
         })
     }
 }
@@ -54,18 +58,20 @@ pub struct Explained {
     /// The layer that decides.
     pub layer: LayerName,
     /// File, line and column, where the layer has the key; for a value that is
-    /// built in because a layer says null, the place of that.
+    /// built in because a layer says null, the place of that. None for the API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
 }
 
 /// What settings are made of.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Layers {
     pub(crate) process: Option<Arc<Layer>>,
     pub(crate) defaults: Option<Arc<Layer>>,
     pub(crate) everyone: Option<Arc<Layer>>,
     pub(crate) of_tenants: BTreeMap<TenantId, Arc<Layer>>,
+    /// What tenants set themselves.
+    pub(crate) of_api: BTreeMap<TenantId, Arc<Layer>>,
 }
 
 impl Layers {
@@ -80,7 +86,25 @@ impl Layers {
     /// What holds for a tenant, weakest first.
     pub(crate) fn of(&self, tenant: &TenantId) -> impl Iterator<Item = &Layer> {
         let own = self.of_tenants.get(tenant).map(AsRef::as_ref);
-        self.below().chain(own)
+        let api = self.of_api.get(tenant).map(AsRef::as_ref);
+        self.below().chain(own).chain(api)
+    }
+
+    /// Tenants that have a layer of their own, in their order, each once.
+    pub(crate) fn tenants(&self) -> BTreeSet<&TenantId> {
+        self.of_tenants.keys().chain(self.of_api.keys()).collect()
+    }
+
+    /// Whether a tenant has a layer of its own.
+    pub(crate) fn has_own(&self, tenant: &TenantId) -> bool {
+        self.of_tenants.contains_key(tenant) || self.of_api.contains_key(tenant)
+    }
+
+    /// Whether the tenant's own entry of the runtime file sets a key.
+    pub(crate) fn runtime_file_sets(&self, tenant: &TenantId, keys: &[&str]) -> bool {
+        self.of_tenants
+            .get(tenant)
+            .is_some_and(|layer| matches!(said(layer.node(), keys), Said::Value(_)))
     }
 
     /// The settings of a tenant in overrides' layout, without secrets; of all others
@@ -118,6 +142,11 @@ impl Layers {
 
     /// The strongest layer that says something about a key.
     fn decides(&self, tenant: &TenantId, keys: &[&str]) -> (LayerName, Option<String>) {
+        if let Some(layer) = self.of_api.get(tenant)
+            && let Said::Value(_) = said(layer.node(), keys)
+        {
+            return (LayerName::Api, None);
+        }
         let layers = [
             (LayerName::Tenant, self.of_tenants.get(tenant)),
             (LayerName::Everyone, self.everyone.as_ref()),
@@ -163,7 +192,11 @@ fn said(document: &Node, keys: &[&str]) -> Said {
 }
 
 /// Visits every value that is no mapping with keys, with its path.
-fn leaves<'a>(value: &'a Value, keys: &mut Vec<&'a str>, visit: &mut impl FnMut(&[&str], &Value)) {
+pub(crate) fn leaves<'a>(
+    value: &'a Value,
+    keys: &mut Vec<&'a str>,
+    visit: &mut impl FnMut(&[&str], &Value),
+) {
     match value {
         Value::Object(entries) if !entries.is_empty() => {
             for (key, value) in entries {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::TenantId;
 use settings::{Node, Problems};
 
-use crate::layers;
+use crate::layers::{self, Layer};
 use crate::provenance::Layers;
 use crate::runtime_file::RuntimeFile;
 use crate::sources::OverridesSources;
@@ -17,7 +17,7 @@ use crate::validate::doubtful;
 const MAX_WARNINGS: usize = 10;
 
 /// The settings of all tenants at one time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
     /// Tenants with an entry of their own.
     pub(crate) tenants: HashMap<TenantId, Arc<TenantConfig>>,
@@ -59,19 +59,16 @@ impl Snapshot {
             defaults: Some(Arc::clone(&sources.defaults)),
             everyone: file.everyone,
             of_tenants: file.tenants,
+            of_api: before.map_or_else(BTreeMap::new, |before| before.layers.of_api.clone()),
         };
         let default = Arc::new(layers::resolve(layers.below())?);
         let mut refused = file.problems;
         let mut refused_entries = file.refused.len();
         let mut tenants = HashMap::with_capacity(layers.of_tenants.len());
-        for tenant in layers.of_tenants.keys() {
-            match layers::resolve(layers.of(tenant)) {
-                Ok(mut config) => {
-                    // One list for the many that have no destinations of their own.
-                    if config.remote_write == default.remote_write {
-                        config.remote_write = Arc::clone(&default.remote_write);
-                    }
-                    tenants.insert(tenant.clone(), Arc::new(config));
+        for tenant in layers.tenants() {
+            match of_tenant(&layers, tenant, &default) {
+                Ok(config) => {
+                    tenants.insert(tenant.clone(), config);
                 }
                 Err(found) => {
                     refused_entries += 1;
@@ -98,6 +95,49 @@ impl Snapshot {
             refused,
             refused_entries,
         })
+    }
+
+    /// The same with other layers that tenants set themselves; `None` takes a
+    /// tenant's away.
+    pub(crate) fn with_api_layers(
+        &self,
+        changes: impl IntoIterator<Item = (TenantId, Option<Arc<Layer>>)>,
+    ) -> Self {
+        let mut changed = self.clone();
+        for (tenant, layer) in changes {
+            match layer {
+                Some(layer) => changed.layers.of_api.insert(tenant.clone(), layer),
+                None => changed.layers.of_api.remove(&tenant),
+            };
+            let config = match changed.layers.has_own(&tenant) {
+                true => of_tenant(&changed.layers, &tenant, &changed.default),
+                false => Ok(Arc::clone(&changed.default)),
+            };
+            // Each layer was read by itself, so together they can be read.
+            let Ok(mut config) = config else { continue };
+            if config == *self.for_tenant(&tenant) {
+                config = Arc::clone(self.for_tenant(&tenant));
+            }
+            changed.tenants.insert(tenant, config);
+        }
+        changed
+    }
+
+    /// The same with the layers that tenants have set themselves by now.
+    pub(crate) fn with_api_layers_of(self, now: &Self) -> Self {
+        let (own, new) = (&self.layers.of_api, &now.layers.of_api);
+        let mut changes = Vec::new();
+        for (tenant, layer) in new {
+            if own.get(tenant).is_none_or(|old| !Arc::ptr_eq(old, layer)) {
+                changes.push((tenant.clone(), Some(Arc::clone(layer))));
+            }
+        }
+        let gone = own.keys().filter(|tenant| !new.contains_key(tenant));
+        changes.extend(gone.map(|tenant| (tenant.clone(), None)));
+        match changes.is_empty() {
+            true => self,
+            false => self.with_api_layers(changes),
+        }
     }
 
     /// The settings of a tenant.
@@ -142,4 +182,22 @@ impl Snapshot {
         }
         names
     }
+}
+
+/// Resolves one tenant, which shares with the default what is the same.
+///
+/// # Errors
+///
+/// As [`layers::resolve`].
+fn of_tenant(
+    layers: &Layers,
+    tenant: &TenantId,
+    default: &TenantConfig,
+) -> Result<Arc<TenantConfig>, Problems> {
+    let mut config = layers::resolve(layers.of(tenant))?;
+    // One list for the many that have no destinations of their own.
+    if config.remote_write == default.remote_write {
+        config.remote_write = Arc::clone(&default.remote_write);
+    }
+    Ok(Arc::new(config))
 }

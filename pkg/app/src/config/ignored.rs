@@ -4,7 +4,7 @@ use settings::Node;
 
 /// Settings that are taken out of a file with one warning each; nothing inside them is
 /// checked. Keys of the block that comes first.
-pub(crate) const IGNORED: [(&[&str], &[&str]); 6] = [
+pub(crate) const IGNORED: [(&[&str], &[&str]); 9] = [
     (
         &[],
         &[
@@ -77,8 +77,61 @@ pub(crate) const IGNORED: [(&[&str], &[&str]); 6] = [
     (&["metrics_generator"], &["skip_stale_backlog_on_startup"]),
     (&["overrides"], &["config_type", "enable_legacy_overrides"]),
     (
-        &["overrides", "user_configurable_overrides"],
-        &["api", "client", "poll_interval"],
+        &["overrides", "user_configurable_overrides", "client"],
+        &["confirm_versioning"],
+    ),
+    (
+        &["overrides", "user_configurable_overrides", "client", "gcs"],
+        &[
+            "chunk_buffer_size",
+            "hedge_requests_at",
+            "hedge_requests_up_to",
+            "list_blocks_concurrency",
+            "object_cache_control",
+            "object_metadata",
+        ],
+    ),
+    (
+        &["overrides", "user_configurable_overrides", "client", "s3"],
+        &[
+            "bucket_lookup_type",
+            "checksum_type",
+            "enable_dual_stack",
+            "forcepathstyle",
+            "hedge_requests_at",
+            "hedge_requests_up_to",
+            "list_blocks_concurrency",
+            "metadata",
+            "native_aws_auth_enabled",
+            "part_size",
+            "signature_v2",
+            "storage_class",
+            "tags",
+            "tls_ca_path",
+            "tls_cert_path",
+            "tls_cipher_suites",
+            "tls_insecure_skip_verify",
+            "tls_key_path",
+            "tls_min_version",
+            "tls_server_name",
+        ],
+    ),
+    (
+        &[
+            "overrides",
+            "user_configurable_overrides",
+            "client",
+            "azure",
+        ],
+        &[
+            "buffer_size",
+            "hedge_requests_at",
+            "hedge_requests_up_to",
+            "max_buffers",
+            "use_federated_token",
+            "use_managed_identity",
+            "use_v2_sdk",
+        ],
     ),
 ];
 

@@ -141,6 +141,7 @@ fn metrics_that_documents_name_are_registered() {
         include_str!("../../../../README.md"),
         include_str!("../../../../config/overrides.example.yaml"),
         include_str!("../../../../docs/differences.md"),
+        include_str!("../../../../docs/overrides-api.md"),
         include_str!("../../../../docs/reference/tempo-keys.md"),
     ];
     let mut named = 0;

@@ -558,3 +558,34 @@ overrides:
     assert_eq!(paths.len(), explained.len());
     assert_eq!(overrides.tenants(), [tenant("a")]);
 }
+
+/// A reload takes a while, and a tenant changes its own settings meanwhile.
+#[test]
+fn a_reload_keeps_what_a_tenant_has_set_since_it_began() {
+    let mut harness = Harness::new(CONFIG, "overrides: {}");
+    let overrides = harness.reloader.overrides.clone();
+    let layer = |text: &str| {
+        let node = settings::read_str("api", text).unwrap();
+        let layer = Layer::from_overrides(&node, "", crate::Author::Operator);
+        Some(Arc::new(layer.unwrap()))
+    };
+    let set = |id: &str, layer| overrides.set_api_layers(vec![(tenant(id), layer)]);
+    set(
+        "gone",
+        layer("metrics_generator: {disable_collection: true}"),
+    );
+    let before = overrides.0.snapshot.load_full();
+    let reloaded = harness
+        .reloader
+        .sources
+        .resolve(Some("{}"), Some(&before))
+        .unwrap();
+    set("gone", None);
+    set(
+        "new",
+        layer("metrics_generator: {disable_collection: true}"),
+    );
+    harness.reloader.put(reloaded);
+    let is_off = |id: &str| harness.get(id).registry.disable_collection;
+    assert_eq!((is_off("gone"), is_off("new")), (false, true));
+}

@@ -93,6 +93,12 @@ impl Processors {
         self.0 == 0
     }
 
+    /// Those that are in one of two sets.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Those in the set.
     pub fn iter(self) -> impl Iterator<Item = Processor> {
         Processor::ALL

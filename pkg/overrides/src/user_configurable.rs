@@ -1,0 +1,333 @@
+//! Settings that tenants change themselves: stored, polled, and put in force.
+
+mod allow_list;
+mod checks;
+pub mod config;
+pub mod document;
+pub mod error;
+pub(crate) mod metrics;
+mod poll;
+mod store;
+pub mod version;
+
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::Arc;
+
+use lifecycle::{Shutdown, TaskGroup};
+use model::TenantId;
+use serde_json::Value;
+use settings::Problems;
+use tokio::sync::oneshot;
+
+use crate::metrics::OverridesMetrics;
+use crate::overrides::Overrides;
+use crate::provenance::Explained;
+
+use self::config::UserConfigurableConfig;
+use self::document::{ChangedSetting, UserDocument};
+use self::error::{StoreError, UserOverridesError};
+use self::metrics::UserConfigurableMetrics;
+use self::poll::Known;
+use self::store::{PutError, Store, Stored};
+use self::version::{IfMatch, Version};
+
+/// How often a patch without a version is tried on what others have stored meanwhile.
+const ATTEMPTS: u32 = 32;
+
+/// Locks that writers of this process take, by tenant, before they go to the store.
+const LOCKS: usize = 64;
+
+/// The settings that tenants change themselves. Cloning is cheap and shares them.
+#[derive(Clone, Debug)]
+pub struct UserOverrides(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    overrides: Overrides,
+    metrics: UserConfigurableMetrics,
+    refuses_conflicts: bool,
+    tasks: TaskGroup,
+    known: Known,
+    locks: [tokio::sync::Mutex<()>; LOCKS],
+    hasher: RandomState,
+}
+
+/// What a request wants to do with a tenant's settings.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Set these and no others; JSON.
+    Replace(bytes::Bytes),
+    /// Apply a merge patch by RFC 7386.
+    Patch(bytes::Bytes),
+    /// Set none.
+    Delete,
+}
+
+/// What a tenant has set, and its version.
+#[derive(Clone, Debug)]
+pub struct StoredOverrides {
+    /// The settings.
+    pub document: UserDocument,
+    /// Their version.
+    pub version: Version,
+}
+
+/// What a request has done.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// What the tenant has set now; none after a deletion.
+    pub now: Option<StoredOverrides>,
+    /// The version before; none where there was none.
+    pub before: Option<Version>,
+    /// Which settings it made others.
+    pub changes: Vec<ChangedSetting>,
+}
+
+impl UserOverrides {
+    /// Reads what is stored, puts it in force, and looks for changes each
+    /// `poll_interval` until shutdown. A store that does not answer delays the start for
+    /// seconds, and then only a warning says so: the settings come when it does.
+    /// `default_directory` is for a local store without a path.
+    ///
+    /// Cancelled, nothing runs.
+    ///
+    /// # Errors
+    ///
+    /// Settings of the store that cannot be used.
+    pub async fn start(
+        config: &UserConfigurableConfig,
+        default_directory: &Path,
+        overrides: Overrides,
+        metrics: &OverridesMetrics,
+        tasks: &TaskGroup,
+        shutdown: &Shutdown,
+    ) -> Result<Self, StoreError> {
+        let started = Self(Arc::new(Inner {
+            store: Store::new(&config.client, default_directory)?,
+            overrides,
+            metrics: metrics.user_configurable.clone(),
+            refuses_conflicts: config.api.check_for_conflicting_runtime_overrides,
+            tasks: tasks.clone(),
+            known: Known::default(),
+            locks: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
+            hasher: RandomState::new(),
+        }));
+        started.poll_at_start().await;
+        let (polling, interval, shutdown) =
+            (started.clone(), config.poll_interval, shutdown.clone());
+        tasks.spawn("overrides-poll", async move {
+            tokio::select! {
+                () = polling.poll_forever(interval) => {}
+                () = shutdown.requested() => {}
+            }
+        });
+        Ok(started)
+    }
+
+    /// What a tenant has set, as it is stored now. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`UserOverridesError::NotFound`]; where the store does not answer, that.
+    pub async fn stored(&self, tenant: &TenantId) -> Result<StoredOverrides, UserOverridesError> {
+        let stored = self.fetch(tenant).await?;
+        let (document, version) = match &stored {
+            Some(stored) => (read(stored)?, &stored.version),
+            None => return Err(UserOverridesError::NotFound),
+        };
+        Ok(StoredOverrides {
+            document: document.ok_or(UserOverridesError::NotFound)?,
+            version: version.clone(),
+        })
+    }
+
+    /// What is in force of that which tenants may set, in overrides' layout; and the
+    /// version of what the tenant has set itself, if it has.
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be written.
+    pub fn merged(&self, tenant: &TenantId) -> Result<(Value, Option<Version>), Problems> {
+        let document = self.0.overrides.document(Some(tenant))?;
+        let version = self.0.known.version(tenant);
+        Ok((allow_list::allowed_part(&document), version))
+    }
+
+    /// The same, each setting with the layer that it comes from and without places in
+    /// the operator's files.
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be written.
+    pub fn explained(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<(Vec<Explained>, Option<Version>), Problems> {
+        let mut settings = self.0.overrides.explain(tenant)?;
+        settings.retain(|setting| {
+            let keys: Vec<_> = setting.path.split('.').collect();
+            allow_list::is_allowed(&keys)
+        });
+        for setting in &mut settings {
+            setting.place = None;
+        }
+        Ok((settings, self.0.known.version(tenant)))
+    }
+
+    /// Changes what a tenant has set, stores it, and puts it in force in this process.
+    /// To replace and to delete need the version that is stored.
+    ///
+    /// Goes on to its end where it is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// [`UserOverridesError`]. If the store does not answer, the change may be stored
+    /// nevertheless; it is then in force after the next poll.
+    pub async fn change(
+        &self,
+        tenant: &TenantId,
+        change: Change,
+        if_match: Option<IfMatch>,
+        with_conflicts: bool,
+    ) -> Result<Changed, UserOverridesError> {
+        let (tell, told) = oneshot::channel();
+        let (overrides, tenant) = (self.clone(), tenant.clone());
+        self.0.tasks.spawn("overrides-change", async move {
+            let changed = overrides
+                .change_to_the_end(&tenant, &change, if_match.as_ref(), with_conflicts)
+                .await;
+            // Nobody listens if the client has gone.
+            let _ = tell.send(changed);
+        });
+        told.await.unwrap_or(Err(UserOverridesError::Stopping))
+    }
+
+    async fn change_to_the_end(
+        &self,
+        tenant: &TenantId,
+        change: &Change,
+        if_match: Option<&IfMatch>,
+        with_conflicts: bool,
+    ) -> Result<Changed, UserOverridesError> {
+        if if_match.is_none() && !matches!(change, Change::Patch(_)) {
+            return Err(UserOverridesError::VersionRequired);
+        }
+        let _turn = self.turn(tenant).await;
+        for _ in 0..ATTEMPTS {
+            let before = self.fetch(tenant).await?;
+            let old = match (before.as_ref().map(read), change) {
+                (None, _) => None,
+                (Some(Ok(old)), _) => old,
+                (Some(Err(broken)), Change::Patch(_)) => return Err(broken),
+                // Something is there, whatever it says, and it can go.
+                (Some(Err(_)), _) => Some(UserDocument::empty()),
+            };
+            let old_version = before.as_ref().filter(|_| old.is_some());
+            let old_version = old_version.map(|stored| stored.version.clone());
+            if if_match.is_some_and(|if_match| !if_match.holds_for(old_version.as_ref())) {
+                self.0.metrics.conflicts.inc();
+                return Err(UserOverridesError::VersionMismatch);
+            }
+            let new = match change {
+                Change::Replace(body) => Some(UserDocument::from_request(body)?),
+                Change::Patch(body) => {
+                    let empty = UserDocument::empty();
+                    Some(old.as_ref().unwrap_or(&empty).patched(body)?)
+                }
+                Change::Delete if old.is_none() => return Err(UserOverridesError::NotFound),
+                Change::Delete => None,
+            };
+            let changes = UserDocument::changes(old.as_ref(), new.as_ref());
+            if self.0.refuses_conflicts && !with_conflicts {
+                self.refuse_conflicts(tenant, old.as_ref(), new.as_ref())?;
+            }
+            let bytes = UserDocument::to_stored(new.as_ref(), rand::random());
+            let version = Version::of(&bytes);
+            let written = self.0.store.put(tenant, before.as_ref(), bytes).await;
+            match written {
+                Ok(()) => {
+                    self.0.metrics.writes.inc();
+                    self.put_in_force(tenant, new.as_ref(), &version);
+                    return Ok(Changed {
+                        now: new.map(|document| StoredOverrides { document, version }),
+                        before: old_version,
+                        changes,
+                    });
+                }
+                Err(PutError::Changed) => {
+                    self.0.metrics.conflicts.inc();
+                    if if_match.is_some() {
+                        return Err(UserOverridesError::VersionMismatch);
+                    }
+                }
+                Err(PutError::Store(error)) => {
+                    self.0.metrics.write_failures.inc();
+                    return Err(UserOverridesError::Unavailable(error));
+                }
+            }
+        }
+        Err(UserOverridesError::Contended { attempts: ATTEMPTS })
+    }
+
+    /// Waits until no other writer of this process is at a tenant.
+    async fn turn(&self, tenant: &TenantId) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let index = self.0.hasher.hash_one(tenant) as usize % LOCKS;
+        match self.0.locks.get(index) {
+            Some(lock) => Some(lock.lock().await),
+            None => None,
+        }
+    }
+
+    async fn fetch(&self, tenant: &TenantId) -> Result<Option<Stored>, UserOverridesError> {
+        self.0.metrics.fetches.inc();
+        self.0.store.get(tenant).await.map_err(|error| {
+            self.0.metrics.fetch_failures.inc();
+            UserOverridesError::Unavailable(error)
+        })
+    }
+
+    /// Refuses what the tenant sets anew although the runtime file sets it. Processors
+    /// of both are added up, so they do not conflict.
+    fn refuse_conflicts(
+        &self,
+        tenant: &TenantId,
+        old: Option<&UserDocument>,
+        new: Option<&UserDocument>,
+    ) -> Result<(), UserOverridesError> {
+        let Some(new) = new else { return Ok(()) };
+        let changed: Vec<_> = UserDocument::changes(old, Some(new))
+            .into_iter()
+            .map(|change| change.path)
+            .collect();
+        let mut conflicting = Vec::new();
+        for keys in new.paths() {
+            let path = keys.join(".");
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            if changed.contains(&path)
+                && path != "metrics_generator.processors"
+                && self.0.overrides.runtime_file_sets(tenant, &keys)
+            {
+                conflicting.push(path);
+            }
+        }
+        match conflicting.is_empty() {
+            true => Ok(()),
+            false => Err(UserOverridesError::Conflicting(conflicting)),
+        }
+    }
+}
+
+/// What stored bytes say: none where they stand for settings that were deleted.
+///
+/// # Errors
+///
+/// Where they are no document: whoever wrote them must mend or remove them.
+fn read(stored: &Stored) -> Result<Option<UserDocument>, UserOverridesError> {
+    UserDocument::from_stored(&stored.bytes)
+        .map_err(|problems| UserOverridesError::Broken(problems.summary()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! What is asked of a tenant's own settings besides the rules of a runtime file.
+//!
+//! Source: tempo-2.10, user-configurable overrides, validation.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use settings::{Problem, Problems, duration};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Durations with a range: the key, the least and the most.
+const RANGES: [(&str, Duration, Duration); 2] = [
+    (
+        "collection_interval",
+        Duration::from_secs(15),
+        Duration::from_secs(300),
+    ),
+    (
+        "ingestion_time_range_slack",
+        Duration::ZERO,
+        HOUR.saturating_mul(12),
+    ),
+];
+
+/// Labels of span metrics that a dimension may not take: its own gets `__` in front.
+const INTRINSIC_LABELS: [&str; 5] = [
+    "service",
+    "span_name",
+    "span_kind",
+    "status_code",
+    "status_message",
+];
+
+/// The path of the block of span metrics.
+const SPAN_METRICS: &str = "metrics_generator.processor.span_metrics";
+
+/// Problems for which a document is not used, wherever it comes from.
+pub(crate) fn of_stored(document: &Value) -> Problems {
+    let mut problems = Problems::new();
+    let name = document.pointer("/metrics_generator/processor/host_info/metric_name");
+    if let Some(name) = name.and_then(Value::as_str)
+        && !name.is_empty()
+        && !is_metric_name(name)
+    {
+        problems.push(Problem::new(
+            "metrics_generator.processor.host_info.metric_name",
+            format!(
+                "{name:?} is not a metric name: letters, digits, _ and : are accepted, and no \
+                 digit first"
+            ),
+        ));
+    }
+    problems
+}
+
+/// Problems for which a request is refused.
+pub(crate) fn of_request(document: &Value) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (key, least, most) in RANGES {
+        let value = document.pointer(&format!("/metrics_generator/{key}"));
+        let value = value.and_then(Value::as_str);
+        if let Some(value) = value.and_then(|text| duration::parse(text).ok())
+            && !(least..=most).contains(&value)
+        {
+            problems.push(Problem::new(
+                format!("metrics_generator.{key}"),
+                format!(
+                    "{} is not accepted; expected {} to {}",
+                    duration::format(value),
+                    duration::format(least),
+                    duration::format(most)
+                ),
+            ));
+        }
+    }
+    let factor = document.pointer("/metrics_generator/native_histogram_bucket_factor");
+    if let Some(factor) = factor.and_then(Value::as_f64)
+        && factor <= 1.0
+    {
+        problems.push(Problem::new(
+            "metrics_generator.native_histogram_bucket_factor",
+            format!("{factor} is not accepted; expected a number above 1"),
+        ));
+    }
+    let forwarders = document.get("forwarders").and_then(Value::as_array);
+    for (index, name) in forwarders.into_iter().flatten().enumerate() {
+        problems.push(Problem::new(
+            format!("forwarders[{index}]"),
+            format!("there is no forwarder {name}"),
+        ));
+    }
+    problems.extend(same_labels(document));
+    problems
+}
+
+/// Dimensions of span metrics that would give one label.
+fn same_labels(document: &Value) -> Vec<Problem> {
+    let list = |key: &str| {
+        let path = format!("/metrics_generator/processor/span_metrics/{key}");
+        let items = document.pointer(&path).and_then(Value::as_array);
+        items.cloned().unwrap_or_default()
+    };
+    let dimensions = list("dimensions").into_iter().enumerate();
+    let dimensions = dimensions.map(|(index, name)| (format!("dimensions[{index}]"), name));
+    let mappings = list("dimension_mappings").into_iter().enumerate();
+    let mappings = mappings.map(|(index, mut mapping)| {
+        let name = mapping.get_mut("name").map(Value::take);
+        (
+            format!("dimension_mappings[{index}].name"),
+            name.unwrap_or_default(),
+        )
+    });
+    let mut first: HashMap<String, String> = HashMap::new();
+    let mut problems = Vec::new();
+    for (key, name) in dimensions.chain(mappings) {
+        let Some(name) = name.as_str() else { continue };
+        let label = label_name(name);
+        match first.get(&label) {
+            Some(other) => problems.push(Problem::new(
+                format!("{SPAN_METRICS}.{key}"),
+                format!("gives the label {label}, which {other} gives as well"),
+            )),
+            None => {
+                first.insert(label, key);
+            }
+        }
+    }
+    problems
+}
+
+/// The label that the generator makes of a dimension.
+fn label_name(dimension: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut name: String = dimension
+        .chars()
+        .map(|c| if is_word(c) { c } else { '_' })
+        .collect();
+    if name.starts_with(|first: char| first.is_ascii_digit()) {
+        name.insert(0, '_');
+    }
+    if INTRINSIC_LABELS.contains(&name.as_str()) {
+        name.insert_str(0, "__");
+    }
+    name
+}
+
+fn is_metric_name(name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    !name.starts_with(|first: char| first.is_ascii_digit()) && name.chars().all(is_part)
+}
