@@ -411,6 +411,11 @@ async fn in_s3_one_of_a_hundred_wins_and_an_outage_leaves_what_is_in_force() -> 
     })
     .await?;
 
+    let shown = client().get(one.api("/status/config")).send().await?;
+    let shown = shown.text().await?;
+    assert!(shown.contains("bucket: tenants"), "{shown}");
+    assert!(!shown.contains("canary"), "{shown}");
+
     drop(server);
     let refused = patch(&one, "acme", None, interval(20)).await;
     assert_eq!(refused.status, 503, "{refused:?}");
@@ -419,6 +424,37 @@ async fn in_s3_one_of_a_hundred_wins_and_an_outage_leaves_what_is_in_force() -> 
     let log = one.stop().await?;
     assert!(!log.contains("canary"), "{log}");
     two.finish(&[]).await
+}
+
+/// It answers 200 to everything, as a store that does not know the condition.
+#[tokio::test]
+async fn a_store_without_conditional_writes_ends_the_start() -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    let store = async {
+        loop {
+            let (mut connection, _) = listener.accept().await?;
+            // The head may come in pieces; an answer to the first is as good.
+            let _ = connection.read(&mut [0; 4_096]).await?;
+            let answer = "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nConnection: close\r\n\r\n";
+            connection.write_all(answer.as_bytes()).await?;
+        }
+        #[allow(unreachable_code, reason = "it says what the errors are")]
+        anyhow::Ok((None, String::new()))
+    };
+    let config = json!({"overrides": {"user_configurable_overrides": {
+        "enabled": true, "client": s3(&address)}}});
+    let ended = tokio::select! {
+        ended = Spanmill::builder().config(&config.to_string()).run() => ended,
+        failed = store => failed,
+    };
+    let (code, log) = ended?;
+    assert_eq!(code, Some(2), "{log}");
+    assert!(
+        log.contains("the object store writes whatever If-Match says"),
+        "{log}"
+    );
+    Ok(())
 }
 
 /// A body without end in chunks, and one whose length says that it is too long.

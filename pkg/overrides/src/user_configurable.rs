@@ -95,7 +95,8 @@ impl UserOverrides {
     ///
     /// # Errors
     ///
-    /// Settings of the store that cannot be used.
+    /// Settings of the store that cannot be used, or a store that writes whatever the
+    /// condition.
     pub async fn start(
         config: &UserConfigurableConfig,
         default_directory: &Path,
@@ -104,8 +105,12 @@ impl UserOverrides {
         tasks: &TaskGroup,
         shutdown: &Shutdown,
     ) -> Result<Self, StoreError> {
+        let store = Store::new(&config.client, default_directory)?;
+        if config.client.confirm_versioning {
+            store.confirm().await?;
+        }
         let started = Self(Arc::new(Inner {
-            store: Store::new(&config.client, default_directory)?,
+            store,
             overrides,
             metrics: metrics.user_configurable.clone(),
             refuses_conflicts: config.api.check_for_conflicting_runtime_overrides,

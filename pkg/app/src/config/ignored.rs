@@ -4,7 +4,7 @@ use settings::Node;
 
 /// Settings that are taken out of a file with one warning each; nothing inside them is
 /// checked. Keys of the block that comes first.
-pub(crate) const IGNORED: [(&[&str], &[&str]); 9] = [
+pub(crate) const IGNORED: [(&[&str], &[&str]); 8] = [
     (
         &[],
         &[
@@ -76,10 +76,6 @@ pub(crate) const IGNORED: [(&[&str], &[&str]); 9] = [
     (&["storage"], &["trace"]),
     (&["metrics_generator"], &["skip_stale_backlog_on_startup"]),
     (&["overrides"], &["config_type", "enable_legacy_overrides"]),
-    (
-        &["overrides", "user_configurable_overrides", "client"],
-        &["confirm_versioning"],
-    ),
     (
         &["overrides", "user_configurable_overrides", "client", "gcs"],
         &[

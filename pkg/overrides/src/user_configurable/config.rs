@@ -27,12 +27,15 @@ pub struct UserConfigurableConfig {
 }
 
 /// Where settings of tenants are stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(rename = "UserConfigurableStore")]
 pub struct StoreConfig {
     /// Which store. Default: local.
     pub backend: Backend,
+    /// Whether a start ends where the store writes against a condition, which would
+    /// lose changes; one object is tried. Default: true.
+    pub confirm_versioning: bool,
     /// A directory.
     pub local: LocalConfig,
     /// A bucket of Google Cloud Storage.
@@ -146,6 +149,19 @@ impl Default for UserConfigurableConfig {
             poll_interval: Duration::from_secs(60),
             client: StoreConfig::default(),
             api: ApiConfig::default(),
+        }
+    }
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            backend: Backend::default(),
+            confirm_versioning: true,
+            local: LocalConfig::default(),
+            gcs: GcsConfig::default(),
+            s3: S3Config::default(),
+            azure: AzureConfig::default(),
         }
     }
 }

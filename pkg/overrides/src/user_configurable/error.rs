@@ -84,6 +84,12 @@ pub enum StoreError {
         /// What is accepted.
         limit: usize,
     },
+    /// It wrote although the condition did not hold.
+    #[error(
+        "the object store writes whatever If-Match says, so that changes would be lost; use one \
+         with conditional writes, or set confirm_versioning to false"
+    )]
+    Unconditional,
     /// It took too long.
     #[error("no answer in time")]
     TimedOut,

@@ -85,6 +85,19 @@ impl Store {
         Ok(Self::Objects(objects))
     }
 
+    /// Tries whether it keeps from writing where the condition does not hold. One that
+    /// does not answer is given the benefit of the doubt.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unconditional`], if it writes.
+    pub(crate) async fn confirm(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Directory(_) => Ok(()),
+            Self::Objects(objects) => objects.confirm().await,
+        }
+    }
+
     /// The tenants for which something is stored, each with a mark that changes with it.
     ///
     /// # Errors

@@ -20,6 +20,12 @@ use crate::user_configurable::store::{PutError, Stored};
 const BLOCK: &str = "overrides";
 const FILE: &str = "overrides.json";
 
+/// The object that is never there. No tenant has its name.
+const TRIED: &str = "conditional-writes";
+
+/// How long the trial may take; the first reading says that a store does not answer.
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Longer objects are none that were written here.
 const MAX_OBJECT_BYTES: usize = MAX_DOCUMENT_BYTES + 1_024;
 
@@ -50,6 +56,21 @@ impl Objects {
         };
         let root = root.map_err(|source| StoreError::Object(Error::InvalidPath { source }))?;
         Ok(Self { store, root })
+    }
+
+    /// As [`super::Store::confirm`]: a version of an object that never is.
+    pub(crate) async fn confirm(&self) -> Result<(), StoreError> {
+        let never = UpdateVersion {
+            e_tag: Some("\"0\"".to_owned()),
+            version: Some("1".to_owned()),
+        };
+        let path = self.root.clone().join(TRIED);
+        let options = PutOptions::from(PutMode::Update(never));
+        let tried = self.store.put_opts(&path, PutPayload::new(), options);
+        match timeout(CONFIRM_PATIENCE, tried).await {
+            Ok(Ok(_)) => Err(StoreError::Unconditional),
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
     }
 
     /// As [`super::Store::list`].
@@ -177,6 +198,7 @@ mod tests {
         assert!(matches!(late, Err(PutError::Changed)), "{late:?}");
         let second = objects.get(&acme).await.unwrap().unwrap();
         assert_eq!(&second.bytes[..], b"2");
+        objects.confirm().await.unwrap();
         // The same bytes are one's own: a try before has written them.
         objects.put(&acme, Some(&first), "2".into()).await.unwrap();
     }
