@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use regex::RegexBuilder;
 use serde_json::Value;
 use settings::{Problem, Problems, duration};
 
@@ -35,6 +36,59 @@ const INTRINSIC_LABELS: [&str; 5] = [
 
 /// The path of the block of span metrics.
 const SPAN_METRICS: &str = "metrics_generator.processor.span_metrics";
+
+/// Regular expressions that a tenant may have, and bytes that each may take compiled:
+/// those of all tenants are held in memory.
+const MAX_EXPRESSIONS: usize = 32;
+const MAX_EXPRESSION_BYTES: usize = 1 << 20;
+
+/// Regular expressions of filters that are too many or too large. Looked for before
+/// anything else compiles them.
+pub(crate) fn of_expressions(document: &Value) -> Problems {
+    let mut problems = Problems::new();
+    let mut count = 0;
+    for processor in ["span_metrics", "service_graphs"] {
+        let path = format!("/metrics_generator/processor/{processor}/filter_policies");
+        let policies = document.pointer(&path).and_then(Value::as_array);
+        for (index, policy) in policies.into_iter().flatten().enumerate() {
+            for side in ["include", "exclude"] {
+                let is_regex = policy.pointer(&format!("/{side}/match_type"));
+                if is_regex.and_then(Value::as_str) != Some("regex") {
+                    continue;
+                }
+                let attributes = policy.pointer(&format!("/{side}/attributes"));
+                let attributes = attributes.and_then(Value::as_array).into_iter().flatten();
+                for (at, attribute) in attributes.enumerate() {
+                    count += 1;
+                    let text = attribute.get("value").and_then(Value::as_str);
+                    if count <= MAX_EXPRESSIONS && text.is_some_and(is_too_large) {
+                        problems.push(Problem::new(
+                            format!(
+                                "metrics_generator.processor.{processor}.filter_policies[{index}]\
+                                 .{side}.attributes[{at}].value"
+                            ),
+                            "is too large a regular expression",
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    if count > MAX_EXPRESSIONS {
+        let message =
+            format!("has {count} regular expressions; at most {MAX_EXPRESSIONS} are accepted");
+        problems.push(Problem::new("", message));
+    }
+    problems
+}
+
+/// Whether it is one that would take too much; whether it is one at all is for others.
+fn is_too_large(expression: &str) -> bool {
+    let compiled = RegexBuilder::new(expression)
+        .size_limit(MAX_EXPRESSION_BYTES)
+        .build();
+    matches!(compiled, Err(regex::Error::CompiledTooBig(_)))
+}
 
 /// Problems for which a document is not used, wherever it comes from.
 pub(crate) fn of_stored(document: &Value) -> Problems {

@@ -19,6 +19,11 @@ use crate::user_configurable::error::UserOverridesError;
 /// The longest document, in bytes, as it is sent and as it is stored.
 pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
 
+/// Entries and items that a document may have, in all its blocks and lists: whatever
+/// merges layers looks through blocks key by key, and a span is looked through for
+/// every dimension.
+pub(crate) const MAX_VALUES: usize = 4_096;
+
 /// What messages call the document.
 const NAME: &str = "overrides.json";
 
@@ -55,6 +60,7 @@ impl UserDocument {
     /// Every problem by its dotted path; where the body is no JSON object, that.
     pub(crate) fn from_request(body: &[u8]) -> Result<Self, UserOverridesError> {
         let sent = object(body)?;
+        refuse_too_many(&sent).map_err(UserOverridesError::Invalid)?;
         refuse_others_settings(&sent).map_err(UserOverridesError::Invalid)?;
         let document = Self(without_null(canonical(&sent)));
         document.check_request()?;
@@ -69,6 +75,7 @@ impl UserDocument {
     /// As [`UserDocument::from_request`].
     pub(crate) fn patched(&self, patch: &[u8]) -> Result<Self, UserOverridesError> {
         let patch = object(patch)?;
+        refuse_too_many(&patch).map_err(UserOverridesError::Invalid)?;
         refuse_others_settings(&patch).map_err(UserOverridesError::Invalid)?;
         let mut patched = self.0.clone();
         merge_patch(&mut patched, canonical(&patch));
@@ -112,7 +119,9 @@ impl UserDocument {
     ///
     /// Every problem by its dotted path.
     pub(crate) fn layer(&self) -> Result<Layer, Problems> {
+        refuse_too_many(&self.0)?;
         refuse_others_settings(&self.0)?;
+        checks::of_expressions(&self.0).or(())?;
         let author = Author::Tenant(Arc::default());
         let layer = Layer::from_overrides(&tree(&self.0), "", author)?;
         checks::of_stored(&self.0).or(layer)
@@ -181,6 +190,24 @@ fn object(body: &[u8]) -> Result<Value, UserOverridesError> {
             "it is another value".to_owned(),
         )),
         Err(error) => Err(UserOverridesError::NotJson(error.to_string())),
+    }
+}
+
+/// Refuses a document that would take long to look through.
+fn refuse_too_many(document: &Value) -> Result<(), Problems> {
+    let values = values_in(document);
+    if values <= MAX_VALUES {
+        return Ok(());
+    }
+    let message = format!("has {values} entries and items; at most {MAX_VALUES} are accepted");
+    Err(Problem::new("", message).into())
+}
+
+fn values_in(value: &Value) -> usize {
+    match value {
+        Value::Object(entries) => entries.values().map(|value| 1 + values_in(value)).sum(),
+        Value::Array(items) => items.iter().map(|item| 1 + values_in(item)).sum(),
+        _ => 0,
     }
 }
 

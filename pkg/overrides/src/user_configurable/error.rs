@@ -113,13 +113,21 @@ impl UserOverridesError {
     }
 }
 
+/// Problems that an answer tells.
+const MAX_TOLD: usize = 20;
+
 /// The problems, one a line, by dotted path.
 fn lines(problems: &Problems) -> String {
     let line = |problem: &settings::Problem| match problem.path.as_str() {
         "" => problem.message.clone(),
         path => format!("{path}: {}", problem.message),
     };
-    problems.iter().map(line).collect::<Vec<_>>().join("\n")
+    let mut told: Vec<_> = problems.iter().take(MAX_TOLD).map(line).collect();
+    let left = problems.iter().count() - told.len();
+    if left > 0 {
+        told.push(format!("and {left} more"));
+    }
+    told.join("\n")
 }
 
 #[cfg(test)]
@@ -161,5 +169,10 @@ mod tests {
         problems.push(Problem::new("", "so is this"));
         let error = UserOverridesError::Invalid(problems);
         assert_eq!(error.to_string(), "a.b: is wrong\nso is this");
+        let many = (0..50).map(|index| Problem::new(index.to_string(), "is wrong"));
+        let mut problems = Problems::new();
+        problems.extend(many);
+        let text = UserOverridesError::Invalid(problems).to_string();
+        assert!(text.ends_with("\n19: is wrong\nand 30 more"), "{text}");
     }
 }

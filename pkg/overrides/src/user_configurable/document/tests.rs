@@ -165,6 +165,48 @@ fn problems_name_the_dotted_path() {
     assert!(wrong.contains("metrics_generator.processor: "), "{wrong}");
 }
 
+/// In one block and in lists; also what patches add up to.
+#[test]
+fn a_document_has_so_many_values_and_no_more() {
+    let wide = |from: usize, count: usize| {
+        let entries = (from..from + count).map(|index| (index.to_string(), json!("a")));
+        json!({"cost_attribution": {"dimensions": entries.collect::<Map<_, _>>()}})
+    };
+    let most = sent(&wide(0, MAX_VALUES - 2)).unwrap();
+    let message = format!(
+        "has {} entries and items; at most 4096 are accepted",
+        MAX_VALUES + 1
+    );
+    assert_eq!(sent(&wide(0, MAX_VALUES - 1)), Err(message.clone()));
+    let one_more = most.patched(wide(MAX_VALUES, 1).to_string().as_bytes());
+    assert_eq!(one_more.unwrap_err().to_string(), message);
+    let long = json!({"metrics_generator": {"processor": {"span_metrics": {
+        "target_info_excluded_dimensions": vec!["a"; MAX_VALUES - 3]}}}});
+    assert_eq!(sent(&long), Err(message));
+}
+
+#[test]
+fn regular_expressions_are_few_and_small() {
+    let filters = |count: usize, expression: &str| {
+        let attribute = json!({"key": "name", "value": expression});
+        let spans = json!({"match_type": "regex", "attributes": vec![attribute; count]});
+        let policies = json!([{ "include": spans }]);
+        let processor = json!({"service_graphs": {"filter_policies": policies}});
+        sent(&json!({"metrics_generator": {"processor": processor}})).map(drop)
+    };
+    assert_eq!(filters(32, r"^GET /\w+/[0-9a-f-]{36}$"), Ok(()));
+    let many = filters(33, "a").unwrap_err();
+    assert_eq!(many, "has 33 regular expressions; at most 32 are accepted");
+    let large = filters(1, r"\w{900}").unwrap_err();
+    assert_eq!(
+        large,
+        "metrics_generator.processor.service_graphs.filter_policies[0].include.attributes[0].value: \
+         is too large a regular expression"
+    );
+    let wrong = filters(1, "(").unwrap_err();
+    assert!(wrong.contains("is not a regular expression"), "{wrong}");
+}
+
 #[test]
 fn only_objects_are_documents() {
     for body in ["", "null", "[]", "5", "{", "{} {}", "a: b"] {
