@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use prost_build::Config;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "opentelemetry/proto/collector/trace/v1/trace_service.proto",
+    "jaeger/api_v2/collector.proto",
+    "zipkin/zipkin.proto",
     "google/rpc/status.proto",
     "google/rpc/error_details.proto",
     "prometheus/client/metrics.proto",

@@ -1,7 +1,9 @@
-//! Spans in: receives OTLP, finds out whose it is, refuses single spans that
-//! cannot be right, and hands the rest on as the bytes that they came in.
+//! Spans in: receives OTLP, Zipkin and Jaeger, finds out whose it is, refuses single spans that
+//! cannot be right, and hands the rest on as the bytes that they came in, or that
+//! they were converted to.
 
 pub mod config;
+pub mod conversion;
 pub mod error;
 pub mod metrics;
 

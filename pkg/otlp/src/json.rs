@@ -14,12 +14,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde::de::{Unexpected, Visitor};
 
 use self::schema::{Field, Kind, Message, REQUEST};
-use self::writer::Writer;
+use crate::writer::Writer;
 
 mod schema;
 #[cfg(test)]
 mod tests;
-mod writer;
 
 /// A body that is not an OTLP/JSON trace request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! Trace bytes as they lie on the wire: a borrowed, bounds-checked view over
-//! OTLP protobuf, the checks that refuse single spans, and OTLP/JSON in.
+//! OTLP protobuf, the checks that refuse single spans, a writer of protobuf, and
+//! OTLP/JSON in.
 //!
 //! Nothing here allocates per span, and nothing is decoded into owned messages.
 
@@ -7,6 +8,7 @@ pub mod json;
 pub mod validate;
 pub mod view;
 pub mod wire;
+pub mod writer;
 
 pub use view::{AnyValue, KeyValue, Request, ResourceSpans, ScopeSpans, Span};
 pub use wire::WireError;

@@ -27,6 +27,17 @@ pub mod otlp {
     }
 }
 
+/// Jaeger's spans and how its clients send them.
+pub mod jaeger {
+    pub use crate::generated::jaeger::api_v2::*;
+    pub use prost_types::{Duration, Timestamp};
+}
+
+/// Zipkin's spans, version 2.
+pub mod zipkin {
+    pub use crate::generated::zipkin::proto3::*;
+}
+
 /// Metrics in Prometheus' protobuf format.
 pub mod exposition {
     pub use crate::generated::io::prometheus::client::*;
@@ -91,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_name_the_services_that_reflection_lists() {
+    fn descriptors_name_the_services_that_there_are() {
         let set = prost_types::FileDescriptorSet::decode(DESCRIPTORS).unwrap();
         let mut services: Vec<_> = set
             .file
@@ -107,6 +118,7 @@ mod tests {
         assert_eq!(
             services,
             [
+                "jaeger.api_v2.CollectorService",
                 "opentelemetry.proto.collector.trace.v1.TraceService",
                 "tempopb.MetricsGenerator"
             ]

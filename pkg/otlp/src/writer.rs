@@ -4,25 +4,32 @@
 ///
 /// The lengths are put in by one pass at the end, so that time is linear
 /// however deep messages are nested, and every length is as short as can be.
-#[derive(Default)]
-pub(super) struct Writer {
+#[derive(Debug, Default)]
+pub struct Writer {
     bytes: Vec<u8>,
     missing: Vec<MissingLength>,
     /// Bytes that the lengths of messages closed so far will take.
     lengths: usize,
 }
 
+#[derive(Debug)]
 struct MissingLength {
     position: u32,
     length: u32,
 }
 
 /// A message that is being written.
-pub(super) struct Open {
+#[derive(Debug)]
+pub struct Open {
     index: usize,
     position: usize,
     lengths: usize,
 }
+
+/// A message that is too long for its length to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("message is over 4 GiB")]
+pub struct MessageTooLong;
 
 const VARINT: u32 = 0;
 const FIXED64: u32 = 1;
@@ -31,7 +38,7 @@ const FIXED32: u32 = 5;
 
 impl Writer {
     /// Starts a message.
-    pub(super) fn open(&mut self, field: u32) -> Open {
+    pub fn open(&mut self, field: u32) -> Open {
         self.tag(field, LENGTH_DELIMITED);
         self.missing.push(MissingLength {
             position: 0,
@@ -48,21 +55,19 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// Over 4 GiB.
-    pub(super) fn close(&mut self, open: Open) -> Result<(), &'static str> {
-        const TOO_LARGE: &str = "message is over 4 GiB";
-
+    /// [`MessageTooLong`].
+    pub fn close(&mut self, open: Open) -> Result<(), MessageTooLong> {
         let length = self.bytes.len() - open.position + self.lengths - open.lengths;
         if let Some(missing) = self.missing.get_mut(open.index) {
-            missing.position = u32::try_from(open.position).map_err(|_| TOO_LARGE)?;
-            missing.length = u32::try_from(length).map_err(|_| TOO_LARGE)?;
+            missing.position = u32::try_from(open.position).map_err(|_| MessageTooLong)?;
+            missing.length = u32::try_from(length).map_err(|_| MessageTooLong)?;
         }
         self.lengths += varint_size(length as u64);
         Ok(())
     }
 
     /// Writes an integer or a bool; zero only if `explicit`.
-    pub(super) fn varint(&mut self, field: u32, value: u64, explicit: bool) {
+    pub fn varint(&mut self, field: u32, value: u64, explicit: bool) {
         if value != 0 || explicit {
             self.tag(field, VARINT);
             put_varint(&mut self.bytes, value);
@@ -70,7 +75,7 @@ impl Writer {
     }
 
     /// Writes a fixed64 or the bits of a double; zero only if `explicit`.
-    pub(super) fn fixed64(&mut self, field: u32, value: u64, explicit: bool) {
+    pub fn fixed64(&mut self, field: u32, value: u64, explicit: bool) {
         if value != 0 || explicit {
             self.tag(field, FIXED64);
             self.bytes.extend_from_slice(&value.to_le_bytes());
@@ -78,7 +83,7 @@ impl Writer {
     }
 
     /// Writes a fixed32; zero only if `explicit`.
-    pub(super) fn fixed32(&mut self, field: u32, value: u32, explicit: bool) {
+    pub fn fixed32(&mut self, field: u32, value: u32, explicit: bool) {
         if value != 0 || explicit {
             self.tag(field, FIXED32);
             self.bytes.extend_from_slice(&value.to_le_bytes());
@@ -86,7 +91,7 @@ impl Writer {
     }
 
     /// Writes a string or bytes; empty ones only if `explicit`.
-    pub(super) fn bytes(&mut self, field: u32, value: &[u8], explicit: bool) {
+    pub fn bytes(&mut self, field: u32, value: &[u8], explicit: bool) {
         if !value.is_empty() || explicit {
             self.tag(field, LENGTH_DELIMITED);
             put_varint(&mut self.bytes, value.len() as u64);
@@ -95,7 +100,7 @@ impl Writer {
     }
 
     /// The whole, with its lengths.
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub fn finish(self) -> Vec<u8> {
         let mut whole = Vec::with_capacity(self.bytes.len() + self.lengths);
         let mut written = 0;
         // In the order of opening, which is that of the bytes.
