@@ -21,7 +21,7 @@ use crate::error::StartError;
 use crate::own_metrics::OwnMetrics;
 use crate::pages::tenants::Tenants;
 use crate::pages::{self, Pages, ShownConfig};
-use crate::ports::{self, Face, Port};
+use crate::ports::{self, Face, Port, UdpPort};
 use crate::process::{Address, Part, Process, StopLimits};
 use crate::readiness::{Readiness, Stage};
 use crate::{listening, warnings};
@@ -78,6 +78,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
     let wanted = listening::wanted(&config, drain_timeout)?;
     let data_dir = DataDir::lock(&config.storage.path)?;
     let ports = ports::bind(wanted)?;
+    let udp_ports = ports::bind_udp(listening::wanted_udp(&config)?)?;
 
     let max_lanes = match config.metrics_generator.max_lanes {
         0 => available_parallelism().map_or(1, usize::from),
@@ -134,7 +135,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
     );
     let distributor = Distributor::new(tenancy, generator.clone(), metrics.distributor);
 
-    warnings::log(&config, &ignored, &overrides, &ports);
+    warnings::log(&config, &ignored, &overrides, &ports, &udp_ports);
     let limits = StopLimits {
         delay: config.shutdown_delay,
         drain: drain_timeout,
@@ -179,6 +180,9 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         let part = if port.takes_spans() { &intake } else { &pages };
         port.listener
             .serve(router, port.options, part.shutdown.clone(), &part.tasks);
+    }
+    for port in udp_ports {
+        addresses.push(routes.receive(port, &intake));
     }
     readiness.enter(Stage::Running);
     Ok(Process {
@@ -237,6 +241,22 @@ impl Routes {
                 Some(http) => self.distributor.http_router(http),
                 None => Router::new(),
             },
+            Face::Zipkin => match &self.config.distributor.receivers.zipkin {
+                Some(zipkin) => self.distributor.zipkin_router(zipkin),
+                None => Router::new(),
+            },
+            Face::JaegerGrpc => match self.jaeger().and_then(|named| named.grpc.as_ref()) {
+                Some(grpc) => self.distributor.jaeger_grpc_router(grpc, &self.health),
+                None => Router::new(),
+            },
+            Face::JaegerThriftHttp => {
+                match self.jaeger().and_then(|named| named.thrift_http.as_ref()) {
+                    Some(http) => self.distributor.jaeger_http_router(http),
+                    None => Router::new(),
+                }
+            }
+            // Not over HTTP.
+            Face::JaegerThriftCompact | Face::JaegerThriftBinary => Router::new(),
             Face::Internal => {
                 let limit = self.config.server.grpc_server_max_recv_msg_size.as_usize();
                 let pushes = self.generator.push_routes(self.tenancy, limit);
@@ -260,6 +280,34 @@ impl Routes {
             }
             Face::Admin => self.pages.clone().routes(),
         }
+    }
+
+    /// Reads a UDP port in the background, and says where it is.
+    fn receive(&self, port: UdpPort, intake: &Part) -> Address {
+        let UdpPort { datagrams, wanted } = port;
+        let address = datagrams.local_addr();
+        let shown = listening::show(&self.config, wanted.face, address, false);
+        let (distributor, encoding) = (self.distributor.clone(), wanted.encoding);
+        let handle = move |datagram| {
+            let distributor = distributor.clone();
+            async move { distributor.jaeger_datagram(encoding, datagram).await }
+        };
+        datagrams.serve(
+            wanted.max_bytes,
+            intake.shutdown.clone(),
+            &intake.tasks,
+            handle,
+        );
+        Address {
+            face: wanted.face,
+            address,
+            shown,
+        }
+    }
+
+    fn jaeger(&self) -> Option<&distributor::config::JaegerProtocols> {
+        let jaeger = self.config.distributor.receivers.jaeger.as_ref()?;
+        Some(&jaeger.protocols)
     }
 
     fn protocols(&self) -> Option<&distributor::config::Protocols> {

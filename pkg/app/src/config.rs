@@ -169,7 +169,7 @@ impl Loaded {
             }
         };
         warnings.extend(config.without_effect().map(|path| {
-            let place = root.locate(path);
+            let place = root.locate(&path);
             format!("{place}: {path} has no effect here and is ignored")
         }));
         warnings.extend(overrides.warnings());
@@ -225,11 +225,12 @@ impl AppConfig {
         problems
     }
 
-    fn without_effect(&self) -> impl Iterator<Item = &'static str> {
+    fn without_effect(&self) -> impl Iterator<Item = String> {
+        let of_generator = self.metrics_generator.without_effect().into_iter();
         self.distributor
             .without_effect()
             .into_iter()
-            .chain(self.metrics_generator.without_effect())
+            .chain(of_generator.map(str::to_owned))
     }
 }
 

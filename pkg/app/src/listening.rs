@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use distributor::config::JaegerProtocols;
+use distributor::conversion::ThriftEncoding;
 use server::{ServeOptions, Tls, TlsConfig};
 use settings::{Problem, Problems};
 
 use crate::config::AppConfig;
 use crate::error::StartError;
-use crate::ports::{Face, Wanted};
+use crate::ports::{Face, Wanted, WantedUdp};
 
 /// Every address that the configuration asks for.
 ///
@@ -17,27 +19,47 @@ use crate::ports::{Face, Wanted};
 /// An address that does not resolve, or TLS that cannot be set up.
 pub(crate) fn wanted(config: &AppConfig, drain: Duration) -> Result<Vec<Wanted>, StartError> {
     let mut wanted = Vec::new();
-    if let Some(otlp) = &config.distributor.receivers.otlp {
+    let receivers = &config.distributor.receivers;
+    if let Some(otlp) = &receivers.otlp {
         if let Some(grpc) = &otlp.protocols.grpc {
-            let block = "distributor.receivers.otlp.protocols.grpc.tls";
-            let tls = load_tls(block, grpc.tls.clone())?;
+            let block = "distributor.receivers.otlp.protocols.grpc";
+            let tls = load_tls(
+                "distributor.receivers.otlp.protocols.grpc.tls",
+                grpc.tls.clone(),
+            )?;
             wanted.push(Wanted {
                 face: Face::OtlpGrpc,
-                address: grpc.socket_addr().map_err(refused)?,
+                address: grpc.socket_addr(block).map_err(refused)?,
                 setting: "distributor.receivers.otlp.protocols.grpc.endpoint",
                 options: grpc.serve_options(tls),
             });
         }
         if let Some(http) = &otlp.protocols.http {
-            let block = "distributor.receivers.otlp.protocols.http.tls";
-            let tls = load_tls(block, http.tls.clone())?;
+            let block = "distributor.receivers.otlp.protocols.http";
+            let tls = load_tls(
+                "distributor.receivers.otlp.protocols.http.tls",
+                http.tls.clone(),
+            )?;
             wanted.push(Wanted {
                 face: Face::OtlpHttp,
-                address: http.socket_addr().map_err(refused)?,
+                address: http.socket_addr(block).map_err(refused)?,
                 setting: "distributor.receivers.otlp.protocols.http.endpoint",
                 options: http.serve_options(tls),
             });
         }
+    }
+    if let Some(zipkin) = &receivers.zipkin {
+        let tls = load_tls("distributor.receivers.zipkin.tls", zipkin.tls.clone())?;
+        let block = "distributor.receivers.zipkin";
+        wanted.push(Wanted {
+            face: Face::Zipkin,
+            address: zipkin.socket_addr(block).map_err(refused)?,
+            setting: "distributor.receivers.zipkin.endpoint",
+            options: zipkin.serve_options(tls),
+        });
+    }
+    if let Some(jaeger) = &receivers.jaeger {
+        wanted.extend(jaeger_wanted(&jaeger.protocols)?);
     }
     let server = &config.server;
     let tls = load_tls("server.grpc_tls_config", server.grpc_tls())?;
@@ -66,12 +88,79 @@ pub(crate) fn wanted(config: &AppConfig, drain: Duration) -> Result<Vec<Wanted>,
     Ok(wanted)
 }
 
+fn jaeger_wanted(protocols: &JaegerProtocols) -> Result<Vec<Wanted>, StartError> {
+    let mut wanted = Vec::new();
+    if let Some(grpc) = &protocols.grpc {
+        let block = "distributor.receivers.jaeger.protocols.grpc";
+        let tls = load_tls(
+            "distributor.receivers.jaeger.protocols.grpc.tls",
+            grpc.tls.clone(),
+        )?;
+        wanted.push(Wanted {
+            face: Face::JaegerGrpc,
+            address: grpc.socket_addr(block).map_err(refused)?,
+            setting: "distributor.receivers.jaeger.protocols.grpc.endpoint",
+            options: grpc.serve_options(tls),
+        });
+    }
+    if let Some(http) = &protocols.thrift_http {
+        let block = "distributor.receivers.jaeger.protocols.thrift_http";
+        let setting = "distributor.receivers.jaeger.protocols.thrift_http.tls";
+        let tls = load_tls(setting, http.tls.clone())?;
+        wanted.push(Wanted {
+            face: Face::JaegerThriftHttp,
+            address: http.socket_addr(block).map_err(refused)?,
+            setting: "distributor.receivers.jaeger.protocols.thrift_http.endpoint",
+            options: http.serve_options(tls),
+        });
+    }
+    Ok(wanted)
+}
+
+/// Every UDP address that the configuration asks for.
+///
+/// # Errors
+///
+/// An address that does not resolve.
+pub(crate) fn wanted_udp(config: &AppConfig) -> Result<Vec<WantedUdp>, StartError> {
+    let mut wanted = Vec::new();
+    let Some(jaeger) = &config.distributor.receivers.jaeger else {
+        return Ok(wanted);
+    };
+    if let Some(udp) = &jaeger.protocols.thrift_compact {
+        let block = "distributor.receivers.jaeger.protocols.thrift_compact";
+        wanted.push(WantedUdp {
+            face: Face::JaegerThriftCompact,
+            encoding: ThriftEncoding::Compact,
+            address: udp.socket_addr(block).map_err(refused)?,
+            setting: "distributor.receivers.jaeger.protocols.thrift_compact.endpoint",
+            max_bytes: udp.max_datagram_bytes(),
+            buffer_bytes: udp.socket_buffer_size.as_usize(),
+        });
+    }
+    if let Some(udp) = &jaeger.protocols.thrift_binary {
+        let block = "distributor.receivers.jaeger.protocols.thrift_binary";
+        wanted.push(WantedUdp {
+            face: Face::JaegerThriftBinary,
+            encoding: ThriftEncoding::Binary,
+            address: udp.socket_addr(block).map_err(refused)?,
+            setting: "distributor.receivers.jaeger.protocols.thrift_binary.endpoint",
+            max_bytes: udp.max_datagram_bytes(),
+            buffer_bytes: udp.socket_buffer_size.as_usize(),
+        });
+    }
+    Ok(wanted)
+}
+
 /// Where to send to, or look at, a face, for people.
 pub(crate) fn show(config: &AppConfig, face: Face, address: SocketAddr, tls: bool) -> String {
     let scheme = if tls { "https" } else { "http" };
     let http = config.distributor.receivers.otlp.as_ref();
     match face {
-        Face::OtlpGrpc | Face::Internal => address.to_string(),
+        Face::OtlpGrpc | Face::JaegerGrpc | Face::Internal => address.to_string(),
+        Face::JaegerThriftCompact | Face::JaegerThriftBinary => format!("{address}/udp"),
+        Face::Zipkin => format!("{scheme}://{address}/api/v2/spans"),
+        Face::JaegerThriftHttp => format!("{scheme}://{address}/api/traces"),
         Face::OtlpHttp => {
             let http = http.and_then(|otlp| otlp.protocols.http.as_ref());
             let path = http.map_or("", |http| &http.traces_url_path);
@@ -97,143 +186,4 @@ fn load_tls(setting: &'static str, config: Option<TlsConfig>) -> Result<Option<T
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Loaded;
-
-    fn options(text: &str) -> Vec<(Face, ServeOptions)> {
-        let config = Loaded::from_text("c.yaml", text).unwrap().config;
-        let wanted = wanted(&config, Duration::from_secs(7)).unwrap();
-        wanted
-            .into_iter()
-            .map(|wanted| (wanted.face, wanted.options))
-            .collect()
-    }
-
-    #[test]
-    fn ports_are_served_as_their_settings_say() {
-        let text = "
-distributor:
-  receivers:
-    otlp:
-      protocols:
-        grpc:
-          max_concurrent_streams: 5
-          keepalive:
-            server_parameters: {max_connection_age: 1m, max_connection_idle: 8s, time: 9s}
-        http:
-          read_header_timeout: 4s
-          idle_timeout: 0s
-          write_timeout: 3s
-          keep_alives_enabled: false
-server:
-  http_listen_conn_limit: 11
-  http_server_read_timeout: 6s
-  http_server_idle_timeout: 3m
-  http_server_write_timeout: 2s
-  grpc_listen_conn_limit: 12
-  grpc_server_max_concurrent_streams: 6
-  grpc_server_max_connection_idle: 13s
-  grpc_server_max_connection_age: 14s
-  grpc_server_max_connection_age_grace: 15s
-  grpc_server_keepalive_time: 16s
-  grpc_server_keepalive_timeout: 17s
-";
-        let seconds = Duration::from_secs;
-        let options = options(text);
-        let faces: Vec<_> = options.iter().map(|(face, _)| *face).collect();
-        assert_eq!(
-            faces,
-            [
-                Face::OtlpGrpc,
-                Face::OtlpHttp,
-                Face::Internal,
-                Face::Api,
-                Face::Admin
-            ]
-        );
-        assert!(
-            options
-                .iter()
-                .all(|(_, options)| options.drain_timeout == seconds(7))
-        );
-        let [(_, grpc), (_, http), (_, internal), (_, api), _] = options.as_slice() else {
-            panic!("{options:?}");
-        };
-        assert_eq!(grpc.max_concurrent_streams, 5);
-        assert_eq!(grpc.max_connection_age, Some(seconds(60)));
-        assert_eq!(grpc.http2_idle_timeout, Some(seconds(8)));
-        assert_eq!(grpc.ping_interval, seconds(9));
-        assert_eq!(http.header_read_timeout, seconds(4));
-        assert_eq!((http.idle_timeout, http.http2_idle_timeout), (None, None));
-        assert_eq!(http.write_timeout, Some(seconds(3)));
-        assert!(!http.http1_keep_alive);
-        assert_eq!(internal.max_connections, 12);
-        assert_eq!(internal.max_concurrent_streams, 6);
-        assert_eq!(internal.http2_idle_timeout, Some(seconds(13)));
-        assert_eq!(internal.max_connection_age, Some(seconds(14)));
-        assert_eq!(internal.max_connection_age_grace, Some(seconds(15)));
-        assert_eq!(internal.ping_interval, seconds(16));
-        assert_eq!(internal.ping_timeout, seconds(17));
-        assert_eq!(api.max_connections, 11);
-        assert_eq!(api.header_read_timeout, seconds(6));
-        assert_eq!(api.write_timeout, Some(seconds(2)));
-        assert_eq!(api.idle_timeout, Some(seconds(180)));
-        assert_eq!(api.http2_idle_timeout, Some(seconds(180)));
-    }
-
-    #[test]
-    fn zero_and_absence_bound_streams_and_headers() {
-        let zero = "
-distributor:
-  receivers:
-    otlp:
-      protocols: {grpc: {max_concurrent_streams: 0}, http: {read_header_timeout: 0s}}
-server: {grpc_server_max_concurrent_streams: 0, http_server_read_header_timeout: 0s}";
-        let longer = "
-distributor: {receivers: {otlp: {protocols: {grpc:, http: {read_header_timeout: 5m}}}}}
-server: {http_server_read_header_timeout: 5m}";
-        for text in ["", zero, longer] {
-            for (face, options) in options(text) {
-                assert_eq!(options.max_concurrent_streams, 1_000, "{face:?} {text}");
-                assert_eq!(options.header_read_timeout.as_secs(), 10, "{face:?} {text}");
-            }
-        }
-    }
-
-    #[test]
-    fn oldest_tls_version_is_that_of_go() {
-        let files = "cert_file: c, key_file: k";
-        for (given, want) in [
-            ("''", "1.2"),
-            ("VersionTLS11", "1.2"),
-            ("VersionTLS13", "1.3"),
-        ] {
-            let text = format!(
-                "server: {{tls_min_version: {given}, http_tls_config: {{{files}}}, \
-                 grpc_tls_config: {{{files}}}}}"
-            );
-            let server = Loaded::from_text("c.yaml", text).unwrap().config.server;
-            for tls in [server.http_tls(), server.grpc_tls()] {
-                assert_eq!(tls.unwrap().min_version, want, "{given}");
-            }
-        }
-        let text = "server: {tls_min_version: '1.3'}";
-        let refused = Loaded::from_text("c.yaml", text).unwrap_err().to_string();
-        assert!(refused.contains("server.tls_min_version"), "{refused}");
-    }
-
-    #[test]
-    fn tls_that_cannot_be_loaded_names_its_block() {
-        let text =
-            "server: {http_tls_config: {cert_file: /nowhere/c.pem, key_file: /nowhere/k.pem}}";
-        let config = Loaded::from_text("c.yaml", text).unwrap().config;
-        let error = wanted(&config, Duration::ZERO).unwrap_err();
-        let report = error.report();
-        assert!(
-            report.starts_with("server.http_tls_config: cert_file: cannot read /nowhere/c.pem: "),
-            "{report}"
-        );
-        assert_eq!(error.exit_code(), 2);
-    }
-}
+mod tests;

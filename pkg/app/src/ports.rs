@@ -2,13 +2,19 @@
 
 use std::net::SocketAddr;
 
-use server::{BindError, Listener, ServeOptions};
+use distributor::conversion::ThriftEncoding;
+use server::{BindError, Datagrams, Listener, ServeOptions};
 
 /// Something that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Face {
     OtlpGrpc,
     OtlpHttp,
+    Zipkin,
+    JaegerGrpc,
+    JaegerThriftHttp,
+    JaegerThriftCompact,
+    JaegerThriftBinary,
     Api,
     Internal,
     Admin,
@@ -30,6 +36,28 @@ pub(crate) struct Port {
     pub(crate) listener: Listener,
     pub(crate) faces: Vec<Face>,
     pub(crate) options: ServeOptions,
+}
+
+/// A face over UDP and where it is wanted.
+#[derive(Debug)]
+pub(crate) struct WantedUdp {
+    pub(crate) face: Face,
+    /// How the face's datagrams are encoded.
+    pub(crate) encoding: ThriftEncoding,
+    pub(crate) address: SocketAddr,
+    /// The setting that holds the address.
+    pub(crate) setting: &'static str,
+    /// The largest datagram.
+    pub(crate) max_bytes: usize,
+    /// What the system keeps unread; 0 leaves it to the system.
+    pub(crate) buffer_bytes: usize,
+}
+
+/// A bound UDP address.
+#[derive(Debug)]
+pub(crate) struct UdpPort {
+    pub(crate) datagrams: Datagrams,
+    pub(crate) wanted: WantedUdp,
 }
 
 /// Ports that cannot be opened.
@@ -55,6 +83,11 @@ impl Face {
         match self {
             Self::OtlpGrpc => "OTLP/gRPC",
             Self::OtlpHttp => "OTLP/HTTP",
+            Self::Zipkin => "Zipkin",
+            Self::JaegerGrpc => "Jaeger gRPC",
+            Self::JaegerThriftHttp => "Jaeger Thrift over HTTP",
+            Self::JaegerThriftCompact => "Jaeger Thrift over UDP, compact",
+            Self::JaegerThriftBinary => "Jaeger Thrift over UDP, binary",
             Self::Api => "HTTP API",
             Self::Internal => "internal gRPC",
             Self::Admin => "admin",
@@ -64,7 +97,14 @@ impl Face {
     /// Whether it takes spans, and so is closed first.
     pub(crate) fn takes_spans(self) -> bool {
         match self {
-            Self::OtlpGrpc | Self::OtlpHttp | Self::Internal => true,
+            Self::OtlpGrpc
+            | Self::OtlpHttp
+            | Self::Zipkin
+            | Self::JaegerGrpc
+            | Self::JaegerThriftHttp
+            | Self::JaegerThriftCompact
+            | Self::JaegerThriftBinary
+            | Self::Internal => true,
             Self::Api | Self::Admin => false,
         }
     }
@@ -114,6 +154,21 @@ pub(crate) fn bind(wanted: Vec<Wanted>) -> Result<Vec<Port>, PortsError> {
                 faces,
                 options: first.options,
             })
+        })
+        .collect()
+}
+
+/// Binds every UDP address, or none.
+///
+/// # Errors
+///
+/// The first address that cannot be had.
+pub(crate) fn bind_udp(wanted: Vec<WantedUdp>) -> Result<Vec<UdpPort>, PortsError> {
+    wanted
+        .into_iter()
+        .map(|wanted| {
+            let datagrams = Datagrams::bind(wanted.address, wanted.setting, wanted.buffer_bytes)?;
+            Ok(UdpPort { datagrams, wanted })
         })
         .collect()
 }

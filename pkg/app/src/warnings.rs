@@ -3,10 +3,16 @@
 use overrides::Overrides;
 
 use crate::config::AppConfig;
-use crate::ports::Port;
+use crate::ports::{Port, UdpPort};
 
 /// Logs everything that is worth a second look.
-pub(crate) fn log(config: &AppConfig, ignored: &[String], overrides: &Overrides, ports: &[Port]) {
+pub(crate) fn log(
+    config: &AppConfig,
+    ignored: &[String],
+    overrides: &Overrides,
+    ports: &[Port],
+    udp_ports: &[UdpPort],
+) {
     for warning in ignored {
         tracing::warn!(warning, "part of the configuration is ignored");
     }
@@ -26,6 +32,24 @@ pub(crate) fn log(config: &AppConfig, ignored: &[String], overrides: &Overrides,
                 what_strangers_may(config.multitenancy_enabled)
             );
         }
+    }
+    for port in udp_ports {
+        log_udp(port, config.multitenancy_enabled);
+    }
+}
+
+fn log_udp(port: &UdpPort, multitenancy_enabled: bool) {
+    let address = port.datagrams.local_addr();
+    let serves = port.wanted.face.name();
+    if multitenancy_enabled {
+        tracing::warn!(
+            %address,
+            serves,
+            "nothing is taken here: a datagram names no tenant, and multitenancy_enabled \
+             asks for one"
+        );
+    } else if !address.ip().is_loopback() {
+        tracing::warn!(%address, serves, "{}", what_strangers_may(false));
     }
 }
 

@@ -11,7 +11,9 @@ use serde_json::Value;
 use settings::Problem;
 
 pub use self::receivers::{
-    GrpcReceiverConfig, HttpReceiverConfig, KeepaliveConfig, OtlpConfig, Protocols, ReceiversConfig,
+    GrpcReceiverConfig, HttpReceiverConfig, JaegerConfig, JaegerGrpcConfig, JaegerProtocols,
+    KeepaliveConfig, OtlpConfig, Protocols, ReceiversConfig, ThriftBinaryConfig,
+    ThriftCompactConfig, ThriftHttpConfig, ZipkinConfig,
 };
 
 /// The `distributor` block.
@@ -84,7 +86,7 @@ impl DistributorConfig {
     }
 
     /// Paths of the settings that are given and have no effect, for a warning.
-    pub fn without_effect(&self) -> Vec<&'static str> {
+    pub fn without_effect(&self) -> Vec<String> {
         let given = [
             ("distributor.ring", &self.ring),
             ("distributor.override_ring_key", &self.override_ring_key),
@@ -113,7 +115,8 @@ impl DistributorConfig {
         found.extend(
             given
                 .into_iter()
-                .filter_map(|(path, value)| value.is_some().then_some(path)),
+                .filter(|(_, value)| value.is_some())
+                .map(|(path, _)| path.to_owned()),
         );
         found
     }

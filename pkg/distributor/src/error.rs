@@ -11,6 +11,8 @@ use server::status::Failure;
 use server::{BodyError, TenantError};
 use tonic::Code;
 
+use crate::conversion::ConversionError;
+
 /// A request of which no span was accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
@@ -34,12 +36,23 @@ pub enum ReceiveError {
         #[source]
         source: JsonError,
     },
+    /// It is not what a receiver of another protocol takes.
+    #[error("request is not valid {format}")]
+    NotConverted {
+        /// What it should be.
+        format: &'static str,
+        /// What is wrong.
+        #[source]
+        source: ConversionError,
+    },
     /// The generator did not take it.
     #[error(transparent)]
     Push(#[from] PushError),
-    /// Its media type is neither of the two.
-    #[error("content type {content_type:?} is not one of application/x-protobuf, application/json")]
+    /// Its media type is none of those that are taken.
+    #[error("content type {content_type:?} is not one of {accepted}")]
     UnsupportedMediaType {
+        /// Those that are taken.
+        accepted: &'static str,
         /// The header, shortened; empty if there is none.
         content_type: String,
     },
@@ -66,6 +79,7 @@ impl ReceiveError {
             Self::Body(error) => error.grpc_code(),
             Self::Malformed { .. }
             | Self::MalformedJson { .. }
+            | Self::NotConverted { .. }
             | Self::UnsupportedMediaType { .. }
             | Self::Push(PushError::Malformed { .. }) => Code::InvalidArgument,
             Self::Push(PushError::Unavailable { .. }) => Code::Unavailable,
@@ -84,6 +98,7 @@ impl ReceiveError {
             Self::Body(error) => error.http_status(),
             Self::Malformed { .. }
             | Self::MalformedJson { .. }
+            | Self::NotConverted { .. }
             | Self::Push(PushError::Malformed { .. }) => StatusCode::BAD_REQUEST,
             Self::Push(PushError::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -100,6 +115,7 @@ impl ReceiveError {
             Self::Body(BodyError::Corrupt { .. })
             | Self::Malformed { .. }
             | Self::MalformedJson { .. }
+            | Self::NotConverted { .. }
             | Self::Push(PushError::Malformed { .. }) => DiscardReason::Malformed,
             Self::Body(BodyError::Interrupted { .. } | BodyError::TimedOut { .. }) => {
                 DiscardReason::Cancelled
@@ -124,6 +140,7 @@ impl ReceiveError {
             Self::Tenant(_)
             | Self::Body(_)
             | Self::Malformed { .. }
+            | Self::NotConverted { .. }
             | Self::Push(PushError::Malformed { .. })
             | Self::UnsupportedMediaType { .. }
             | Self::MethodNotAllowed
@@ -143,7 +160,7 @@ pub enum DiscardReason {
     InvalidSpanId,
     /// A span is not protobuf.
     MalformedSpan,
-    /// The push is not protobuf, JSON or the compression that it should be.
+    /// The push is not protobuf, JSON, Thrift or the compression that it should be.
     Malformed,
     /// The push has no usable tenant.
     Unauthenticated,

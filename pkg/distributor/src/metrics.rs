@@ -80,6 +80,11 @@ pub(crate) struct TenantMetrics {
 pub(crate) enum Receiver {
     OtlpGrpc,
     OtlpHttp,
+    Zipkin,
+    JaegerGrpc,
+    JaegerThriftHttp,
+    JaegerThriftCompact,
+    JaegerThriftBinary,
 }
 
 /// How a push ended.

@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod cors;
+pub mod datagrams;
 pub mod grpc;
 pub mod gzip;
 pub mod listener;
@@ -18,6 +19,7 @@ mod stream;
 
 pub use body::{BodyError, read_body};
 pub use cors::CorsConfig;
+pub use datagrams::{Datagram, Datagrams};
 pub use listener::{BindError, Listener, ServeOptions};
 pub use peer::PeerAddress;
 pub use tenancy::{Tenancy, TenantError};

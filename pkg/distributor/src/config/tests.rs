@@ -23,8 +23,8 @@ fn without_receivers_otlp_listens_on_loopback() {
     let protocols = protocols("{}");
     let grpc = protocols.grpc.unwrap();
     let http = protocols.http.unwrap();
-    assert_eq!(grpc.socket_addr().unwrap().to_string(), "127.0.0.1:4317");
-    assert_eq!(http.socket_addr().unwrap().to_string(), "127.0.0.1:4318");
+    assert_eq!(grpc.socket_addr("").unwrap().to_string(), "127.0.0.1:4317");
+    assert_eq!(http.socket_addr("").unwrap().to_string(), "127.0.0.1:4318");
     assert_eq!(grpc.max_message_bytes(), 4 << 20);
     assert_eq!(http.max_body_bytes(), 20 << 20);
     assert_eq!(problems("{}"), [""; 0]);
@@ -39,7 +39,7 @@ fn only_named_protocols_listen() {
     let only_http = protocols("receivers: {otlp: {protocols: {http: {endpoint: ':9'}}}}");
     assert_eq!(only_http.grpc, None);
     let http = only_http.http.unwrap();
-    assert_eq!(http.socket_addr().unwrap().to_string(), "0.0.0.0:9");
+    assert_eq!(http.socket_addr("").unwrap().to_string(), "0.0.0.0:9");
 }
 
 #[test]
@@ -74,7 +74,7 @@ receivers:
 ",
     );
     let grpc = protocols.grpc.unwrap();
-    assert_eq!(grpc.socket_addr().unwrap().to_string(), "0.0.0.0:14317");
+    assert_eq!(grpc.socket_addr("").unwrap().to_string(), "0.0.0.0:14317");
     assert_eq!(grpc.max_message_bytes(), 16 << 20);
     let options = grpc.serve_options(None);
     assert_eq!(options.max_concurrent_streams, 100);
@@ -85,7 +85,7 @@ receivers:
     );
     assert_eq!(options.ping_interval, Duration::from_secs(60));
     let http = protocols.http.unwrap();
-    assert_eq!(http.socket_addr().unwrap().to_string(), "127.0.0.1:14318");
+    assert_eq!(http.socket_addr("").unwrap().to_string(), "127.0.0.1:14318");
     assert_eq!(http.max_body_bytes(), 1_048_576);
     let options = http.serve_options(None);
     assert_eq!(options.header_read_timeout, Duration::from_secs(10));
@@ -114,16 +114,92 @@ fn limits_of_zero_are_the_defaults() {
 #[test]
 fn receivers_that_cannot_be_had_are_refused_by_name() {
     assert_eq!(
-        problems(
-            "receivers: {kafka: {brokers: [a:9092]}, jaeger: {protocols: {grpc: }}, zipkin: }"
-        ),
+        problems("receivers: {kafka: {brokers: [a:9092]}, opencensus: }"),
         [
             "distributor.receivers.kafka: the Kafka receiver is not offered; send OTLP to the \
              otlp receiver",
-            "distributor.receivers.jaeger: the jaeger receiver is not offered yet; send OTLP to \
-             the otlp receiver",
-            "distributor.receivers.zipkin: the zipkin receiver is not offered yet; send OTLP to \
-             the otlp receiver",
+            "distributor.receivers.opencensus: the opencensus receiver is not offered; send OTLP \
+             to the otlp receiver",
+        ]
+    );
+}
+
+#[test]
+fn zipkin_and_jaeger_listen_once_they_are_named() {
+    let receivers = read(
+        "receivers: {zipkin: , jaeger: {protocols: {grpc: , thrift_http: , thrift_compact: , \
+         thrift_binary: }}}",
+    )
+    .receivers;
+    assert_eq!(receivers.otlp, None);
+    let address = |found: Result<std::net::SocketAddr, Problem>| found.unwrap().to_string();
+    let zipkin = receivers.zipkin.unwrap();
+    assert_eq!(address(zipkin.socket_addr("")), "127.0.0.1:9411");
+    assert_eq!(
+        (zipkin.parse_string_tags, zipkin.max_body_bytes()),
+        (false, 20 << 20)
+    );
+    let jaeger = receivers.jaeger.unwrap().protocols;
+    let grpc = jaeger.grpc.unwrap();
+    assert_eq!(address(grpc.socket_addr("")), "127.0.0.1:14250");
+    assert_eq!(grpc.max_message_bytes(), 4 << 20);
+    let http = jaeger.thrift_http.unwrap();
+    assert_eq!(address(http.socket_addr("")), "127.0.0.1:14268");
+    let compact = jaeger.thrift_compact.unwrap();
+    assert_eq!(address(compact.socket_addr("")), "127.0.0.1:6831");
+    assert_eq!(compact.max_datagram_bytes(), 65_000);
+    let binary = jaeger.thrift_binary.unwrap();
+    assert_eq!(address(binary.socket_addr("")), "127.0.0.1:6832");
+
+    let jaeger = read("receivers: {jaeger: {protocols: {thrift_compact: {endpoint: ':9'}}}}");
+    let protocols = jaeger.receivers.jaeger.unwrap().protocols;
+    assert_eq!((protocols.grpc, protocols.thrift_binary), (None, None));
+    let compact = protocols.thrift_compact.unwrap();
+    assert_eq!(address(compact.socket_addr("")), "0.0.0.0:9");
+}
+
+#[test]
+fn datagrams_are_as_large_as_udp_allows() {
+    for (given, want) in [("0", 65_000), ("1000", 1_000), ("1MiB", 65_507)] {
+        let yaml = format!(
+            "receivers: {{jaeger: {{protocols: {{thrift_binary: {{max_packet_size: {given}}}}}}}}}"
+        );
+        let protocols = read(&yaml).receivers.jaeger.unwrap().protocols;
+        assert_eq!(protocols.thrift_binary.unwrap().max_datagram_bytes(), want);
+    }
+}
+
+#[test]
+fn problems_of_zipkin_and_jaeger_have_their_paths() {
+    assert_eq!(
+        problems("receivers: {jaeger: {remote_sampling: {}}}"),
+        [
+            "distributor.receivers.jaeger.remote_sampling: sampling strategies are not served; \
+             remove it",
+            "distributor.receivers.jaeger.protocols: names no protocol; write grpc:, \
+             thrift_http:, thrift_compact: or thrift_binary: below it",
+        ]
+    );
+    let found = problems(
+        "receivers: {zipkin: {endpoint: x, auth: {}}, jaeger: {protocols: {\
+         grpc: {endpoint: x, transport: unix}, thrift_http: {endpoint: x}, \
+         thrift_compact: {endpoint: x}, thrift_binary: {endpoint: x}}}}",
+    );
+    let paths: Vec<_> = found
+        .iter()
+        .map(|problem| problem.split_once(": ").unwrap().0)
+        .collect();
+    let jaeger = "distributor.receivers.jaeger.protocols";
+    assert_eq!(
+        paths,
+        [
+            "distributor.receivers.zipkin.endpoint",
+            "distributor.receivers.zipkin.auth",
+            &format!("{jaeger}.grpc.endpoint"),
+            &format!("{jaeger}.grpc.transport"),
+            &format!("{jaeger}.thrift_http.endpoint"),
+            &format!("{jaeger}.thrift_compact.endpoint"),
+            &format!("{jaeger}.thrift_binary.endpoint"),
         ]
     );
 }
@@ -174,9 +250,17 @@ receivers:
         read_buffer_size: 1MiB
         write_buffer_size: 1MiB
         keepalive: {enforcement_policy: {min_time: 10s}}
-      http: {include_metadata: true}",
+      http: {include_metadata: true}
+  zipkin: {include_metadata: true}
+  jaeger:
+    protocols:
+      grpc: {include_metadata: true}
+      thrift_http: {include_metadata: true}
+      thrift_compact: {queue_size: 1000, workers: 10}
+      thrift_binary: {workers: 5}",
     );
     let protocols = "distributor.receivers.otlp.protocols";
+    let jaeger = "distributor.receivers.jaeger.protocols";
     assert_eq!(
         config.without_effect(),
         [
@@ -185,6 +269,12 @@ receivers:
             &format!("{protocols}.grpc.write_buffer_size"),
             &format!("{protocols}.grpc.keepalive.enforcement_policy"),
             &format!("{protocols}.http.include_metadata"),
+            "distributor.receivers.zipkin.include_metadata",
+            &format!("{jaeger}.grpc.include_metadata"),
+            &format!("{jaeger}.thrift_http.include_metadata"),
+            &format!("{jaeger}.thrift_compact.queue_size"),
+            &format!("{jaeger}.thrift_compact.workers"),
+            &format!("{jaeger}.thrift_binary.workers"),
             "distributor.ring",
             "distributor.max_attribute_bytes"
         ]

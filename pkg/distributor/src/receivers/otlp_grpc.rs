@@ -1,29 +1,25 @@
 //! OTLP/gRPC. Source: OTLP specification, "OTLP/gRPC".
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
-use std::sync::OnceLock;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use axum::Router;
-use bytes::Bytes;
 use http::{Request, Response};
-use model::{PushSpans, TenantId};
+use model::PushSpans;
 use prost::Message;
-use server::grpc::{Health, SizeLimitLayer, unary};
+use server::grpc::{Health, SizeLimitLayer};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic::{Code, Status};
 use tower::Service;
 
-use super::{response, result_label, skip_metrics};
+use super::response;
 use crate::Distributor;
 use crate::config::GrpcReceiverConfig;
-use crate::error::{DiscardReason, ReceiveError};
-use crate::metrics::{PushResult, Receiver};
+use crate::metrics::Receiver;
 
 const SERVICE: &str = "opentelemetry.proto.collector.trace.v1.TraceService";
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -87,63 +83,10 @@ impl<P: PushSpans> Service<Request<Body>> for TraceService<P> {
             if request.uri().path() != EXPORT {
                 return Ok(Status::unimplemented("TraceService has only Export").into_http());
             }
-            let started = Instant::now();
-            let (result, response) = distributor.answer(request).await;
-            distributor
-                .metrics
-                .push_answered(Receiver::OtlpGrpc, result, started.elapsed());
-            Ok(response)
+            let same = |message| ready(Ok(message));
+            let answer = |outcome| response(outcome).encode_to_vec();
+            let receiver = Receiver::OtlpGrpc;
+            Ok(distributor.unary(receiver, request, same, answer).await)
         })
     }
-}
-
-impl<P: PushSpans> Distributor<P> {
-    async fn answer(&self, request: Request<Body>) -> (PushResult, Response<Body>) {
-        // Before the body, so that strangers cost us little.
-        let tenant = match self.tenancy.tenant(request.headers()) {
-            Ok(tenant) => tenant,
-            Err(error) => {
-                let error = ReceiveError::from(error);
-                let result = PushResult::Refused(error.discard_reason());
-                return (result, error.failure().to_grpc().into_http());
-            }
-        };
-        let skip_metrics = skip_metrics(request.headers());
-        let result = OnceLock::new();
-        let export = |message| self.export(tenant, message, skip_metrics, &result);
-        let response = unary(request.into_body(), export).await;
-        let result = result.get().copied();
-        (result.unwrap_or_else(|| unreadable(&response)), response)
-    }
-
-    async fn export(
-        &self,
-        tenant: TenantId,
-        request: Bytes,
-        skip_metrics: bool,
-        result: &OnceLock<PushResult>,
-    ) -> Result<Bytes, Status> {
-        let pushed = self.push(tenant.clone(), request, skip_metrics).await;
-        result.get_or_init(|| result_label(&pushed));
-        match pushed {
-            Ok(outcome) => Ok(response(outcome).encode_to_vec().into()),
-            Err(error) => {
-                let cause = telemetry::error_chain(&error);
-                tracing::debug!(%tenant, error = %cause, "push refused");
-                Err(error.failure().to_grpc())
-            }
-        }
-    }
-}
-
-/// Why a request whose message could not be read was answered as it was.
-fn unreadable(response: &Response<Body>) -> PushResult {
-    let code = Status::from_header_map(response.headers()).map(|status| status.code());
-    PushResult::Refused(match code {
-        Some(Code::ResourceExhausted) => DiscardReason::TooLarge,
-        Some(Code::Unimplemented) => DiscardReason::Unsupported,
-        Some(Code::InvalidArgument | Code::Internal) => DiscardReason::Malformed,
-        // The connection broke, or the client took too long.
-        _ => DiscardReason::Cancelled,
-    })
 }

@@ -7,29 +7,19 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use model::{PushError, PushOutcome, PushSpans, TenantId};
+use model::{PushOutcome, PushSpans, TenantId};
 use prost::Message;
 use proto::otlp::collector::ExportTraceServiceResponse;
 use serde_json::json;
 use server::read_body;
 use server::status::MediaType;
-use tokio::task::spawn_blocking;
 
-use super::{response, result_label, skip_metrics};
+use super::{content_type, converted, media_type_essence, response, result_label, skip_metrics};
 use crate::Distributor;
 use crate::config::HttpReceiverConfig;
 use crate::error::ReceiveError;
 use crate::metrics::Receiver;
-
-/// The length of JSON from which on its conversion counts as long: it takes about as
-/// much time as a usual push of protobuf.
-const LONG_JSON: usize = 64 << 10;
-
-/// When to come again after a conversion that did not end, which only happens to a
-/// process that does.
-const RETRY_AFTER_FAILED_CONVERSION: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 struct HttpState<P> {
@@ -87,6 +77,7 @@ async fn receive<P: PushSpans>(
     let tenant: TenantId = state.distributor.tenancy.tenant(&parts.headers)?;
     let Some(media_type) = media_type else {
         return Err(ReceiveError::UnsupportedMediaType {
+            accepted: "application/x-protobuf, application/json",
             content_type: content_type(&parts.headers),
         });
     };
@@ -94,29 +85,15 @@ async fn receive<P: PushSpans>(
     let body = read_body(&parts.headers, body, limit, within).await?;
     let request = match media_type {
         MediaType::Protobuf => body,
-        MediaType::Json => to_protobuf(body).await?,
+        MediaType::Json => {
+            let refused = |source| ReceiveError::MalformedJson { source };
+            converted(body, otlp::json::to_protobuf, refused).await?
+        }
     };
     state
         .distributor
         .push(tenant, request, skip_metrics(&parts.headers))
         .await
-}
-
-/// Converts OTLP/JSON; what is long on a thread for blocking work, so that the other
-/// connections of a worker of the runtime do not wait for it.
-async fn to_protobuf(json: Bytes) -> Result<Bytes, ReceiveError> {
-    let converted = if json.len() < LONG_JSON {
-        otlp::json::to_protobuf(&json)
-    } else {
-        let converting = spawn_blocking(move || otlp::json::to_protobuf(&json));
-        converting.await.map_err(|error| PushError::Unavailable {
-            reason: error.to_string(),
-            retry_after: RETRY_AFTER_FAILED_CONVERSION,
-        })?
-    };
-    converted
-        .map(Bytes::from)
-        .map_err(|source| ReceiveError::MalformedJson { source })
 }
 
 async fn not_post(headers: HeaderMap) -> Response {
@@ -168,51 +145,10 @@ fn to_json(response: &ExportTraceServiceResponse) -> String {
     .to_string()
 }
 
-/// The media type of a request, whatever its parameters; `None` if it is none
-/// of ours.
+/// The media type of a request; `None` if it is none of ours.
 fn media_type(headers: &HeaderMap) -> Option<MediaType> {
-    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    let essence = value.split(';').next().unwrap_or_default().trim();
+    let essence = media_type_essence(headers);
     [MediaType::Protobuf, MediaType::Json]
         .into_iter()
-        .find(|known| essence.eq_ignore_ascii_case(known.as_str()))
-}
-
-/// The header for a message, cut to what fits a line.
-fn content_type(headers: &HeaderMap) -> String {
-    const LONGEST: usize = 100;
-
-    let value = headers.get(header::CONTENT_TYPE);
-    let bytes = value.map(HeaderValue::as_bytes).unwrap_or_default();
-    let bytes = bytes.get(..LONGEST).unwrap_or(bytes);
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-
-    use super::*;
-
-    /// The one thread for blocking work is taken, so what needs it waits.
-    #[test]
-    fn only_short_json_is_converted_on_a_worker() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .max_blocking_threads(1)
-            .build()
-            .unwrap();
-        let (release, wait) = std::sync::mpsc::channel::<()>();
-        runtime.block_on(async {
-            spawn_blocking(move || wait.recv());
-            let mut context = Context::from_waker(Waker::noop());
-            let json = |spaces: usize| Bytes::from(format!("{{{}}}", " ".repeat(spaces)));
-            let short = pin!(to_protobuf(json(60_000)));
-            assert!(matches!(short.poll(&mut context), Poll::Ready(Ok(_))));
-            let mut long = pin!(to_protobuf(json(70_000)));
-            assert!(long.as_mut().poll(&mut context).is_pending());
-            drop(release);
-            assert_eq!(long.await.unwrap(), "");
-        });
-    }
+        .find(|known| essence == known.as_str())
 }

@@ -1,17 +1,19 @@
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use lifecycle::{Shutdown, TaskGroup};
-use model::{PushError, PushOutcome};
 use prost::Message;
-use proto::otlp::collector::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use proto::rpc;
 use server::{Listener, ServeOptions};
 
+use super::*;
 use crate::testing::Fixture;
 
 mod grpc;
 mod http;
+mod jaeger;
+mod zipkin;
 
 /// Serves a router on a port of its own until dropped.
 struct Served {
@@ -76,4 +78,28 @@ fn pushes(fixture: &Fixture, receiver: &str, result: &str) -> u64 {
     fixture.metric(&format!(
         "pushes_total{{receiver=\"{receiver}\",result=\"{result}\"}}"
     ))
+}
+
+/// The one thread for blocking work is taken, so what needs it waits.
+#[test]
+fn only_short_requests_are_converted_on_a_worker() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        spawn_blocking(move || wait.recv());
+        let mut context = Context::from_waker(Waker::noop());
+        let convert = |length: usize| {
+            let request = Bytes::from(" ".repeat(length));
+            converted(request, |_| Ok(vec![1]), not_converted("test"))
+        };
+        let short = pin!(convert(60_000));
+        assert!(matches!(short.poll(&mut context), Poll::Ready(Ok(_))));
+        let mut long = pin!(convert(70_000));
+        assert!(long.as_mut().poll(&mut context).is_pending());
+        drop(release);
+        assert_eq!(long.await.unwrap(), [1].as_slice());
+    });
 }
