@@ -8,6 +8,7 @@ SHELL := /bin/bash
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 TOOLS      := $(or $(SPANMILL_TOOLS),$(TARGET_DIR)/tools)
 VENV       := $(CURDIR)/.venv
+NODE       := $(CURDIR)/integration/node
 LOCKED     := $(if $(CI),--locked)
 
 CARGO_AUDIT_VERSION   := 0.22.2
@@ -81,20 +82,23 @@ bench-e2e: ## Measure a release build over real sockets.
 	  --spangen $(TARGET_DIR)/release/spangen $(BENCH_ARGS)
 
 fuzz: FUZZ_SECONDS ?= 60
-fuzz: $(TOOLS)/bin/cargo-fuzz ## Fuzz the wire view and the spool's reader for FUZZ_SECONDS (60) each; needs a nightly toolchain.
+fuzz: $(TOOLS)/bin/cargo-fuzz ## Fuzz the wire view, the receivers' conversions and the spool's reader for FUZZ_SECONDS (60) each; needs a nightly toolchain.
 	@rustup toolchain list 2>/dev/null | grep -q '^nightly' || \
 	  { echo "make fuzz needs a nightly toolchain: rustup toolchain install nightly" >&2; exit 1; }
-	@mkdir -p $(TARGET_DIR)/fuzz-corpus $(TARGET_DIR)/fuzz-corpus-segment
+	@mkdir -p $(TARGET_DIR)/fuzz-corpus $(TARGET_DIR)/fuzz-corpus-conversion $(TARGET_DIR)/fuzz-corpus-segment
 	cd pkg/otlp && cargo +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz view \
 	  $(TARGET_DIR)/fuzz-corpus fuzz/corpus/view ../../integration/testdata/conformance/inputs \
 	  -- -max_total_time=$(FUZZ_SECONDS)
+	cd pkg/distributor && cargo +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz conversion \
+	  $(TARGET_DIR)/fuzz-corpus-conversion fuzz/corpus/conversion \
+	  -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -malloc_limit_mb=512
 	cd pkg/remote-write && cargo +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz segment \
 	  $(TARGET_DIR)/fuzz-corpus-segment fuzz/corpus/segment \
 	  -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -malloc_limit_mb=512
 
 tools: test-tools $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-audit ## Install every tool that `make ci` needs.
 
-test-tools: $(VENV)/.installed
+test-tools: $(VENV)/.installed $(VENV)-older/.installed $(NODE)/node_modules/.installed
 	@command -v cargo-nextest >/dev/null || \
 	  cargo install --locked --root $(TOOLS) cargo-nextest@$(CARGO_NEXTEST_VERSION)
 	@for program in prometheus victoria-metrics; do \
@@ -105,6 +109,17 @@ test-tools: $(VENV)/.installed
 $(VENV)/.installed: integration/requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+# Clients that do not go with the others.
+$(VENV)-older/.installed: integration/requirements-older.txt
+	python3 -m venv $(VENV)-older
+	$(VENV)-older/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+# Node itself is in the virtual environment.
+$(NODE)/node_modules/.installed: $(NODE)/package-lock.json $(VENV)/.installed
+	PATH=$(VENV)/bin:$$PATH npm ci --prefix $(NODE) --silent --no-audit --no-fund
 	touch $@
 
 $(TOOLS)/bin/cargo-audit: VERSION = $(CARGO_AUDIT_VERSION)

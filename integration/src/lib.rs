@@ -14,6 +14,7 @@ pub mod http;
 pub mod ledger;
 pub mod load;
 pub mod native_histogram;
+pub mod orders;
 pub mod patience;
 pub mod ports;
 pub mod process;

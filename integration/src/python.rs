@@ -1,4 +1,5 @@
-//! Runs the scripts in `integration/python` with the packages of `requirements.txt`.
+//! Runs the scripts in `integration/python` with the packages of `requirements.txt`, or
+//! of `requirements-older.txt`, and those in `integration/node`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,6 +10,10 @@ use tokio::process::Command;
 
 use crate::patience::patience;
 use crate::process::Process;
+
+const PYTHON: &str = "../.venv/bin/python";
+const OLDER_PYTHON: &str = "../.venv-older/bin/python";
+const NODE: &str = "../.venv/bin/node";
 
 /// A script that serves until it is dropped.
 #[derive(Debug)]
@@ -25,11 +30,11 @@ impl Server {
     /// When it cannot be started; when the Python environment is missing.
     pub fn start(script: &str, arguments: &[&str]) -> anyhow::Result<Self> {
         let directory = TempDir::new()?;
-        let script = path_of(script).display().to_string();
+        let script = here().join("python").join(script).display().to_string();
         let arguments = arguments.iter().map(|argument| (*argument).to_owned());
         let arguments: Vec<_> = std::iter::once(script).chain(arguments).collect();
         Ok(Self {
-            process: Process::start("python", &python()?, &arguments, directory.path())?,
+            process: Process::start("python", &installed(PYTHON)?, &arguments, directory.path())?,
             _directory: directory,
         })
     }
@@ -41,15 +46,38 @@ impl Server {
     }
 }
 
-/// Runs a script to its end and gives what it printed.
+/// Runs a script with the packages of `requirements.txt` to its end and gives what it
+/// printed.
 ///
 /// # Errors
 ///
 /// When it fails, with what it wrote to standard error; when it does not end;
 /// when the Python environment is missing.
 pub async fn run(script: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    let ended = Command::new(python()?)
-        .arg(path_of(script))
+    run_with(PYTHON, &format!("python/{script}"), arguments).await
+}
+
+/// As [`run`], with the packages of `requirements-older.txt`.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_older(script: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    run_with(OLDER_PYTHON, &format!("python/{script}"), arguments).await
+}
+
+/// As [`run`], with Node and the packages of `node/package-lock.json`.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_node(script: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    run_with(NODE, &format!("node/{script}"), arguments).await
+}
+
+async fn run_with(program: &str, script: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let ended = Command::new(installed(program)?)
+        .arg(here().join(script))
         .args(arguments)
         // Python's requests would trust these in place of the authority of a test.
         .env_remove("REQUESTS_CA_BUNDLE")
@@ -68,17 +96,17 @@ pub async fn run(script: &str, arguments: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn python() -> anyhow::Result<PathBuf> {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
+/// A program of the environments that `make test-tools` makes.
+fn installed(program: &str) -> anyhow::Result<PathBuf> {
+    let path = here().join(program);
     ensure!(
-        python.exists(),
+        path.exists(),
         "{} is missing: `make test` makes it",
-        python.display()
+        path.display()
     );
-    Ok(python)
+    Ok(path)
 }
 
-fn path_of(script: &str) -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.join("python").join(script)
+fn here() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
