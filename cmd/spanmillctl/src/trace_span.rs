@@ -30,6 +30,10 @@ pub(crate) struct Args {
     #[arg(long = "config.file", value_name = "FILE")]
     config_file: Option<PathBuf>,
 
+    /// What the tenant has set itself, in JSON, as GET /api/overrides gives it
+    #[arg(long, value_name = "FILE")]
+    own_settings: Option<PathBuf>,
+
     /// Replace ${NAME} and ${NAME:default} in both files by environment variables
     #[arg(long = "config.expand-env")]
     expand_env: bool,
@@ -51,7 +55,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<String> {
         expand_env: args.expand_env,
         target: None,
     };
-    let explained = app::trace_span(&options, args.tenant.clone(), &request, args.now);
+    let own_settings = match &args.own_settings {
+        Some(file) => {
+            Some(std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?)
+        }
+        None => None,
+    };
+    let explained = app::trace_span(
+        &options,
+        args.tenant.clone(),
+        own_settings.as_deref(),
+        &request,
+        args.now,
+    );
     let explanation = explained.map_err(|error| match error {
         TraceSpanError::Config(error) => anyhow!("{}", error.report()),
         TraceSpanError::Spans(error) => {

@@ -14,6 +14,7 @@ use crate::snapshot::Snapshot;
 use crate::tenant_config::TenantConfig;
 use crate::tenant_config::remote_write::Author;
 use crate::tenant_config::remote_write::addresses::AllowedAddresses;
+use crate::user_configurable::document::UserDocument;
 
 /// Where the settings of all tenants stand that have none of their own.
 const DEFAULTS: &[&str] = &["overrides", "defaults"];
@@ -123,13 +124,25 @@ impl OverridesSources {
         snapshot.refused.or(warnings)
     }
 
-    /// The settings of a tenant, by the runtime file as it is now.
+    /// The settings of a tenant, by the runtime file as it is now and by what the tenant
+    /// has set itself: JSON, as `/api/overrides` gives it.
     ///
     /// # Errors
     ///
-    /// Every problem of the file, those of single entries among them.
-    pub fn tenant_config(&self, tenant: &TenantId) -> Result<Arc<TenantConfig>, Problems> {
-        let snapshot = self.resolve(self.read()?.as_deref(), None)?;
+    /// Every problem of the file, those of single entries among them, and of what the
+    /// tenant has set.
+    pub fn tenant_config(
+        &self,
+        tenant: &TenantId,
+        own_settings: Option<&[u8]>,
+    ) -> Result<Arc<TenantConfig>, Problems> {
+        let mut snapshot = self.resolve(self.read()?.as_deref(), None)?;
+        if let Some(own) = own_settings
+            && let Some(document) = UserDocument::from_stored(own)?
+        {
+            let layer = Arc::new(document.layer()?);
+            snapshot = snapshot.with_api_layers([(tenant.clone(), Some(layer))]);
+        }
         let config = Arc::clone(snapshot.for_tenant(tenant));
         snapshot.refused.or(config)
     }

@@ -42,6 +42,7 @@ fn args(directory: &Path, spans: &str) -> Args {
         file: write("spans.json", spans),
         tenant: TenantId::parse("acme").unwrap(),
         config_file: Some(write("config.yaml", CONFIG)),
+        own_settings: None,
         expand_env: false,
         now: None,
         json: false,
@@ -74,6 +75,24 @@ fn spans_arrive_when_the_clock_says_so() {
     let reasons: Vec<_> = reasons.map(|span| &span["refused"]["reason"]).collect();
     let slack = "outside_metrics_ingestion_slack";
     assert_eq!(reasons, [slack, "invalid_trace_id", slack]);
+}
+
+#[test]
+fn what_the_tenant_has_set_itself_holds() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("own.json");
+    let own = r#"{"metrics_generator": {"processor": {"span_metrics": {"dimensions": []}}}}"#;
+    std::fs::write(&file, own).unwrap();
+    let mut args = args(directory.path(), REQUEST);
+    assert!(run(&args).unwrap().contains("http_method="));
+    args.own_settings = Some(file.clone());
+    assert!(!run(&args).unwrap().contains("http_method="));
+    std::fs::write(&file, r#"{"metrics_generator": {"max_active_series": 1}}"#).unwrap();
+    let refused = run(&args).unwrap_err().to_string();
+    assert!(
+        refused.contains("metrics_generator.max_active_series"),
+        "{refused}"
+    );
 }
 
 #[test]
