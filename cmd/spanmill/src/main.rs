@@ -5,6 +5,7 @@ mod args;
 use std::env;
 use std::io::{Write, stderr, stdout};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use app::{Exit, StartError};
@@ -67,6 +68,10 @@ fn give_freed_memory_back_at_once() {
     let (Ok(program), Some(name)) = (env::current_exe(), arguments.next()) else {
         return;
     };
+    // A loader that was given the program as an argument is another.
+    if program.file_name() != Path::new(&name).file_name() {
+        return;
+    }
     // It returns only if it fails, which costs memory and nothing else.
     let _ = Command::new(program)
         .arg0(name)

@@ -270,7 +270,7 @@ impl Routes {
                 let not_offered = pages::not_offered::routes(prefix);
                 let mut pages = self.pages.clone();
                 if self.tenancy.multitenancy_enabled {
-                    // Clients of one tenant come here, and are not to see the others.
+                    // Clients of tenants come here, and are not to see each other's series.
                     pages.tenants = None;
                 }
                 let overrides =

@@ -16,11 +16,11 @@ pub(crate) use self::table::{LEFT_OUT, NAMES};
 const LIMITS: [(&str, &str); 2] = [
     (
         "tempo_limits_overrides",
-        "Limits of tenants with an entry in the runtime file; 0 is none",
+        "Limits of tenants with settings of their own; 0 is none",
     ),
     (
         "tempo_limits_defaults",
-        "Limits of tenants without an entry in the runtime file; 0 is none",
+        "Limits of tenants without settings of their own; 0 is none",
     ),
 ];
 

@@ -13,12 +13,15 @@ pub mod version;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lifecycle::{Shutdown, TaskGroup};
 use model::TenantId;
 use serde_json::Value;
 use settings::Problems;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::metrics::OverridesMetrics;
 use crate::overrides::Overrides;
@@ -38,6 +41,15 @@ const ATTEMPTS: u32 = 32;
 /// Locks that writers of this process take, by tenant, before they go to the store.
 const LOCKS: usize = 64;
 
+/// KiB of changes that wait or are under way, in all and at one lock, so that no tenant
+/// takes all.
+const ROOM_KIB: usize = 64 << 10;
+const TURN_KIB: usize = 8 << 10;
+
+/// How long a change waits for those before it: about as long as one of them that the
+/// store does not answer.
+const TURN_PATIENCE: Duration = Duration::from_secs(30);
+
 /// The settings that tenants change themselves. Cloning is cheap and shares them.
 #[derive(Clone, Debug)]
 pub struct UserOverrides(Arc<Inner>);
@@ -50,7 +62,9 @@ struct Inner {
     refuses_conflicts: bool,
     tasks: TaskGroup,
     known: Known,
-    locks: [tokio::sync::Mutex<()>; LOCKS],
+    turns: [Turn; LOCKS],
+    /// KiB that changes under way may hold, those that wait for their turn among them.
+    room: Arc<Semaphore>,
     hasher: RandomState,
 }
 
@@ -85,6 +99,40 @@ pub struct Changed {
     pub changes: Vec<ChangedSetting>,
 }
 
+/// The writers of this process that are at one of some tenants, or wait for that.
+#[derive(Debug)]
+struct Turn {
+    lock: Arc<Mutex<()>>,
+    /// KiB that they may hold.
+    room: Arc<Semaphore>,
+}
+
+/// The turn of one writer.
+#[derive(Debug)]
+struct Held {
+    _lock: OwnedMutexGuard<()>,
+    _room: [OwnedSemaphorePermit; 2],
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self {
+            lock: Arc::default(),
+            room: Arc::new(Semaphore::new(TURN_KIB)),
+        }
+    }
+}
+
+impl Change {
+    /// Bytes that it holds.
+    fn length(&self) -> usize {
+        match self {
+            Self::Replace(body) | Self::Patch(body) => body.len(),
+            Self::Delete => 0,
+        }
+    }
+}
+
 impl UserOverrides {
     /// Reads what is stored, puts it in force, and looks for changes each
     /// `poll_interval` until shutdown. A store that does not answer delays the start for
@@ -116,7 +164,8 @@ impl UserOverrides {
             refuses_conflicts: config.api.check_for_conflicting_runtime_overrides,
             tasks: tasks.clone(),
             known: Known::default(),
-            locks: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
+            turns: std::array::from_fn(|_| Turn::default()),
+            room: Arc::new(Semaphore::new(ROOM_KIB)),
             hasher: RandomState::new(),
         }));
         started.poll_at_start().await;
@@ -184,7 +233,10 @@ impl UserOverrides {
     /// Changes what a tenant has set, stores it, and puts it in force in this process.
     /// To replace and to delete need the version that is stored.
     ///
-    /// Goes on to its end where it is cancelled.
+    /// `told` is called once it is done, whether or not anybody still waits for it.
+    ///
+    /// Cancelled while others have their turn, it is not done; later, it goes on to its
+    /// end.
     ///
     /// # Errors
     ///
@@ -196,17 +248,26 @@ impl UserOverrides {
         change: Change,
         if_match: Option<IfMatch>,
         with_conflicts: bool,
+        told: impl FnOnce(&Changed) + Send + 'static,
     ) -> Result<Changed, UserOverridesError> {
-        let (tell, told) = oneshot::channel();
+        if if_match.is_none() && !matches!(change, Change::Patch(_)) {
+            return Err(UserOverridesError::VersionRequired);
+        }
+        let turn = self.turn(tenant, change.length()).await?;
+        let (tell, answer) = oneshot::channel();
         let (overrides, tenant) = (self.clone(), tenant.clone());
         self.0.tasks.spawn("overrides-change", async move {
+            let _turn = turn;
             let changed = overrides
                 .change_to_the_end(&tenant, &change, if_match.as_ref(), with_conflicts)
                 .await;
+            if let Ok(changed) = &changed {
+                told(changed);
+            }
             // Nobody listens if the client has gone.
             let _ = tell.send(changed);
         });
-        told.await.unwrap_or(Err(UserOverridesError::Stopping))
+        answer.await.unwrap_or(Err(UserOverridesError::Stopping))
     }
 
     async fn change_to_the_end(
@@ -216,10 +277,6 @@ impl UserOverrides {
         if_match: Option<&IfMatch>,
         with_conflicts: bool,
     ) -> Result<Changed, UserOverridesError> {
-        if if_match.is_none() && !matches!(change, Change::Patch(_)) {
-            return Err(UserOverridesError::VersionRequired);
-        }
-        let _turn = self.turn(tenant).await;
         for _ in 0..ATTEMPTS {
             let before = self.fetch(tenant).await?;
             let old = match (before.as_ref().map(read), change) {
@@ -235,15 +292,7 @@ impl UserOverrides {
                 self.0.metrics.conflicts.inc();
                 return Err(UserOverridesError::VersionMismatch);
             }
-            let new = match change {
-                Change::Replace(body) => Some(UserDocument::from_request(body)?),
-                Change::Patch(body) => {
-                    let empty = UserDocument::empty();
-                    Some(old.as_ref().unwrap_or(&empty).patched(body)?)
-                }
-                Change::Delete if old.is_none() => return Err(UserOverridesError::NotFound),
-                Change::Delete => None,
-            };
+            let (old, new) = apply(old, change.clone()).await?;
             let changes = UserDocument::changes(old.as_ref(), new.as_ref());
             if self.0.refuses_conflicts && !with_conflicts {
                 self.refuse_conflicts(tenant, old.as_ref(), new.as_ref())?;
@@ -254,7 +303,8 @@ impl UserOverrides {
             match written {
                 Ok(()) => {
                     self.0.metrics.writes.inc();
-                    self.put_in_force(tenant, new.as_ref(), &version);
+                    self.put_in_force(tenant, new.clone(), version.clone())
+                        .await;
                     return Ok(Changed {
                         now: new.map(|document| StoredOverrides { document, version }),
                         before: old_version,
@@ -277,12 +327,25 @@ impl UserOverrides {
     }
 
     /// Waits until no other writer of this process is at a tenant.
-    async fn turn(&self, tenant: &TenantId) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+    ///
+    /// # Errors
+    ///
+    /// [`UserOverridesError::Busy`], where too many wait, or for too long.
+    async fn turn(&self, tenant: &TenantId, length: usize) -> Result<Held, UserOverridesError> {
         let index = self.0.hasher.hash_one(tenant) as usize % LOCKS;
-        match self.0.locks.get(index) {
-            Some(lock) => Some(lock.lock().await),
-            None => None,
-        }
+        let turn = self.0.turns.get(index).ok_or(UserOverridesError::Busy)?;
+        // What waits is also the smallest change's task and answer.
+        let kib = u32::try_from(length / 1024 + 4).unwrap_or(u32::MAX);
+        let take = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_many_owned(kib);
+        let room = [take(&self.0.room), take(&turn.room)];
+        let [Ok(all), Ok(own)] = room else {
+            return Err(UserOverridesError::Busy);
+        };
+        let lock = timeout(TURN_PATIENCE, Arc::clone(&turn.lock).lock_owned()).await;
+        Ok(Held {
+            _lock: lock.map_err(|_| UserOverridesError::Busy)?,
+            _room: [all, own],
+        })
     }
 
     async fn fetch(&self, tenant: &TenantId) -> Result<Option<Stored>, UserOverridesError> {
@@ -322,6 +385,28 @@ impl UserOverrides {
             false => Err(UserOverridesError::Conflicting(conflicting)),
         }
     }
+}
+
+/// Makes of what was set what a change wants, and gives both. On a thread of its own:
+/// regular expressions may take a while.
+async fn apply(
+    old: Option<UserDocument>,
+    change: Change,
+) -> Result<(Option<UserDocument>, Option<UserDocument>), UserOverridesError> {
+    let applied = spawn_blocking(move || {
+        let new = match &change {
+            Change::Replace(body) => Some(UserDocument::from_request(body)?),
+            Change::Patch(body) => {
+                let empty = UserDocument::empty();
+                Some(old.as_ref().unwrap_or(&empty).patched(body)?)
+            }
+            Change::Delete if old.is_none() => return Err(UserOverridesError::NotFound),
+            Change::Delete => None,
+        };
+        Ok((old, new))
+    });
+    // It ends without an answer only by a panic, which is logged.
+    applied.await.unwrap_or(Err(UserOverridesError::Stopping))
 }
 
 /// What stored bytes say: none where they stand for settings that were deleted.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use model::{Exemplar, HistogramSample, Point, SampleSink, Series};
 use parking_lot::MutexGuard;
 
-use crate::lane::LaneTable;
 use crate::native_histogram::NATIVE_CELLS;
 use crate::schema::{Column, MetricKind, Schema};
 use crate::state::{Registry, State};
@@ -96,8 +95,9 @@ impl Registry {
         if stats.ended > 0 {
             state.removals += 1;
         }
+        let gone = state.gone();
         drop(state);
-        self.shrink_idle_lanes();
+        self.shrink_lanes(&gone);
         stats
     }
 
@@ -162,17 +162,6 @@ impl Registry {
             }
         }
     }
-
-    fn shrink_idle_lanes(&self) {
-        for lane in self.lanes.existing() {
-            let mut lane = lane.lock();
-            if !lane.used_since_collection {
-                lane.tables.iter_mut().for_each(LaneTable::shrink);
-                lane.positions = Vec::new();
-            }
-            lane.used_since_collection = false;
-        }
-    }
 }
 
 impl State {
@@ -184,6 +173,7 @@ impl State {
         if is_value_free {
             self.redirections += 1;
         }
+        self.let_go();
     }
 
     /// Ages what limits refused, twice within the time of idle series.

@@ -13,6 +13,7 @@ mod delta;
 mod demand;
 mod exemplars;
 mod fingerprint;
+mod going;
 mod key_table;
 mod label_arena;
 mod label_limiter;

@@ -9,6 +9,7 @@ use crate::admission::Admission;
 use crate::demand::Refused;
 use crate::exemplars::{Exemplars, NONE};
 use crate::fingerprint::hash_labels;
+use crate::going::Going;
 use crate::label_arena::{LabelArena, LabelRef};
 use crate::label_limiter::LabelLimiter;
 use crate::limiter::Limiter;
@@ -64,6 +65,8 @@ pub(crate) struct Table {
     pub(crate) retired: bool,
     /// The table that goes on counting what this one had, if it is retired.
     pub(crate) successor: Option<usize>,
+    /// How far it is gone since it was retired.
+    pub(crate) going: Going,
     /// Whether its series count against the limit.
     pub(crate) is_counted: bool,
     /// Whether a merge has anything to set, and not only to add.
@@ -91,6 +94,7 @@ impl Table {
             schema,
             retired: false,
             successor: None,
+            going: Going::Not,
             is_counted: true,
             has_gauges,
             index: HashTable::new(),
@@ -447,11 +451,17 @@ impl Table {
             .map(|(_, slot)| self.label_set(slot))
     }
 
+    /// Whether it has no label set.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
     /// Gives the memory of a retired table without label sets back.
-    fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         *self = Self {
             retired: true,
             successor: self.successor,
+            going: self.going,
             is_counted: self.is_counted,
             ..Self::new(Arc::clone(&self.schema))
         };

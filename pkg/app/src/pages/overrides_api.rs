@@ -130,18 +130,20 @@ async fn change(
         }
     };
     let with_conflicts = query.skip_conflicting_overrides_check;
+    // A change goes on without its client, and so does its line in the log.
+    let told = {
+        let (tenant, method) = (tenant.clone(), parts.method.clone());
+        let peer = parts.extensions.get::<PeerAddress>().cloned();
+        move |changed: &Changed| log(&tenant, peer.as_ref(), &method, changed)
+    };
     let changed = api
         .overrides
-        .change(&tenant, change, if_match, with_conflicts);
+        .change(&tenant, change, if_match, with_conflicts, told);
     match changed.await {
-        Ok(changed) => {
-            let peer = parts.extensions.get::<PeerAddress>();
-            log(&tenant, peer, &parts.method, &changed);
-            match changed.now {
-                Some(now) => document(Some(&now.version), now.document.as_json()),
-                None => StatusCode::OK.into_response(),
-            }
-        }
+        Ok(changed) => match changed.now {
+            Some(now) => document(Some(&now.version), now.document.as_json()),
+            None => StatusCode::OK.into_response(),
+        },
         Err(error) => refusal(&tenant, &error),
     }
 }

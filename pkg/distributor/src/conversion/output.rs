@@ -72,7 +72,7 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct Limited<T> {
     pub(super) kept: Vec<T>,
-    dropped: u64,
+    pub(super) dropped: u64,
 }
 
 impl<T> Default for Limited<T> {
@@ -85,6 +85,14 @@ impl<T> Default for Limited<T> {
 }
 
 impl<T> Limited<T> {
+    /// None yet, of a list that had so many too many where it was read.
+    pub(super) fn beyond(dropped: u64) -> Self {
+        Self {
+            kept: Vec::new(),
+            dropped,
+        }
+    }
+
     pub(super) fn push(&mut self, item: T) {
         if self.kept.len() < MAX_ITEMS {
             self.kept.push(item);

@@ -7,10 +7,12 @@ use std::net::IpAddr;
 
 use otlp::writer::MessageTooLong;
 
+use self::event_attributes::AttributesJson;
 use super::ConversionError;
 use super::attributes::{Attributes, Text, Value};
 use super::output::{Event, Limited, Output, Scope, Span, SpanKind, StatusCode};
 
+mod event_attributes;
 mod json;
 mod protobuf;
 mod resource;
@@ -129,7 +131,7 @@ impl<'a> ZipkinSpan<'a> {
             tags.put("otel.zipkin.absentField.startTime", Value::Bool(true));
         }
         let start = self.timestamp.saturating_mul(1_000);
-        let mut events = Limited::default();
+        let mut events = Limited::beyond(self.annotations.dropped);
         for (timestamp, value) in self.annotations.kept {
             events.push(event(timestamp, value));
         }
@@ -231,19 +233,7 @@ fn event_of_otel(value: &[u8]) -> Option<(&[u8], Attributes<'static>)> {
     let text = std::str::from_utf8(value).ok()?;
     let (name, rest) = text.split_once('|')?;
     let (json, dropped) = rest.rsplit_once('|')?;
-    let mut attributes = Attributes::default();
-    for (key, value) in serde_json::from_str::<serde_json::Map<_, _>>(json).ok()? {
-        let value = match value {
-            serde_json::Value::String(text) => Value::text(text.into_bytes()),
-            serde_json::Value::Bool(truth) => Value::Bool(truth),
-            serde_json::Value::Number(number) => match number.as_i64() {
-                Some(whole) => Value::Int(whole),
-                None => Value::Double(number.as_f64()?),
-            },
-            _ => continue,
-        };
-        attributes.push(key.into_bytes(), value);
-    }
+    let AttributesJson(mut attributes) = serde_json::from_str(json).ok()?;
     attributes.dropped += dropped.parse::<u32>().map(u64::from).ok()?;
     Some((name.as_bytes(), attributes))
 }

@@ -14,8 +14,10 @@ use crate::reading::Reading;
 use crate::time_slack::TimeSlack;
 use crate::what_if::{WhatIfError, WouldAdd};
 
-/// Label sets of which a shadow has series: a few megabytes. More are estimated.
+/// Label sets of which a shadow has series, and their series, for histograms may have a
+/// thousand buckets: some megabytes. More are estimated.
 const MAX_LABEL_SETS: u64 = 10_000;
+const MAX_SERIES: u64 = 400_000;
 
 /// A processor that is tried.
 #[derive(Debug)]
@@ -115,8 +117,8 @@ impl Instance {
         let config = self.config();
         let limits = Limits {
             max_active_entities: MAX_LABEL_SETS,
+            max_active_series: MAX_SERIES,
             max_cardinality_per_label: config.registry.max_cardinality_per_label,
-            ..Limits::default()
         };
         let registry = Registry::new(limits, max_lanes);
         let config = Arc::new(with_processors(&config, Processors::from([processor])));

@@ -25,6 +25,10 @@ const RANGES: [(&str, Duration, Duration); 2] = [
     ),
 ];
 
+/// Buckets of a native histogram that a tenant may ask for: the limit of its series
+/// does not count them.
+const MAX_NATIVE_BUCKETS: u64 = 1_000;
+
 /// Labels of span metrics that a dimension may not take: its own gets `__` in front.
 const INTRINSIC_LABELS: [&str; 5] = [
     "service",
@@ -136,6 +140,15 @@ pub(crate) fn of_request(document: &Value) -> Vec<Problem> {
         problems.push(Problem::new(
             "metrics_generator.native_histogram_bucket_factor",
             format!("{factor} is not accepted; expected a number above 1"),
+        ));
+    }
+    let buckets = document.pointer("/metrics_generator/native_histogram_max_bucket_number");
+    if let Some(buckets) = buckets.and_then(Value::as_u64)
+        && !(1..=MAX_NATIVE_BUCKETS).contains(&buckets)
+    {
+        problems.push(Problem::new(
+            "metrics_generator.native_histogram_max_bucket_number",
+            format!("{buckets} is not accepted; expected 1 to {MAX_NATIVE_BUCKETS}"),
         ));
     }
     let forwarders = document.get("forwarders").and_then(Value::as_array);

@@ -47,6 +47,9 @@ pub enum UserOverridesError {
         /// How often it was tried.
         attempts: u32,
     },
+    /// Too many changes wait, or the one before takes too long.
+    #[error("too many changes of overrides are under way; try again")]
+    Busy,
     /// The store does not answer as it should. The settings in force stay.
     #[error("the store of overrides cannot be used now; try again")]
     Unavailable(#[source] StoreError),
@@ -106,7 +109,7 @@ impl UserOverridesError {
             Self::VersionRequired => StatusCode::PRECONDITION_REQUIRED,
             Self::VersionMismatch => StatusCode::PRECONDITION_FAILED,
             Self::Conflicting(_) => StatusCode::CONFLICT,
-            Self::Contended { .. } | Self::Unavailable(_) | Self::Stopping => {
+            Self::Contended { .. } | Self::Busy | Self::Unavailable(_) | Self::Stopping => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -155,6 +158,7 @@ mod tests {
             (UserOverridesError::VersionRequired, 428),
             (UserOverridesError::Broken(String::new()), 500),
             (UserOverridesError::Contended { attempts: 1 }, 503),
+            (UserOverridesError::Busy, 503),
             (timed_out(), 503),
             (UserOverridesError::Stopping, 503),
         ] {

@@ -10,6 +10,7 @@ use futures_util::stream;
 use model::TenantId;
 use parking_lot::Mutex;
 use settings::Problems;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::layers::Layer;
@@ -161,7 +162,11 @@ impl UserOverrides {
                     (Err((tenant, error)), failed) => *failed = Some((1, tenant, error)),
                 }
             }
-            self.put_found_in_force(found, since);
+            let overrides = self.clone();
+            // Documents may be long, and their regular expressions take a while.
+            let put = spawn_blocking(move || overrides.put_found_in_force(found, since));
+            // It fails only by a panic, which is logged; the next poll looks again.
+            let _ = put.await;
         }
         if let Some((count, tenant, error)) = failed {
             tracing::warn!(
@@ -253,21 +258,27 @@ impl UserOverrides {
     }
 
     /// Puts in force what was stored here just now.
-    pub(super) fn put_in_force(
+    pub(super) async fn put_in_force(
         &self,
         tenant: &TenantId,
-        document: Option<&UserDocument>,
-        version: &Version,
+        document: Option<UserDocument>,
+        version: Version,
     ) {
+        let (overrides, tenant) = (self.clone(), tenant.clone());
+        let put = spawn_blocking(move || overrides.put_document(&tenant, document, version));
+        // It fails only by a panic, which is logged; the next poll looks again.
+        let _ = put.await;
+    }
+
+    fn put_document(&self, tenant: &TenantId, document: Option<UserDocument>, version: Version) {
         // It was checked before it was stored.
-        let Ok(layer) = document.map(UserDocument::layer).transpose() else {
-            return;
-        };
+        let layer = document.as_ref().map(UserDocument::layer).transpose();
+        let Ok(layer) = layer else { return };
         let mut known = self.0.known.0.lock();
         known.sequence += 1;
         let seen = Seen {
             mark: None,
-            version: document.map(|_| version.clone()),
+            version: document.map(|_| version),
             is_refused: false,
             written: known.sequence,
         };

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -81,7 +82,9 @@ impl Process {
     ) -> Result<Changed, UserOverridesError> {
         let change = Change::Replace(document.to_string().into());
         let if_match = Some(IfMatch::parse(if_match));
-        self.api.change(&tenant(id), change, if_match, false).await
+        self.api
+            .change(&tenant(id), change, if_match, false, |_| ())
+            .await
     }
 
     async fn patch(
@@ -92,7 +95,9 @@ impl Process {
     ) -> Result<Changed, UserOverridesError> {
         let change = Change::Patch(patch.to_string().into());
         let if_match = if_match.map(|version| IfMatch::parse(&version.to_string()));
-        self.api.change(&tenant(id), change, if_match, false).await
+        self.api
+            .change(&tenant(id), change, if_match, false, |_| ())
+            .await
     }
 
     fn interval(&self, id: &str) -> Duration {
@@ -184,7 +189,7 @@ async fn a_tenants_own_settings_are_above_all_and_leave_the_rest() {
     let if_match = Some(IfMatch::Any);
     let deleted = process
         .api
-        .change(&tenant("acme"), Change::Delete, if_match, false)
+        .change(&tenant("acme"), Change::Delete, if_match, false, |_| ())
         .await;
     let deleted = deleted.unwrap();
     assert!(deleted.now.is_none());
@@ -202,10 +207,61 @@ async fn a_tenants_own_settings_are_above_all_and_leave_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn change_whose_client_has_gone_is_told_nevertheless() {
+    let host = Host::new("{}");
+    let process = host.start(json!({"enabled": true})).await;
+    let (tell, told) = oneshot::channel();
+    let patch = Change::Patch(interval(45).to_string().into());
+    let acme = tenant("acme");
+    let changed = process
+        .api
+        .change(&acme, patch, None, false, move |changed| {
+            tell.send(changed.changes.len()).unwrap();
+        });
+    tokio::select! {
+        biased;
+        _ = changed => {}
+        () = tokio::task::yield_now() => {}
+    }
+    assert_eq!(told.await, Ok(1));
+    assert_eq!(process.interval("acme"), seconds(45));
+    process.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_wait_hold_no_more_than_their_room() {
+    let host = Host::new("{}");
+    let process = host.start(json!({"enabled": true})).await;
+    let acme = tenant("acme");
+    let turn = process.api.turn(&acme, 0).await.unwrap();
+    let long = Change::Patch(vec![b' '; 1 << 20].into());
+    let wait = |_| Box::pin(process.api.change(&acme, long.clone(), None, false, |_| ()));
+    let mut waiting: Vec<_> = (0..7).map(wait).collect();
+    for change in &mut waiting {
+        assert!(change.as_mut().now_or_never().is_none());
+    }
+    let refused = process.api.change(&acme, long.clone(), None, false, |_| ());
+    let refused = refused.await;
+    assert!(
+        matches!(refused, Err(UserOverridesError::Busy)),
+        "{refused:?}"
+    );
+    // Those whose clients go make room, and a small one had some all along.
+    drop(waiting);
+    drop(turn);
+    let refused = process.api.change(&acme, long, None, false, |_| ()).await;
+    assert!(
+        matches!(refused, Err(UserOverridesError::NotJson(_))),
+        "{refused:?}"
+    );
+    process.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn versions_are_asked_for_and_checked() {
     let host = Host::new("{}");
     let process = host.start(json!({"enabled": true})).await;
-    let without = |change: Change| process.api.change(&TENANT_A, change, None, false);
+    let without = |change: Change| process.api.change(&TENANT_A, change, None, false, |_| ());
     static TENANT_A: std::sync::LazyLock<TenantId> = std::sync::LazyLock::new(|| tenant("a"));
     for change in [Change::Replace("{}".into()), Change::Delete] {
         let refused = without(change).await;
@@ -216,7 +272,7 @@ async fn versions_are_asked_for_and_checked() {
     }
     let missing = process
         .api
-        .change(&TENANT_A, Change::Delete, Some(IfMatch::New), false)
+        .change(&TENANT_A, Change::Delete, Some(IfMatch::New), false, |_| ())
         .await;
     assert!(
         matches!(missing, Err(UserOverridesError::NotFound)),
@@ -408,7 +464,7 @@ async fn what_the_runtime_file_sets_conflicts_where_that_is_checked() {
     let change = Change::Patch(interval(30).to_string().into());
     process
         .api
-        .change(&tenant("a"), change, None, true)
+        .change(&tenant("a"), change, None, true, |_| ())
         .await
         .unwrap();
     assert_eq!(process.interval("a"), seconds(30));

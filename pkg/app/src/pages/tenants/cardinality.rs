@@ -87,7 +87,7 @@ pub(super) async fn page(
         }
     };
     // Waits for other surveys; what it then does is some milliseconds of work for most.
-    let Ok(_permit) = tenants.surveys.acquire().await else {
+    let Ok(permit) = Arc::clone(&tenants.surveys).acquire_owned().await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let names = query.drop.split(',').map(str::trim);
@@ -97,6 +97,8 @@ pub(super) async fn page(
         .collect();
     let generator = tenants.generator.clone();
     let answer = spawn_blocking(move || {
+        // A survey goes on without its client.
+        let _permit = permit;
         let survey = generator.survey(&tenant, &dropped)?;
         let mut answer = answers::cardinality(&tenant, &survey, limit);
         answer.drop = (!dropped.is_empty()).then(|| answers::without(&survey));

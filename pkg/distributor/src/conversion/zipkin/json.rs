@@ -200,47 +200,53 @@ impl<'a> EndpointJson<'a> {
     }
 }
 
-/// The first [`MAX_ITEMS`] elements of a list; none for
+/// The first [`MAX_ITEMS`] elements of a list, and how many it has beyond; none for
 /// null.
 #[derive(Debug)]
-pub(super) struct List<T>(pub(super) Vec<T>);
+pub(super) struct List<T> {
+    pub(super) kept: Vec<T>,
+    pub(super) dropped: u64,
+}
 
 impl<T> Default for List<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self {
+            kept: Vec::new(),
+            dropped: 0,
+        }
     }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_any(ListVisitor(PhantomData))
-            .map(Self)
+        deserializer.deserialize_any(ListVisitor(PhantomData))
     }
 }
 
 struct ListVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
-    type Value = Vec<T>;
+    type Value = List<T>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a list")
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Vec::new())
+        Ok(List::default())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut kept = Vec::new();
-        while kept.len() < MAX_ITEMS {
-            match list.next_element::<Option<T>>()? {
-                Some(element) => kept.extend(element),
-                None => return Ok(kept),
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        let mut list = List::default();
+        while list.kept.len() < MAX_ITEMS {
+            match elements.next_element::<Option<T>>()? {
+                Some(element) => list.kept.extend(element),
+                None => return Ok(list),
             }
         }
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(kept)
+        while elements.next_element::<IgnoredAny>()?.is_some() {
+            list.dropped += 1;
+        }
+        Ok(list)
     }
 }

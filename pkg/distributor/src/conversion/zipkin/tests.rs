@@ -477,7 +477,15 @@ fn lists_are_kept_to_a_length() {
     let (_, span) = v2(json!({
         "traceId": TRACE, "id": "1", "annotations": vec![annotation; 2_000],
     }));
-    assert_eq!(span.events.len(), 1_024);
+    assert_eq!((span.events.len(), span.dropped_events_count), (1_024, 976));
+    let annotation = json!({"timestamp": START, "value": "a"});
+    let tag = json!({"key": "a", "value": "b"});
+    let (_, span) = v1(json!({
+        "traceId": TRACE, "id": "1",
+        "annotations": vec![annotation; 2_000], "binaryAnnotations": vec![tag; 2_000],
+    }));
+    assert_eq!((span.events.len(), span.dropped_events_count), (1_024, 976));
+    assert_eq!(span.dropped_attributes_count, 976);
 }
 
 fn sent() -> impl Strategy<Value = zipkin::Span> {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::attributes::{Attributes, Text, Value};
-use super::super::output::{Event, Scope, Span, SpanKind, StatusCode};
+use super::super::output::{Event, Limited, Scope, Span, SpanKind, StatusCode};
 use super::json::{EndpointJson, List, Micros, Str};
 use super::{Converted, Endpoint, Options, parse, put_remote, status_code};
 
@@ -60,8 +60,9 @@ pub(super) fn span(text: &str, options: Options) -> serde_json::Result<Converted
         name: json.name.text(),
         ..Span::default()
     };
-    let (named, of_event) = annotations(json.annotations.0, &mut span);
-    let service = binary_annotations(json.binary_annotations.0, &mut span, options);
+    span.events = Limited::beyond(json.annotations.dropped);
+    let (named, of_event) = annotations(json.annotations.kept, &mut span);
+    let service = binary_annotations(json.binary_annotations, &mut span, options);
     let mut endpoint = named.unwrap_or_default();
     for fallback in [service, of_event] {
         if endpoint.service_name.is_empty() {
@@ -132,13 +133,14 @@ fn annotations<'a>(
 /// Reads attributes, the remote endpoint and the status. Gives the service for want
 /// of a better one: that of the last endpoint, or the local component.
 fn binary_annotations<'a>(
-    list: Vec<BinaryAnnotationJson<'a>>,
+    list: List<BinaryAnnotationJson<'a>>,
     span: &mut Span<'a>,
     options: Options,
 ) -> Text<'a> {
     let (mut of_endpoint, mut component) = (Text::default(), Text::default());
     let mut tags = Attributes::default();
-    for annotation in list {
+    tags.dropped += list.dropped;
+    for annotation in list.kept {
         let endpoint = annotation.endpoint.map(EndpointJson::endpoint);
         let mut key = annotation.key.text();
         if matches!(&*key, b"sa" | b"ca" | b"ma") && endpoint.is_some() {

@@ -42,8 +42,8 @@ struct AnnotationJson<'a> {
 /// Reads a span.
 pub(super) fn span(text: &str) -> serde_json::Result<ZipkinSpan<'_>> {
     let json: SpanJson<'_> = serde_json::from_str(text)?;
-    let mut annotations = Limited::default();
-    for annotation in json.annotations.0 {
+    let mut annotations = Limited::beyond(json.annotations.dropped);
+    for annotation in json.annotations.kept {
         annotations.push((annotation.timestamp.0, annotation.value.text()));
     }
     Ok(ZipkinSpan {

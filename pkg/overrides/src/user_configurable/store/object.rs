@@ -58,18 +58,26 @@ impl Objects {
         Ok(Self { store, root })
     }
 
-    /// As [`super::Store::confirm`]: a version of an object that never is.
+    /// As [`super::Store::confirm`]: a version of an object that never is, and an object
+    /// that is there made anew.
     pub(crate) async fn confirm(&self) -> Result<(), StoreError> {
         let never = UpdateVersion {
             e_tag: Some("\"0\"".to_owned()),
             version: Some("1".to_owned()),
         };
         let path = self.root.clone().join(TRIED);
-        let options = PutOptions::from(PutMode::Update(never));
-        let tried = self.store.put_opts(&path, PutPayload::new(), options);
-        match timeout(CONFIRM_PATIENCE, tried).await {
-            Ok(Ok(_)) => Err(StoreError::Unconditional),
-            Ok(Err(_)) | Err(_) => Ok(()),
+        let put = async |mode| {
+            let options = PutOptions::from(mode);
+            let put = self.store.put_opts(&path, PutPayload::new(), options);
+            put.await.is_ok()
+        };
+        let is_unconditional = async {
+            put(PutMode::Update(never)).await
+                || (put(PutMode::Create).await && put(PutMode::Create).await)
+        };
+        match timeout(CONFIRM_PATIENCE, is_unconditional).await {
+            Ok(true) => Err(StoreError::Unconditional),
+            Ok(false) | Err(_) => Ok(()),
         }
     }
 
