@@ -2,6 +2,7 @@
 
 mod answers;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
