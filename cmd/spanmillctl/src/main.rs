@@ -10,6 +10,7 @@ mod check_config;
 mod explain;
 mod exposition;
 mod fetch;
+mod hash_credential;
 mod overrides;
 mod red;
 mod reference;
@@ -31,6 +32,7 @@ enum Command {
     Cardinality(cardinality::Args),
     CheckConfig(check_config::Args),
     Explain(explain::Args),
+    HashCredential(hash_credential::Args),
     Overrides(overrides::Args),
     Red(red::Args),
     Reference(reference::Args),
@@ -59,6 +61,7 @@ fn run(args: Args) -> anyhow::Result<String> {
         Command::Cardinality(args) => waited(cardinality::run(&args)),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Explain(args) => Ok(explain::run(&args)?),
+        Command::HashCredential(args) => hash_credential::run(&args),
         Command::Overrides(args) => waited(overrides::run(&args)),
         Command::Red(args) => waited(red::run(&args)),
         Command::Reference(args) => reference::run(&args),

@@ -11,10 +11,11 @@ use generator::{Dependencies, Generator, GeneratorConfig, PUSH_SERVICE};
 use model::Clock;
 use overrides::{Overrides, UserOverrides};
 use remote_write::RemoteWrite;
-use server::Tenancy;
 use server::grpc::Health;
+use server::{Authentication, Tenancy};
 use tokio::sync::oneshot;
 
+use crate::authentication::needs;
 use crate::config::{AppConfig, Loaded};
 use crate::data_dir::DataDir;
 use crate::error::StartError;
@@ -40,6 +41,8 @@ const OVERRIDES_DIR: &str = "overrides";
 struct Routes {
     config: AppConfig,
     tenancy: Tenancy,
+    /// None where everyone may come in.
+    authentication: Option<Authentication>,
     distributor: Distributor<Generator>,
     generator: Generator,
     /// What tenants change themselves, if they may.
@@ -84,6 +87,13 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         0 => available_parallelism().map_or(1, usize::from),
         lanes => lanes,
     };
+    let authentication = Authentication::start(
+        &config.authentication,
+        metrics.authentication,
+        &background.tasks,
+        &background.shutdown,
+    )
+    .map_err(StartError::Config)?;
     let remote_write = RemoteWrite::start(
         config
             .metrics_generator
@@ -150,6 +160,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
     let routes = Routes {
         config,
         tenancy,
+        authentication,
         distributor,
         generator: generator.clone(),
         user_overrides,
@@ -222,13 +233,24 @@ impl Routes {
         let address = port.listener.local_addr();
         let mut router: Option<Router> = None;
         for face in port.faces.iter().rev() {
-            let own = self.of_face(*face, address);
+            let own = self.guarded(*face, self.of_face(*face, address));
             router = Some(match router {
                 None => own,
                 Some(next) => own.fallback_service(next),
             });
         }
         router.unwrap_or_default()
+    }
+
+    /// What a face serves, to those who may have it.
+    fn guarded(&self, face: Face, own: Router) -> Router {
+        let Some(authentication) = &self.authentication else {
+            return own;
+        };
+        let prefix = self.config.http_api_prefix.clone();
+        authentication.guard(own, self.tenancy, move |method, path| {
+            needs(face, &prefix, method, path)
+        })
     }
 
     fn of_face(&self, face: Face, address: SocketAddr) -> Router {

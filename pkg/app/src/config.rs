@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::server::AuthenticationConfig;
 use distributor::DistributorConfig;
 use generator::GeneratorConfig;
 use overrides::{OverridesConfig, OverridesSources};
@@ -66,6 +67,9 @@ pub struct AppConfig {
     /// Listeners and logs.
     pub server: ServerConfig,
 
+    /// Who may use this process. Default: everyone who reaches a listener.
+    pub authentication: AuthenticationConfig,
+
     /// Where data is kept.
     pub storage: StorageConfig,
 
@@ -89,6 +93,7 @@ impl Default for AppConfig {
             shutdown_delay: Duration::ZERO,
             shutdown_deadline: Duration::from_secs(30),
             server: ServerConfig::default(),
+            authentication: AuthenticationConfig::default(),
             storage: StorageConfig::default(),
             distributor: DistributorConfig::default(),
             metrics_generator: GeneratorConfig::default(),
@@ -203,9 +208,11 @@ impl AppConfig {
     /// Checks what the types cannot, with paths from the top of the file.
     fn validate(&self) -> Vec<Problem> {
         let mut problems = self.server.validate();
+        problems.extend(self.authentication.validate("authentication"));
         problems.extend(self.distributor.validate());
         problems.extend(self.metrics_generator.validate());
         problems.extend(self.overrides.validate());
+        problems.extend(self.datagrams_with_authentication());
         let prefix = &self.http_api_prefix;
         if !prefix.is_empty() && !is_prefix(prefix) {
             problems.push(Problem::new(
@@ -223,6 +230,29 @@ impl AppConfig {
             problems.push(Problem::new("storage.path", "may not be empty"));
         }
         problems
+    }
+
+    /// Receivers of datagrams, which carry no credential, where one is asked for.
+    fn datagrams_with_authentication(&self) -> impl Iterator<Item = Problem> {
+        let jaeger = self.distributor.receivers.jaeger.as_ref();
+        let protocols = jaeger.map(|jaeger| &jaeger.protocols);
+        let over_udp = protocols.map(|named| {
+            [
+                ("thrift_compact", named.thrift_compact.is_some()),
+                ("thrift_binary", named.thrift_binary.is_some()),
+            ]
+        });
+        let is_on = self.authentication.is_on();
+        let refused = over_udp.into_iter().flatten();
+        refused
+            .filter(move |(_, is_set)| is_on && *is_set)
+            .map(|(name, _)| {
+                Problem::new(
+                    format!("distributor.receivers.jaeger.protocols.{name}"),
+                    "datagrams carry no credential, and authentication asks for one; remove \
+                     either, or let agents send by grpc or thrift_http",
+                )
+            })
     }
 
     fn without_effect(&self) -> impl Iterator<Item = String> {

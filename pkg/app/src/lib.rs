@@ -7,6 +7,7 @@ pub mod reference;
 pub mod tenants_api;
 pub mod version;
 
+mod authentication;
 mod build;
 mod data_dir;
 mod file_limit;

@@ -84,6 +84,10 @@ pub(crate) fn wanted(config: &AppConfig, drain: Duration) -> Result<Vec<Wanted>,
     });
     for port in &mut wanted {
         port.options.drain_timeout = drain;
+        port.options.max_connections_per_client = match server.max_connections_per_client {
+            0 => (port.options.max_connections / 2).max(1),
+            limit => limit,
+        };
     }
     Ok(wanted)
 }

@@ -4,6 +4,7 @@ use distributor::DistributorMetrics;
 use generator::GeneratorMetrics;
 use overrides::OverridesMetrics;
 use remote_write::RemoteWriteMetrics;
+use server::authentication::AuthenticationMetrics;
 use telemetry::MetricsRegistry;
 
 use crate::version;
@@ -11,6 +12,7 @@ use crate::version;
 /// The metrics of every part.
 #[derive(Debug)]
 pub(crate) struct OwnMetrics {
+    pub(crate) authentication: AuthenticationMetrics,
     pub(crate) distributor: DistributorMetrics,
     pub(crate) generator: GeneratorMetrics,
     pub(crate) overrides: OverridesMetrics,
@@ -22,6 +24,7 @@ impl OwnMetrics {
     pub(crate) fn register(registry: &mut MetricsRegistry) -> Self {
         version::register(registry);
         Self {
+            authentication: AuthenticationMetrics::register(registry),
             distributor: DistributorMetrics::register(registry),
             generator: GeneratorMetrics::register(registry),
             overrides: OverridesMetrics::register(registry),

@@ -3,6 +3,7 @@
 use std::io::{Write, stdout};
 use std::path::PathBuf;
 
+use server::Authentication;
 use telemetry::logging;
 
 use crate::build::build;
@@ -95,6 +96,7 @@ pub fn verify(options: &Options) -> Result<(), StartError> {
 pub fn check(options: &Options) -> Result<Vec<String>, StartError> {
     let loaded = load(options)?;
     listening::wanted(&loaded.config, std::time::Duration::ZERO)?;
+    Authentication::check(&loaded.config.authentication).map_err(StartError::Config)?;
     let mut warnings = loaded.warnings;
     warnings.extend(loaded.overrides.check().map_err(StartError::Config)?);
     Ok(warnings)

@@ -23,7 +23,14 @@ pub(crate) fn log(
         );
     }
     for port in ports {
-        if is_open_to_strangers(port) {
+        if config.authentication.is_on() {
+            if can_be_overheard(config, port) {
+                tracing::warn!(
+                    address = %port.listener.local_addr(),
+                    "credentials that are sent to this address can be overheard: set up TLS"
+                );
+            }
+        } else if is_open_to_strangers(port) {
             let faces: Vec<_> = port.faces.iter().map(|face| face.name()).collect();
             tracing::warn!(
                 address = %port.listener.local_addr(),
@@ -63,10 +70,16 @@ fn is_open_to_strangers(port: &Port) -> bool {
     !authenticates && !port.listener.local_addr().ip().is_loopback()
 }
 
+/// Whether credentials cross the network as they are.
+fn can_be_overheard(config: &AppConfig, port: &Port) -> bool {
+    let is_plain = port.options.tls.is_none() && !port.listener.local_addr().ip().is_loopback();
+    is_plain && config.authentication.can_be_overheard()
+}
+
 fn what_strangers_may(multitenancy_enabled: bool) -> &'static str {
     if multitenancy_enabled {
-        "whoever reaches this address may act as any tenant: put something in front that \
-         authenticates and sets X-Scope-OrgID"
+        "whoever reaches this address may act as any tenant: set up authentication, or put \
+         something in front that authenticates and sets X-Scope-OrgID"
     } else {
         "this address is open to other hosts without authentication"
     }
@@ -74,6 +87,7 @@ fn what_strangers_may(multitenancy_enabled: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use server::authentication::{ClientCertificateConfig, CredentialConfig};
     use server::{Listener, ServeOptions};
 
     use super::*;
@@ -92,6 +106,18 @@ mod tests {
                 options: ServeOptions::default(),
             };
             assert_eq!(is_open_to_strangers(&port), open, "{address}");
+            let mut config = AppConfig::default();
+            assert!(!can_be_overheard(&config, &port));
+            config
+                .authentication
+                .credentials
+                .push(CredentialConfig::default());
+            assert_eq!(can_be_overheard(&config, &port), open, "{address}");
+            config.authentication.credentials = vec![CredentialConfig {
+                client_certificate: Some(ClientCertificateConfig::default()),
+                ..CredentialConfig::default()
+            }];
+            assert!(!can_be_overheard(&config, &port));
         }
         assert!(what_strangers_may(true).contains("any tenant"));
     }

@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use crate::activity::Activity;
+use crate::authentication::PeerIdentity;
 use crate::listener::ServeOptions;
 use crate::peer::PeerAddress;
 use crate::stream::{Protocol, Stream};
@@ -67,7 +68,11 @@ impl Connections {
             greeted = greeting => greeted,
             () = self.drain.requested() => return,
         };
-        let (protocol, mut stream) = match greeted {
+        let Greeted {
+            protocol,
+            mut stream,
+            identity,
+        } = match greeted {
             Ok(Ok(greeted)) => greeted,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "connection ended before its first request");
@@ -81,9 +86,14 @@ impl Connections {
         stream.limit_stalls(options.write_timeout);
         let io = TokioIo::new(stream);
         let router = self.router.clone();
-        let service = TowerToHyperService::new(
-            router.map_request(move |request: Request<Incoming>| from_peer(request, peer)),
-        );
+        let received = move |request: Request<Incoming>| {
+            let mut request = from_peer(request, peer);
+            if let Some(identity) = &identity {
+                request.extensions_mut().insert(Arc::clone(identity));
+            }
+            request
+        };
+        let service = TowerToHyperService::new(router.map_request(received.clone()));
         let ended = match (protocol, options.http2_idle_timeout) {
             (Protocol::Http1, _) => {
                 let connection = http1(options).serve_connection(io, service);
@@ -98,7 +108,7 @@ impl Connections {
                 let (counted, router) = (activity.clone(), self.router.clone());
                 let service = service_fn(move |request: Request<Incoming>| {
                     let answer = counted.clone();
-                    answer.count(router.clone(), from_peer(request, peer))
+                    answer.count(router.clone(), received(request))
                 });
                 let connection = http2(options).serve_connection(io, service);
                 self.drive(connection, activity.idle_for(limit)).await
@@ -151,13 +161,25 @@ async fn sleep_or_never(duration: Option<Duration>) {
     }
 }
 
+/// A connection whose protocol is known.
+struct Greeted {
+    protocol: Protocol,
+    stream: Stream,
+    /// Who it is from, if it showed a certificate.
+    identity: Option<Arc<PeerIdentity>>,
+}
+
 /// Gets to the point where the protocol is known.
-async fn greet(connection: TcpStream, tls: Option<&Tls>) -> std::io::Result<(Protocol, Stream)> {
+async fn greet(connection: TcpStream, tls: Option<&Tls>) -> std::io::Result<Greeted> {
+    let mut identity = None;
     let mut stream = match tls {
         None => Stream::plain(connection),
         Some(tls) => {
             let connection = tls.acceptor().accept(connection).await?;
-            let agreed = connection.get_ref().1.alpn_protocol();
+            let session = connection.get_ref().1;
+            let shown = session.peer_certificates().and_then(<[_]>::first);
+            identity = shown.map(|certificate| Arc::new(PeerIdentity::of(certificate)));
+            let agreed = session.alpn_protocol();
             let protocol = match agreed {
                 Some(b"h2") => Some(Protocol::Http2),
                 Some(_) => Some(Protocol::Http1),
@@ -165,13 +187,21 @@ async fn greet(connection: TcpStream, tls: Option<&Tls>) -> std::io::Result<(Pro
             };
             let stream = Stream::tls(connection);
             if let Some(protocol) = protocol {
-                return Ok((protocol, stream));
+                return Ok(Greeted {
+                    protocol,
+                    stream,
+                    identity,
+                });
             }
             stream
         }
     };
     let protocol = stream.sniff().await?;
-    Ok((protocol, stream))
+    Ok(Greeted {
+        protocol,
+        stream,
+        identity,
+    })
 }
 
 fn http1(options: &ServeOptions) -> http1::Builder {

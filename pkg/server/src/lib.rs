@@ -1,6 +1,7 @@
 //! Listeners, and what is the same on all of them: TLS, size limits,
-//! compression, tenancy, the form of error answers.
+//! compression, authentication, tenancy, the form of error answers.
 
+pub mod authentication;
 pub mod body;
 pub mod cors;
 pub mod datagrams;
@@ -12,11 +13,13 @@ pub mod tenancy;
 pub mod tls;
 
 mod activity;
+mod clients;
 mod connection;
 mod inflate;
 mod peer;
 mod stream;
 
+pub use authentication::{Authentication, AuthenticationConfig};
 pub use body::{BodyError, read_body};
 pub use cors::CorsConfig;
 pub use datagrams::{Datagram, Datagrams};

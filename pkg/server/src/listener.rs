@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
+use crate::clients::Clients;
 use crate::connection::Connections;
 use crate::tls::Tls;
 
@@ -57,6 +58,9 @@ pub struct ServeOptions {
     pub drain_timeout: Duration,
     /// Connections that are served at once; more wait unaccepted.
     pub max_connections: usize,
+    /// Of these, how many one client may have, by its address; more are closed at once.
+    /// Of IPv6 a network of 64 bits counts as one.
+    pub max_connections_per_client: usize,
     /// How long a client may take for the TLS handshake and the first bytes, and
     /// again for the headers of its first request.
     pub header_read_timeout: Duration,
@@ -84,6 +88,9 @@ pub struct ServeOptions {
 }
 
 impl ServeOptions {
+    /// The default of [`ServeOptions::max_connections`].
+    pub const MAX_CONNECTIONS: usize = 10_000;
+
     /// The default of [`ServeOptions::max_concurrent_streams`].
     pub const MAX_CONCURRENT_STREAMS: u32 = 1_000;
 
@@ -97,7 +104,8 @@ impl Default for ServeOptions {
         Self {
             tls: None,
             drain_timeout: Duration::from_secs(30),
-            max_connections: 10_000,
+            max_connections: Self::MAX_CONNECTIONS,
+            max_connections_per_client: Self::MAX_CONNECTIONS / 2,
             header_read_timeout: Self::MAX_HEADER_READ_TIMEOUT,
             idle_timeout: Some(Duration::from_secs(120)),
             http2_idle_timeout: None,
@@ -192,6 +200,7 @@ async fn accept(
         abort: Shutdown::new(),
     };
     let places = Arc::new(Semaphore::new(options.max_connections));
+    let clients = Clients::new(options.max_connections_per_client);
     let mut failures = AcceptFailures::new();
     loop {
         let next = async {
@@ -199,13 +208,16 @@ async fn accept(
             let place = places.clone().acquire_owned().await.ok();
             (place, next_connection(&listener, &mut failures).await)
         };
-        let (place, connection) = tokio::select! {
+        let (place, (connection, client)) = tokio::select! {
             accepted = next => accepted,
             () = shutdown.requested() => break,
         };
+        let Some(counted) = clients.enter(client.ip()) else {
+            continue;
+        };
         let connections = connections.clone();
         tasks.spawn("connection", async move {
-            let _place = place;
+            let _held = (place, counted);
             connections.serve(connection).await;
         });
     }
@@ -242,12 +254,12 @@ impl AcceptFailures {
 async fn next_connection(
     listener: &tokio::net::TcpListener,
     failures: &mut AcceptFailures,
-) -> TcpStream {
+) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((connection, _)) => {
+            Ok(accepted) => {
                 failures.back_off = FIRST_BACK_OFF;
-                return connection;
+                return accepted;
             }
             // The client left before it was accepted.
             Err(error)

@@ -106,6 +106,11 @@ pub struct ServerConfig {
     /// Port of the admin pages. Default: 3201.
     pub admin_listen_port: u16,
 
+    /// Connections that one client may have to one listener, by its address; more are
+    /// closed at once. Of IPv6 a network of 64 bits counts as one client. Raise it where
+    /// all clients come through one proxy. Default: 0, half of what the listener serves.
+    pub max_connections_per_client: usize,
+
     /// How long requests in flight may take at a stop. Default: 30s.
     #[serde(with = "settings::duration")]
     #[schemars(with = "settings::duration::Text")]
@@ -169,6 +174,7 @@ impl Default for ServerConfig {
             tls_min_version: String::new(),
             admin_listen_address: loopback,
             admin_listen_port: 3201,
+            max_connections_per_client: 0,
             graceful_shutdown_timeout: Duration::from_secs(30),
             log_level: "info".to_owned(),
             log_format: "logfmt".to_owned(),

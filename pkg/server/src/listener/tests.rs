@@ -217,6 +217,31 @@ async fn connections_over_the_limit_wait_for_a_place() {
     assert!(answer.ends_with("done"), "{answer}");
 }
 
+#[tokio::test]
+async fn client_with_as_many_connections_as_it_may_have_gets_no_further_one() {
+    let (router, began, finish) = slow_router();
+    let options = ServeOptions {
+        max_connections_per_client: 1,
+        ..ServeOptions::default()
+    };
+    let server = serve(router, options);
+    let ask = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let first = talk(server.address, ask);
+    let second = async {
+        began.notified().await;
+        let mut second = TcpStream::connect(server.address).await.unwrap();
+        let mut answer = Vec::new();
+        // Closed without an answer.
+        let read = second.read_to_end(&mut answer).await;
+        assert!(matches!(read, Ok(0) | Err(_)), "{answer:?}");
+        finish.notify_one();
+    };
+    let (answer, ()) = tokio::join!(first, second);
+    assert!(answer.ends_with("done"), "{answer}");
+    finish.notify_one();
+    assert!(talk(server.address, ask).await.ends_with("done"));
+}
+
 /// Threats, S11: clients that send their headers slowly, or nothing.
 #[tokio::test(start_paused = true)]
 async fn slow_headers_are_cut_off_and_idle_connections_later() {

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
-use axum::Router;
 use axum::routing::get;
+use axum::{Extension, Router};
 use http::Version;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::*;
+use crate::authentication::PeerIdentity;
 use crate::{Listener, ServeOptions};
 
 /// A root, and certificates that it signed, on disk.
@@ -70,9 +71,12 @@ impl Authority {
 }
 
 fn serve(tls: Tls) -> SocketAddr {
+    serve_router(tls, Router::new().route("/", get(|| async { "hello" })))
+}
+
+fn serve_router(tls: Tls, router: Router) -> SocketAddr {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), "test").unwrap();
     let address = listener.local_addr();
-    let router = Router::new().route("/", get(|| async { "hello" }));
     let options = ServeOptions {
         tls: Some(tls),
         ..ServeOptions::default()
@@ -203,6 +207,47 @@ async fn client_without_a_certificate_is_refused_where_one_is_asked_for() {
     assert!(ask(address, with, &[]).await.is_ok());
     let without = authority.client().with_no_client_auth();
     assert!(ask(address, without, &[]).await.is_err());
+}
+
+#[tokio::test]
+async fn requests_know_the_names_in_the_certificate_of_their_client() {
+    let authority = Authority::new();
+    authority.issue("server");
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["agent.example".to_owned()]).unwrap();
+    let id = "spiffe://mesh/agent";
+    params
+        .subject_alt_names
+        .push(rcgen::SanType::URI(id.try_into().unwrap()));
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "agent");
+    let certificate = params.signed_by(&key, &authority.issuer).unwrap();
+    let config = TlsConfig {
+        client_ca_file: authority.path("ca.pem"),
+        ..authority.config()
+    };
+    let handler = |Extension(peer): Extension<Arc<PeerIdentity>>| async move {
+        let names = (
+            peer.alternative_names.as_slice(),
+            peer.common_names.as_slice(),
+        );
+        let want = (["agent.example", "spiffe://mesh/agent"], ["agent"]);
+        if names.0 == want.0 && names.1 == want.1 {
+            "hello".to_owned()
+        } else {
+            format!("{peer:?}")
+        }
+    };
+    let router = Router::new().route("/", get(handler));
+    let address = serve_router(Tls::load(&config).unwrap(), router);
+    for alpn in [&b"h2"[..], b"http/1.1"] {
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+        let client = authority.client();
+        let client = client.with_client_auth_cert(vec![certificate.der().clone()], key);
+        ask(address, client.unwrap(), &[alpn]).await.unwrap();
+    }
 }
 
 #[test]
