@@ -36,6 +36,8 @@ test: test-tools ## Install what the tests need and run them all.
 	cargo test --doc --workspace $(LOCKED) --quiet
 	SPANMILL_BIN_DIR=$(TARGET_DIR)/debug \
 	SPANMILL_PROMETHEUS=$$(PATH="$$PATH:$(TOOLS)/prometheus/usr/bin" command -v prometheus) \
+	SPANMILL_SLOWHTTPTEST=$$(PATH="$$PATH:$(TOOLS)/slowhttptest/usr/bin" command -v slowhttptest) \
+	SPANMILL_H2LOAD=$$(PATH="$$PATH:$(TOOLS)/nghttp2-client/usr/bin" command -v h2load) \
 	SPANMILL_VICTORIA_METRICS=$$(PATH="$$PATH:$(TOOLS)/victoria-metrics/usr/bin" command -v victoria-metrics) \
 	  cargo nextest run --workspace $(LOCKED) --no-fail-fast
 
@@ -105,6 +107,11 @@ test-tools: $(VENV)/.installed $(VENV)-older/.installed $(NODE)/node_modules/.in
 	  PATH="$$PATH:$(TOOLS)/$$program/usr/bin" command -v $$program >/dev/null || \
 	    operations/fetch-debian-package.sh $$program $(TOOLS)/$$program; \
 	done
+	@PATH="$$PATH:$(TOOLS)/slowhttptest/usr/bin" command -v slowhttptest >/dev/null || \
+	  operations/fetch-debian-package.sh slowhttptest $(TOOLS)/slowhttptest
+	@PATH="$$PATH:$(TOOLS)/nghttp2-client/usr/bin" command -v h2load >/dev/null || \
+	  operations/fetch-debian-package.sh nghttp2-client $(TOOLS)/nghttp2-client h2load \
+	    libjemalloc2 libev4
 
 $(VENV)/.installed: integration/requirements.txt
 	python3 -m venv $(VENV)

@@ -113,6 +113,19 @@ impl Spanmill {
         self.process.id()
     }
 
+    /// Bytes of memory that it has at this moment.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let id = self.process.id()?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        Ok(kib.context("no VmRSS")?.parse::<u64>()? * 1_024)
+    }
+
     /// What it has logged so far.
     #[must_use]
     pub fn log(&self) -> String {
