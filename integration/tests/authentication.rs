@@ -233,7 +233,7 @@ async fn credentials_and_certificates_change_under_load_without_a_lost_span() ->
         credential("old", &["acme"], &["write"]),
         credential("new", &["acme"], &["write"]),
     );
-    replace(&file, &[old.clone()])?;
+    replace(&file, std::slice::from_ref(&old))?;
     let spanmill = Spanmill::builder()
         .config(
             &json!({
@@ -322,7 +322,7 @@ async fn credentials_and_certificates_change_under_load_without_a_lost_span() ->
             .await?;
             more().await?;
         }
-        replace(&file, &[new.clone()])?;
+        replace(&file, std::slice::from_ref(&new))?;
         is_in_force("old", false, 0.0).await?;
         ensure!(
             push(token("old")).await? == 401,
