@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use axum::Router;
-use distributor::Distributor;
+use distributor::{Distributor, UsageTracker};
 use generator::{Dependencies, Generator, GeneratorConfig, PUSH_SERVICE};
 use model::Clock;
 use overrides::{Overrides, UserOverrides};
@@ -44,6 +44,7 @@ struct Routes {
     /// None where everyone may come in.
     authentication: Option<Authentication>,
     distributor: Distributor<Generator>,
+    usage: UsageTracker,
     generator: Generator,
     /// What tenants change themselves, if they may.
     user_overrides: Option<UserOverrides>,
@@ -131,7 +132,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         overrides: overrides.clone(),
         remote_write: Some(remote_write.clone()),
         metrics: metrics.generator,
-        clock,
+        clock: clock.clone(),
         max_lanes,
         deduplicate_pushes: config.metrics_generator.deduplicate_pushes,
         instance_id: instance_id(&config.metrics_generator).into(),
@@ -143,7 +144,10 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         Some(remote_write.clone()),
         metrics.distributor.clone(),
     );
-    let distributor = Distributor::new(tenancy, generator.clone(), metrics.distributor);
+    let cost_attribution = &config.distributor.usage.cost_attribution;
+    let usage = UsageTracker::new(cost_attribution, overrides.clone(), clock);
+    let distributor =
+        Distributor::new(tenancy, generator.clone(), metrics.distributor).with_usage(usage.clone());
 
     warnings::log(&config, &ignored, &overrides, &ports, &udp_ports);
     let limits = StopLimits {
@@ -162,6 +166,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         tenancy,
         authentication,
         distributor,
+        usage,
         generator: generator.clone(),
         user_overrides,
         pages: Pages {
@@ -297,10 +302,14 @@ impl Routes {
                 }
                 let overrides =
                     pages::overrides_api::routes(prefix, self.user_overrides.clone(), self.tenancy);
-                let pages = pages.routes().merge(scrape).merge(not_offered);
+                let pages = pages
+                    .routes()
+                    .merge(self.usage.routes())
+                    .merge(scrape)
+                    .merge(not_offered);
                 pages.merge(overrides)
             }
-            Face::Admin => self.pages.clone().routes(),
+            Face::Admin => self.pages.clone().routes().merge(self.usage.routes()),
         }
     }
 

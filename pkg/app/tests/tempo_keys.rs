@@ -91,7 +91,7 @@ fn each_line_of_the_page_is_what_the_program_does() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(lines().len(), 556);
+    assert_eq!(lines().len(), 559);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! the OpenTelemetry Collector.
 
 pub mod receivers;
+pub mod usage;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ pub use self::receivers::{
     KeepaliveConfig, OtlpConfig, Protocols, ReceiversConfig, ThriftBinaryConfig,
     ThriftCompactConfig, ThriftHttpConfig, ZipkinConfig,
 };
+pub use self::usage::{CostAttributionConfig, UsageConfig};
 
 /// The `distributor` block.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +27,9 @@ pub struct DistributorConfig {
     /// Once it names one, only what it names is listened on.
     pub receivers: ReceiversConfig,
 
+    /// What is counted for whoever pays.
+    pub usage: UsageConfig,
+
     /// Membership of distributors, for global rate limits. Without effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring: Option<Value>,
@@ -34,9 +39,6 @@ pub struct DistributorConfig {
     /// Where else to send spans. Without effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forwarders: Option<Value>,
-    /// Cost attribution. Without effect.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usage: Option<Value>,
     /// Without effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_received_spans: Option<Value>,
@@ -75,6 +77,7 @@ impl DistributorConfig {
     /// paths from the top of the file.
     pub fn validate(&self) -> Vec<Problem> {
         let mut problems = self.receivers.validate("distributor.receivers");
+        problems.extend(self.usage.validate("distributor.usage"));
         if self.kafka_write_path_enabled == Some(true) {
             problems.push(Problem::new(
                 "distributor.kafka_write_path_enabled",
@@ -91,7 +94,6 @@ impl DistributorConfig {
             ("distributor.ring", &self.ring),
             ("distributor.override_ring_key", &self.override_ring_key),
             ("distributor.forwarders", &self.forwarders),
-            ("distributor.usage", &self.usage),
             ("distributor.log_received_spans", &self.log_received_spans),
             ("distributor.log_discarded_spans", &self.log_discarded_spans),
             (

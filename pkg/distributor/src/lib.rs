@@ -9,11 +9,13 @@ pub mod metrics;
 
 mod push;
 mod receivers;
+mod usage;
 
 pub use config::DistributorConfig;
 pub use error::{DiscardReason, ReceiveError};
 pub use metrics::{DistributorMetrics, TenantIntake};
 pub use push::Distributor;
+pub use usage::UsageTracker;
 
 #[cfg(test)]
 mod testing;

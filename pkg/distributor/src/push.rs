@@ -10,6 +10,7 @@ use strum::VariantArray;
 
 use crate::error::{DiscardReason, ReceiveError};
 use crate::metrics::{DistributorMetrics, TenantMetrics};
+use crate::usage::UsageTracker;
 
 /// Takes spans from receivers and hands them to generators.
 ///
@@ -19,6 +20,7 @@ pub struct Distributor<P> {
     pub(crate) tenancy: Tenancy,
     pusher: P,
     pub(crate) metrics: DistributorMetrics,
+    usage: UsageTracker,
 }
 
 impl<P: PushSpans> Distributor<P> {
@@ -28,7 +30,13 @@ impl<P: PushSpans> Distributor<P> {
             tenancy,
             pusher,
             metrics,
+            usage: UsageTracker::default(),
         }
+    }
+
+    /// The same that attributes what it receives. Default: nothing is attributed.
+    pub fn with_usage(self, usage: UsageTracker) -> Self {
+        Self { usage, ..self }
     }
 
     /// Hands the spans of an OTLP request, in protobuf, to a generator.
@@ -52,6 +60,7 @@ impl<P: PushSpans> Distributor<P> {
             validate::check(&request).map_err(|source| ReceiveError::Malformed { source })?;
         let metrics = self.metrics.for_tenant(&tenant);
         metrics.received(checked.spans, request.len());
+        self.usage.received(&tenant, &request);
         for reason in SpanRejection::VARIANTS {
             metrics.refused((*reason).into(), checked.rejected.count(*reason));
         }

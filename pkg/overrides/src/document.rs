@@ -9,6 +9,7 @@ use serde_json::Value;
 use settings::{Problem, Problems};
 
 use crate::tenant_config::TenantConfig;
+use crate::tenant_config::cost_attribution::CostAttributionConfig;
 use crate::tenant_config::host_info::HostInfoConfig;
 use crate::tenant_config::ingestion::IngestionConfig;
 use crate::tenant_config::processors::{Processor, Processors};
@@ -47,9 +48,8 @@ pub(crate) struct Document {
     /// Storage of traces. Without effect.
     #[serde(skip_serializing)]
     pub(crate) storage: Value,
-    /// Cost attribution. Without effect.
-    #[serde(skip_serializing)]
-    pub(crate) cost_attribution: Value,
+    /// What the tenant's bytes and spans are counted by, for whoever pays.
+    pub(crate) cost_attribution: CostAttributionConfig,
 }
 
 /// The `metrics_generator` block of overrides.
@@ -257,6 +257,7 @@ impl From<Document> for TenantConfig {
             service_graphs: generator.processor.service_graphs,
             host_info: generator.processor.host_info,
             ingestion: document.ingestion,
+            cost_attribution: document.cost_attribution,
             forwarders: document.forwarders,
             ring_size: generator.ring_size,
         }

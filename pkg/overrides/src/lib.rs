@@ -30,6 +30,7 @@ pub use provenance::{Explained, LayerName};
 pub use runtime_file::RuntimeFileDocument;
 pub use sources::OverridesSources;
 pub use tenant_config::TenantConfig;
+pub use tenant_config::cost_attribution::CostAttributionConfig;
 pub use tenant_config::host_info::HostInfoConfig;
 pub use tenant_config::ingestion::{IngestionConfig, RateStrategy};
 pub use tenant_config::processors::{Processor, Processors};

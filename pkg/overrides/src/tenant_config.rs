@@ -1,5 +1,6 @@
 //! What is in force for one tenant.
 
+pub mod cost_attribution;
 pub mod host_info;
 pub mod ingestion;
 pub mod processors;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use self::cost_attribution::CostAttributionConfig;
 use self::host_info::HostInfoConfig;
 use self::ingestion::IngestionConfig;
 use self::processors::Processors;
@@ -47,6 +49,8 @@ pub struct TenantConfig {
     pub host_info: HostInfoConfig,
     /// What the distributor takes in.
     pub ingestion: IngestionConfig,
+    /// What the tenant's bytes and spans are counted by.
+    pub cost_attribution: CostAttributionConfig,
     /// Names of forwarders that get the spans as well. Default: none.
     pub forwarders: Vec<String>,
     /// Generators that the tenant is spread over; 0 means all. Default: 0.
@@ -65,6 +69,7 @@ impl Default for TenantConfig {
             service_graphs: ServiceGraphsConfig::default(),
             host_info: HostInfoConfig::default(),
             ingestion: IngestionConfig::default(),
+            cost_attribution: CostAttributionConfig::default(),
             forwarders: Vec::new(),
             ring_size: 0,
         }
