@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use axum::Router;
-use distributor::{Distributor, UsageTracker};
+use distributor::{Distributor, Forwarders, UsageTracker};
 use generator::{Dependencies, Generator, GeneratorConfig, PUSH_SERVICE};
 use model::Clock;
 use overrides::{Overrides, UserOverrides};
@@ -146,8 +146,17 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
     );
     let cost_attribution = &config.distributor.usage.cost_attribution;
     let usage = UsageTracker::new(cost_attribution, overrides.clone(), clock);
-    let distributor =
-        Distributor::new(tenancy, generator.clone(), metrics.distributor).with_usage(usage.clone());
+    let forwarders = Forwarders::start(
+        &config.distributor.forwarders,
+        overrides.clone(),
+        &metrics.forwarders,
+        &background.tasks,
+        &background.shutdown,
+    )
+    .map_err(StartError::Forwarders)?;
+    let distributor = Distributor::new(tenancy, generator.clone(), metrics.distributor)
+        .with_usage(usage.clone())
+        .with_forwarders(forwarders);
 
     warnings::log(&config, &ignored, &overrides, &ports, &udp_ports);
     let limits = StopLimits {

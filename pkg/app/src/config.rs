@@ -167,7 +167,11 @@ impl Loaded {
         let config = config.unwrap_or_default();
         problems.add_further(located(&root, config.validate()));
         let overrides = match OverridesSources::from_config(&root, &config.overrides) {
-            Ok(overrides) => overrides,
+            Ok(mut overrides) => {
+                let forwarders = config.distributor.forwarders.iter();
+                overrides.set_forwarders(forwarders.map(|forwarder| forwarder.name.clone()));
+                overrides
+            }
             Err(found) => {
                 problems.extend(found);
                 return problems.or(()).and(Err(Problems::new()));

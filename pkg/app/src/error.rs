@@ -34,6 +34,9 @@ pub enum StartError {
     /// The store of what tenants set themselves cannot be used.
     #[error("overrides.user_configurable_overrides.client")]
     UserOverrides(#[source] overrides::StoreError),
+    /// A forwarder cannot be set up.
+    #[error("distributor.forwarders")]
+    Forwarders(#[source] distributor::ForwarderStartError),
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -57,6 +60,7 @@ impl StartError {
             | Self::Logging(_)
             | Self::Tls { .. }
             | Self::RemoteWrite(_)
+            | Self::Forwarders(_)
             | Self::UserOverrides(_) => 2,
             Self::DataDir(_) | Self::Ports(_) | Self::Signals(_) | Self::Runtime(_) => 1,
         }

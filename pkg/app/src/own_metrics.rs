@@ -1,6 +1,6 @@
 //! The metrics of every part.
 
-use distributor::DistributorMetrics;
+use distributor::{DistributorMetrics, ForwarderMetrics};
 use generator::GeneratorMetrics;
 use overrides::OverridesMetrics;
 use remote_write::RemoteWriteMetrics;
@@ -14,6 +14,7 @@ use crate::version;
 pub(crate) struct OwnMetrics {
     pub(crate) authentication: AuthenticationMetrics,
     pub(crate) distributor: DistributorMetrics,
+    pub(crate) forwarders: ForwarderMetrics,
     pub(crate) generator: GeneratorMetrics,
     pub(crate) overrides: OverridesMetrics,
     pub(crate) remote_write: RemoteWriteMetrics,
@@ -26,6 +27,7 @@ impl OwnMetrics {
         Self {
             authentication: AuthenticationMetrics::register(registry),
             distributor: DistributorMetrics::register(registry),
+            forwarders: ForwarderMetrics::register(registry),
             generator: GeneratorMetrics::register(registry),
             overrides: OverridesMetrics::register(registry),
             remote_write: RemoteWriteMetrics::register(registry),

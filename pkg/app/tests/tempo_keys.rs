@@ -12,7 +12,8 @@ const PAGE: &str = include_str!("../../../docs/reference/tempo-keys.md");
 
 /// What must stand beside a key for its example to make sense: a part of its path, and
 /// keys of the same block.
-const BESIDE: [(&str, &str); 15] = [
+const BESIDE: [(&str, &str); 16] = [
+    ("forwarders[].", ""),
     ("remote_write[].url", ""),
     (
         "remote_write[].no_proxy",
@@ -63,13 +64,31 @@ fn configuration(key: &str, example: &str) -> String {
     let mut text = format!("{{{last}: {example}{beside}}}");
     for block in blocks.rsplit('.').filter(|block| !block.is_empty()) {
         text = match block.strip_suffix("[]") {
+            Some("forwarders") => forwarder(&text),
             Some(list) => format!("{{{list}: [{text}]}}"),
             // The endpoint around the block of a queue needs its URL.
             None if block == "queue_config" => format!("{{{block}: {text}, url: http://h}}"),
+            None if block == "tls" && key.contains("forwarders") => {
+                format!("{{{block}: {text}, endpoints: ['h:1']}}")
+            }
             None => format!("{{{block}: {text}}}"),
         };
     }
     text
+}
+
+/// The list of a forwarder with what it needs.
+fn forwarder(entry: &str) -> String {
+    let mut entry = entry.strip_suffix('}').unwrap().to_owned();
+    for (key, needed) in [
+        ("name:", "name: f"),
+        ("otlpgrpc:", "otlpgrpc: {endpoints: ['h:1']}"),
+    ] {
+        if !entry.contains(key) {
+            entry = format!("{entry}, {needed}");
+        }
+    }
+    format!("{{forwarders: [{entry}}}]}}")
 }
 
 #[test]
@@ -91,7 +110,7 @@ fn each_line_of_the_page_is_what_the_program_does() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(lines().len(), 559);
+    assert_eq!(lines().len(), 565);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Names, units and defaults are Tempo's, which below `receivers` are those of
 //! the OpenTelemetry Collector.
 
+pub mod forwarders;
 pub mod receivers;
 pub mod usage;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use settings::Problem;
 
+pub use self::forwarders::ForwarderConfig;
 pub use self::receivers::{
     GrpcReceiverConfig, HttpReceiverConfig, JaegerConfig, JaegerGrpcConfig, JaegerProtocols,
     KeepaliveConfig, OtlpConfig, Protocols, ReceiversConfig, ThriftBinaryConfig,
@@ -27,6 +29,10 @@ pub struct DistributorConfig {
     /// Once it names one, only what it names is listened on.
     pub receivers: ReceiversConfig,
 
+    /// Where spans of tenants are sent besides; each tenant's overrides name those that get
+    /// its spans. Default: none.
+    pub forwarders: Vec<ForwarderConfig>,
+
     /// What is counted for whoever pays.
     pub usage: UsageConfig,
 
@@ -36,9 +42,6 @@ pub struct DistributorConfig {
     /// Without effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub override_ring_key: Option<Value>,
-    /// Where else to send spans. Without effect.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub forwarders: Option<Value>,
     /// Without effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_received_spans: Option<Value>,
@@ -77,6 +80,10 @@ impl DistributorConfig {
     /// paths from the top of the file.
     pub fn validate(&self) -> Vec<Problem> {
         let mut problems = self.receivers.validate("distributor.receivers");
+        problems.extend(forwarders::validate(
+            &self.forwarders,
+            "distributor.forwarders",
+        ));
         problems.extend(self.usage.validate("distributor.usage"));
         if self.kafka_write_path_enabled == Some(true) {
             problems.push(Problem::new(
@@ -93,7 +100,6 @@ impl DistributorConfig {
         let given = [
             ("distributor.ring", &self.ring),
             ("distributor.override_ring_key", &self.override_ring_key),
-            ("distributor.forwarders", &self.forwarders),
             ("distributor.log_received_spans", &self.log_received_spans),
             ("distributor.log_discarded_spans", &self.log_discarded_spans),
             (

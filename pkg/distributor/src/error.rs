@@ -12,6 +12,7 @@ use server::{BodyError, TenantError};
 use tonic::Code;
 
 use crate::conversion::ConversionError;
+use crate::forwarders::ForwardError;
 
 /// A request of which no span was accepted.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,9 @@ pub enum ReceiveError {
         #[source]
         source: ConversionError,
     },
+    /// A required forwarder did not take it.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
     /// The generator did not take it.
     #[error(transparent)]
     Push(#[from] PushError),
@@ -81,8 +85,10 @@ impl ReceiveError {
             | Self::MalformedJson { .. }
             | Self::NotConverted { .. }
             | Self::UnsupportedMediaType { .. }
+            | Self::Forward(ForwardError::Refused { .. })
             | Self::Push(PushError::Malformed { .. }) => Code::InvalidArgument,
-            Self::Push(PushError::Unavailable { .. }) => Code::Unavailable,
+            Self::Forward(ForwardError::Unavailable { .. })
+            | Self::Push(PushError::Unavailable { .. }) => Code::Unavailable,
             Self::MethodNotAllowed => Code::Unimplemented,
             Self::UnknownPath { .. } => Code::NotFound,
         }
@@ -99,8 +105,10 @@ impl ReceiveError {
             Self::Malformed { .. }
             | Self::MalformedJson { .. }
             | Self::NotConverted { .. }
+            | Self::Forward(ForwardError::Refused { .. })
             | Self::Push(PushError::Malformed { .. }) => StatusCode::BAD_REQUEST,
-            Self::Push(PushError::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Forward(ForwardError::Unavailable { .. })
+            | Self::Push(PushError::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownPath { .. } => StatusCode::NOT_FOUND,
@@ -120,6 +128,7 @@ impl ReceiveError {
             Self::Body(BodyError::Interrupted { .. } | BodyError::TimedOut { .. }) => {
                 DiscardReason::Cancelled
             }
+            Self::Forward(_) => DiscardReason::NotForwarded,
             Self::Push(PushError::Unavailable { .. }) => DiscardReason::Unavailable,
             Self::Body(BodyError::Unsupported { .. })
             | Self::UnsupportedMediaType { .. }
@@ -133,7 +142,8 @@ impl ReceiveError {
     pub fn failure(&self) -> Failure {
         let failure = Failure::new(self.grpc_code(), telemetry::error_chain(self).to_string());
         match self {
-            Self::Push(PushError::Unavailable { retry_after, .. }) => {
+            Self::Forward(ForwardError::Unavailable { retry_after, .. })
+            | Self::Push(PushError::Unavailable { retry_after, .. }) => {
                 failure.retry_after(*retry_after)
             }
             Self::MalformedJson { source } => failure.bad_field(&source.path, &source.problem),
@@ -141,6 +151,7 @@ impl ReceiveError {
             | Self::Body(_)
             | Self::Malformed { .. }
             | Self::NotConverted { .. }
+            | Self::Forward(ForwardError::Refused { .. })
             | Self::Push(PushError::Malformed { .. })
             | Self::UnsupportedMediaType { .. }
             | Self::MethodNotAllowed
@@ -171,6 +182,9 @@ pub enum DiscardReason {
     /// The client went away, or was too slow, before the push was answered. If
     /// its spans had reached the generator they may have been applied.
     Cancelled,
+    /// A required forwarder did not take the push; unless it refused it for good, the
+    /// client was told to retry.
+    NotForwarded,
     /// The generator cannot take spans now; the client was told to retry.
     Unavailable,
 }

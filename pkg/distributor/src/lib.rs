@@ -5,6 +5,7 @@
 pub mod config;
 pub mod conversion;
 pub mod error;
+pub mod forwarders;
 pub mod metrics;
 
 mod push;
@@ -13,6 +14,7 @@ mod usage;
 
 pub use config::DistributorConfig;
 pub use error::{DiscardReason, ReceiveError};
+pub use forwarders::{ForwardError, ForwarderMetrics, ForwarderStartError, Forwarders};
 pub use metrics::{DistributorMetrics, TenantIntake};
 pub use push::Distributor;
 pub use usage::UsageTracker;

@@ -9,6 +9,7 @@ use server::Tenancy;
 use strum::VariantArray;
 
 use crate::error::{DiscardReason, ReceiveError};
+use crate::forwarders::Forwarders;
 use crate::metrics::{DistributorMetrics, TenantMetrics};
 use crate::usage::UsageTracker;
 
@@ -21,6 +22,7 @@ pub struct Distributor<P> {
     pusher: P,
     pub(crate) metrics: DistributorMetrics,
     usage: UsageTracker,
+    forwarders: Forwarders,
 }
 
 impl<P: PushSpans> Distributor<P> {
@@ -31,12 +33,18 @@ impl<P: PushSpans> Distributor<P> {
             pusher,
             metrics,
             usage: UsageTracker::default(),
+            forwarders: Forwarders::default(),
         }
     }
 
     /// The same that attributes what it receives. Default: nothing is attributed.
     pub fn with_usage(self, usage: UsageTracker) -> Self {
         Self { usage, ..self }
+    }
+
+    /// The same that sends spans on. Default: there are no forwarders.
+    pub fn with_forwarders(self, forwarders: Forwarders) -> Self {
+        Self { forwarders, ..self }
     }
 
     /// Hands the spans of an OTLP request, in protobuf, to a generator.
@@ -48,8 +56,8 @@ impl<P: PushSpans> Distributor<P> {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::Malformed`] or [`ReceiveError::Push`]; then no span was
-    /// applied.
+    /// [`ReceiveError::Malformed`], [`ReceiveError::Forward`] or
+    /// [`ReceiveError::Push`]; then no span was applied.
     pub async fn push(
         &self,
         tenant: TenantId,
@@ -84,9 +92,20 @@ impl<P: PushSpans> Distributor<P> {
             request: checked.rewritten.map_or(request, Bytes::from),
             skip_metrics,
         };
+        // Before it is counted: what has to be sent again then counts once.
+        match self.forwarders.require(&push.tenant, &push.request).await {
+            Ok(message) => say(&mut outcome, &message),
+            Err(error) => {
+                let error = ReceiveError::from(error);
+                pending.refused(error.discard_reason());
+                return Err(error);
+            }
+        }
+        let (tenant, request) = (push.tenant.clone(), push.request.clone());
         match self.pusher.push(push).await {
             Ok(applied) => {
                 pending.pushed();
+                self.forwarders.offer(&tenant, &request);
                 add(&mut outcome, &applied);
                 Ok(outcome)
             }
@@ -124,10 +143,14 @@ impl Drop for Pending<'_> {
 
 fn add(outcome: &mut PushOutcome, applied: &PushOutcome) {
     outcome.rejected_spans += applied.rejected_spans;
-    if !outcome.message.is_empty() && !applied.message.is_empty() {
+    say(outcome, &applied.message);
+}
+
+fn say(outcome: &mut PushOutcome, message: &str) {
+    if !outcome.message.is_empty() && !message.is_empty() {
         outcome.message.push_str("; ");
     }
-    outcome.message.push_str(&applied.message);
+    outcome.message.push_str(message);
 }
 
 /// A sentence for the client; empty if no span was refused.

@@ -5,6 +5,7 @@
 //! Nothing here allocates per span, and nothing is decoded into owned messages.
 
 pub mod json;
+pub mod rewrite;
 pub mod validate;
 pub mod view;
 pub mod wire;

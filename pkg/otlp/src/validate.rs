@@ -5,6 +5,7 @@
 //! whose other bytes are broken is found by the generator that reads them.
 //! Source: OTLP specification; differences D12, D28.
 
+use crate::rewrite::{Keep, copy_fields};
 use crate::view::Request;
 use crate::wire::{Fields, WireError};
 
@@ -140,47 +141,6 @@ fn without_rejected(request: &[u8]) -> Result<Vec<u8>, WireError> {
         })
     })?;
     Ok(kept)
-}
-
-enum Keep {
-    Yes,
-    No,
-}
-
-/// Copies the fields of a message; those of number `inner` are rewritten.
-fn copy_fields(
-    message: &[u8],
-    inner: u32,
-    out: &mut Vec<u8>,
-    mut rewrite: impl FnMut(&[u8], &mut Vec<u8>) -> Result<Keep, WireError>,
-) -> Result<Keep, WireError> {
-    let mut fields = Fields::new(message);
-    let mut scratch = Vec::new();
-    loop {
-        let before = fields.rest();
-        let Some((number, value)) = fields.read()? else {
-            return Ok(Keep::Yes);
-        };
-        if number != inner {
-            let length = before.len() - fields.rest().len();
-            out.extend_from_slice(before.get(..length).unwrap_or_default());
-            continue;
-        }
-        scratch.clear();
-        if matches!(rewrite(value.bytes(number)?, &mut scratch)?, Keep::Yes) {
-            push_varint(u64::from(inner) << 3 | 2, out);
-            push_varint(scratch.len() as u64, out);
-            out.extend_from_slice(&scratch);
-        }
-    }
-}
-
-fn push_varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 #[cfg(test)]

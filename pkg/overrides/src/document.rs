@@ -34,7 +34,7 @@ pub(crate) struct Document {
     pub(crate) ingestion: IngestionConfig,
     /// What is made of the tenant's spans, and where it goes.
     pub(crate) metrics_generator: GeneratorDocument,
-    /// Names of forwarders that get the spans as well. Without effect.
+    /// Names of `distributor.forwarders` that get the tenant's spans as well. Default: none.
     pub(crate) forwarders: Vec<String>,
     /// Limits of queries. Without effect.
     #[serde(skip_serializing)]

@@ -9,12 +9,12 @@ use lifecycle::{Shutdown, TaskGroup};
 use model::TenantId;
 use parking_lot::Mutex;
 use serde_json::Value;
-use settings::Problems;
+use settings::{Problem, Problems};
 
 use crate::layers::Layer;
 use crate::metrics::OverridesMetrics;
 use crate::provenance::Explained;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, unknown_forwarders};
 use crate::sources::OverridesSources;
 use crate::tenant_config::TenantConfig;
 
@@ -159,6 +159,12 @@ impl Overrides {
         let _change = self.0.change.lock();
         let changed = self.0.snapshot.load().with_api_layers(changes);
         self.0.snapshot.store(Arc::new(changed));
+    }
+
+    /// A problem for each name of a forwarder that there is not.
+    pub(crate) fn unknown_forwarders(&self, names: &[String]) -> Vec<Problem> {
+        let snapshot = self.0.snapshot.load();
+        unknown_forwarders(names, &snapshot.forwarders).collect()
     }
 
     /// Whether the tenant's own entry of the runtime file sets a key.

@@ -1,10 +1,10 @@
 //! The settings of all tenants at one time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use model::TenantId;
-use settings::{Node, Problems};
+use settings::{Node, Problem, Problems};
 
 use crate::layers::{self, Layer};
 use crate::provenance::Layers;
@@ -25,6 +25,8 @@ pub(crate) struct Snapshot {
     pub(crate) default: Arc<TenantConfig>,
     /// What all of it is made of.
     pub(crate) layers: Layers,
+    /// The forwarders that there are.
+    pub(crate) forwarders: Arc<BTreeSet<String>>,
     /// What was left out of the runtime file, in words for a log.
     pub(crate) warnings: Vec<String>,
     /// Why entries of the runtime file are not in force as they are.
@@ -61,12 +63,23 @@ impl Snapshot {
             of_tenants: file.tenants,
             of_api: before.map_or_else(BTreeMap::new, |before| before.layers.of_api.clone()),
         };
+        let forwarders = &sources.forwarders;
         let default = Arc::new(layers::resolve(layers.below())?);
+        let mut unknown = Problems::new();
+        unknown.extend(unknown_forwarders(&default.forwarders, forwarders));
+        unknown.or(())?;
         let mut refused = file.problems;
         let mut refused_entries = file.refused.len();
         let mut tenants = HashMap::with_capacity(layers.of_tenants.len());
         for tenant in layers.tenants() {
-            match of_tenant(&layers, tenant, &default) {
+            let resolved = of_tenant(&layers, tenant, &default).and_then(|config| {
+                let mut unknown = Problems::new();
+                if !layers.of_api.contains_key(tenant) {
+                    unknown.extend(unknown_forwarders(&config.forwarders, forwarders));
+                }
+                unknown.or(config)
+            });
+            match resolved {
                 Ok(config) => {
                     tenants.insert(tenant.clone(), config);
                 }
@@ -91,6 +104,7 @@ impl Snapshot {
             tenants,
             default,
             layers,
+            forwarders: Arc::clone(forwarders),
             warnings,
             refused,
             refused_entries,
@@ -182,6 +196,19 @@ impl Snapshot {
         }
         names
     }
+}
+
+/// A problem for each name of a forwarder that there is not.
+pub(crate) fn unknown_forwarders(
+    names: &[String],
+    known: &BTreeSet<String>,
+) -> impl Iterator<Item = Problem> {
+    let named = names.iter().enumerate();
+    let unknown = named.filter(|(_, name)| !known.contains(*name));
+    unknown.map(|(index, name)| {
+        let message = format!("there is no forwarder {name:?} in distributor.forwarders");
+        Problem::new(format!("forwarders[{index}]"), message)
+    })
 }
 
 /// Resolves one tenant, which shares with the default what is the same.

@@ -1,5 +1,6 @@
 //! Where layers come from: the process's configuration and the runtime file.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub struct OverridesSources {
     pub(crate) runtime_file: Option<PathBuf>,
     pub(crate) period: Duration,
     pub(crate) allowed_addresses: Arc<AllowedAddresses>,
+    pub(crate) forwarders: Arc<BTreeSet<String>>,
     expand_env: bool,
 }
 
@@ -69,6 +71,7 @@ impl OverridesSources {
             runtime_file: (!file.as_os_str().is_empty()).then(|| file.clone()),
             period: config.per_tenant_override_period,
             allowed_addresses: Arc::new(config.remote_write_allowed_addresses.clone()),
+            forwarders: Arc::default(),
             expand_env: false,
         })
     }
@@ -101,6 +104,11 @@ impl OverridesSources {
             problems.extend(legacy::nest(node, taken, &block.join(".")));
         }
         problems
+    }
+
+    /// Which forwarders there are; others may not be named. Default: none.
+    pub fn set_forwarders(&mut self, names: impl IntoIterator<Item = String>) {
+        self.forwarders = Arc::new(names.into_iter().collect());
     }
 
     /// Whether `${NAME}` in the runtime file stands for an environment variable.

@@ -293,6 +293,9 @@ impl UserOverrides {
                 return Err(UserOverridesError::VersionMismatch);
             }
             let (old, new) = apply(old, change.clone()).await?;
+            if let Some(new) = &new {
+                self.refuse_unknown_forwarders(new)?;
+            }
             let changes = UserDocument::changes(old.as_ref(), new.as_ref());
             if self.0.refuses_conflicts && !with_conflicts {
                 self.refuse_conflicts(tenant, old.as_ref(), new.as_ref())?;
@@ -354,6 +357,13 @@ impl UserOverrides {
             self.0.metrics.fetch_failures.inc();
             UserOverridesError::Unavailable(error)
         })
+    }
+
+    /// Refuses names of forwarders that there are not.
+    fn refuse_unknown_forwarders(&self, new: &UserDocument) -> Result<(), UserOverridesError> {
+        let mut problems = Problems::new();
+        problems.extend(self.0.overrides.unknown_forwarders(&new.forwarders()));
+        problems.or(()).map_err(UserOverridesError::Invalid)
     }
 
     /// Refuses what the tenant sets anew although the runtime file sets it. Processors

@@ -6,9 +6,8 @@ use serde_json::Value;
 use settings::{Node, Place};
 
 /// The keys, each by its path in overrides' layout.
-const KEYS: [&[&str]; 18] = [
+const KEYS: [&[&str]; 17] = [
     &["compaction"],
-    &["forwarders"],
     &["global"],
     &["ingestion", "artificial_delay"],
     &["ingestion", "burst_size_bytes"],

@@ -281,3 +281,60 @@ receivers:
     );
     assert_eq!(config.validate(), []);
 }
+
+#[test]
+fn forwarders_that_cannot_be_used_are_told_with_their_place() {
+    let problems = |text: &str| {
+        let node = settings::read_str("config.yaml", text).unwrap();
+        let config: DistributorConfig = settings::decode(&node).unwrap();
+        let told = |problem: &Problem| format!("{}: {}", problem.path, problem.message);
+        config.validate().iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        problems(
+            "forwarders:
+- {name: a, otlpgrpc: {endpoints: ['h:1']}, filter: {traces: {span: ['name == 1'], spanevent: [a]}}}
+- {name: a, otlpgrpc: {endpoints: [h]}, queue_size: 0}
+- {}"
+        ),
+        [
+            "distributor.forwarders[0].filter.traces.spanevent[0]: at character 1: a is not \
+             known, or not so; known are attributes[\"...\"], resource.attributes[\"...\"], name, \
+             kind, kind.string, status.code, status.message, instrumentation_scope.name, \
+             instrumentation_scope.version; for events name, attributes[\"...\"], and the others \
+             with span. before them",
+            "distributor.forwarders[1].name: \"a\" is the name of another forwarder",
+            "distributor.forwarders[1].otlpgrpc.endpoints[0]: \"h\" is not accepted; expected \
+             host:port",
+            "distributor.forwarders[1].queue_size: must be above 0",
+            "distributor.forwarders[2].name: may not be empty",
+            "distributor.forwarders[2].otlpgrpc.endpoints: needs at least one",
+        ]
+    );
+    let many = "h:1, ".repeat(65);
+    assert_eq!(
+        problems(&format!(
+            "forwarders: [{{name: a, otlpgrpc: {{endpoints: [{many}]}}}}]"
+        )),
+        ["distributor.forwarders: have more than 64 endpoints together"]
+    );
+}
+
+#[test]
+fn limits_of_cost_attribution_are_above_nothing() {
+    let mut config = DistributorConfig::default();
+    config.usage.cost_attribution.max_cardinality = 0;
+    config.usage.cost_attribution.stale_duration = std::time::Duration::ZERO;
+    let problems = config.validate();
+    let told: Vec<_> = problems
+        .iter()
+        .map(|problem| problem.path.as_str())
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "distributor.usage.cost_attribution.max_cardinality",
+            "distributor.usage.cost_attribution.stale_duration",
+        ]
+    );
+}

@@ -457,11 +457,40 @@ fn a_processor_that_this_version_lacks_is_told_and_has_a_gauge_while_it_is_asked
 }
 
 #[test]
+fn only_forwarders_that_there_are_can_be_named() {
+    let resolve = |defaults: &str, entries: &str| {
+        let mut sources = sources(defaults, std::path::Path::new(""));
+        sources.set_forwarders(["store".to_owned(), "copy".to_owned()]);
+        let root = settings::read_str("r.yaml", entries).unwrap();
+        Snapshot::resolve(&sources, Some(&root), None)
+    };
+    let snapshot = resolve(
+        "overrides: {defaults: {forwarders: [store]}}",
+        "overrides: {a: {forwarders: [store, none]}, b: {forwarders: [copy]}}",
+    )
+    .unwrap();
+    assert_eq!(
+        snapshot.refused.summary(),
+        "overrides.a.forwarders[1]: there is no forwarder \"none\" in distributor.forwarders"
+    );
+    assert_eq!(snapshot.for_tenant(&tenant("a")).forwarders, ["store"]);
+    assert_eq!(snapshot.for_tenant(&tenant("b")).forwarders, ["copy"]);
+    let wrong = resolve(
+        "overrides: {defaults: {forwarders: [none]}}",
+        "overrides: {}",
+    );
+    assert_eq!(
+        wrong.unwrap_err().summary(),
+        "forwarders[0]: there is no forwarder \"none\" in distributor.forwarders"
+    );
+}
+
+#[test]
 fn keys_without_effect_are_told_once_for_all_entries() {
     let root = settings::read_str(
         "r.yaml",
         "overrides:
-  a: {forwarders: [x], metrics_generator: {ring_size: 2, max_active_series: 1}}
+  a: {compaction: {x: 1}, metrics_generator: {ring_size: 2, max_active_series: 1}}
   b: {metrics_generator: {ring_size: 2, forwarder: {workers: 1}}}
   c: {read: , metrics_generator: {ring_size: 2}}",
     );
@@ -470,9 +499,9 @@ fn keys_without_effect_are_told_once_for_all_entries() {
     assert_eq!(
         snapshot.warnings,
         [
-            "r.yaml:2:7: overrides.a.forwarders has no effect here and is ignored",
+            "r.yaml:2:7: overrides.a.compaction has no effect here and is ignored",
             "r.yaml:3:41: overrides.b.metrics_generator.forwarder has no effect here and is ignored",
-            "r.yaml:2:44: overrides.a.metrics_generator.ring_size has no effect here and is \
+            "r.yaml:2:47: overrides.a.metrics_generator.ring_size has no effect here and is \
              ignored, in 3 entries",
         ]
     );
@@ -546,7 +575,7 @@ overrides:
     ] {
         assert_eq!(of(path), want, "{path}");
     }
-    for ignored in ["ingestion", "forwarders", "metrics_generator.ring_size"] {
+    for ignored in ["ingestion", "metrics_generator.ring_size"] {
         assert!(
             !explained
                 .iter()

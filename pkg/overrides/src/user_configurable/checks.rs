@@ -151,13 +151,6 @@ pub(crate) fn of_request(document: &Value) -> Vec<Problem> {
             format!("{buckets} is not accepted; expected 1 to {MAX_NATIVE_BUCKETS}"),
         ));
     }
-    let forwarders = document.get("forwarders").and_then(Value::as_array);
-    for (index, name) in forwarders.into_iter().flatten().enumerate() {
-        problems.push(Problem::new(
-            format!("forwarders[{index}]"),
-            format!("there is no forwarder {name}"),
-        ));
-    }
     problems.extend(same_labels(document));
     problems
 }

@@ -152,6 +152,13 @@ impl UserDocument {
         settings_of(Some(self)).into_keys().collect()
     }
 
+    /// The forwarders that it names.
+    pub(crate) fn forwarders(&self) -> Vec<String> {
+        let names = self.0.get("forwarders").and_then(Value::as_array);
+        let names = names.into_iter().flatten().filter_map(Value::as_str);
+        names.map(str::to_owned).collect()
+    }
+
     /// Checks what a client sent, as Tempo does besides the rules of a runtime file.
     fn check_request(&self) -> Result<(), UserOverridesError> {
         let length = self.0.to_string().len();

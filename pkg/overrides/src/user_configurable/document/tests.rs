@@ -147,10 +147,6 @@ fn problems_name_the_dotted_path() {
             "metrics_generator.processor.host_info.metric_name: \"a{b=\\\"c\\\"} 1\\nd\" is not a \
              metric name: letters, digits, _ and : are accepted, and no digit first",
         ),
-        (
-            json!({"forwarders": ["a"]}),
-            "forwarders[0]: there is no forwarder \"a\"",
-        ),
     ] {
         assert_eq!(sent(&document), Err(want.to_owned()), "{document}");
     }
