@@ -41,7 +41,7 @@ fn of_api(prefix: &str, method: &Method, path: &str) -> Needs {
     if path == "/ready" {
         return Needs::Nothing;
     }
-    if path == "/metrics" {
+    if path == "/metrics" || path == "/usage_metrics" {
         return Needs::AllTenants(OPERATORS);
     }
     let of_tenant = path.strip_prefix("/status/overrides/");
@@ -135,6 +135,7 @@ mod tests {
                 "/api/traces",
                 Needs::Tenant(Role::Write),
             ),
+            (Face::Api, get.clone(), "/usage_metrics", operators.clone()),
             (Face::Admin, get.clone(), "/ready", Needs::Nothing),
             (
                 Face::Admin,
