@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use axum::Router;
-use distributor::{Distributor, Forwarders, UsageTracker};
+use distributor::{Distributor, Forwarders, Limits, UsageTracker};
 use generator::{Dependencies, Generator, GeneratorConfig, PUSH_SERVICE};
 use model::Clock;
 use overrides::{Overrides, UserOverrides};
@@ -154,7 +154,8 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         &background.shutdown,
     )
     .map_err(StartError::Forwarders)?;
-    let distributor = Distributor::new(tenancy, generator.clone(), metrics.distributor)
+    let limits = Limits::new(overrides.clone(), &config.distributor);
+    let distributor = Distributor::new(tenancy, generator.clone(), metrics.distributor, limits)
         .with_usage(usage.clone())
         .with_forwarders(forwarders);
 

@@ -7,6 +7,8 @@ pub mod forwarders;
 pub mod receivers;
 pub mod usage;
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,6 +38,13 @@ pub struct DistributorConfig {
     /// What is counted for whoever pays.
     pub usage: UsageConfig,
 
+    /// When a client whose tenant is over its rate is told to try again; 0 means as soon
+    /// as the push fits, after a minute at most. `ingestion.retry_info_enabled` of the
+    /// tenant decides whether it is told at all. Default: 0s.
+    #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
+    pub retry_after_on_resource_exhausted: Duration,
+
     /// Membership of distributors, for global rate limits. Without effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring: Option<Value>,
@@ -51,9 +60,6 @@ pub struct DistributorConfig {
     /// Without effect: received spans are always counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric_received_spans: Option<Value>,
-    /// Without effect.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry_after_on_resource_exhausted: Option<Value>,
     /// Without effect: attributes are not stored, and label values have limits
     /// of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,10 +111,6 @@ impl DistributorConfig {
             (
                 "distributor.metric_received_spans",
                 &self.metric_received_spans,
-            ),
-            (
-                "distributor.retry_after_on_resource_exhausted",
-                &self.retry_after_on_resource_exhausted,
             ),
             ("distributor.max_attribute_bytes", &self.max_attribute_bytes),
             ("distributor.extend_writes", &self.extend_writes),

@@ -13,6 +13,7 @@ use tonic::Code;
 
 use crate::conversion::ConversionError;
 use crate::forwarders::ForwardError;
+use crate::limits::LimitError;
 
 /// A request of which no span was accepted.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,9 @@ pub enum ReceiveError {
     /// A required forwarder did not take it.
     #[error(transparent)]
     Forward(#[from] ForwardError),
+    /// It is over a limit of its tenant.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// The generator did not take it.
     #[error(transparent)]
     Push(#[from] PushError),
@@ -74,9 +78,9 @@ pub enum ReceiveError {
 impl ReceiveError {
     /// The gRPC code: of the call, or within the `google.rpc.Status` of HTTP.
     ///
-    /// Of these, OTLP clients retry `Unavailable` only, and `DeadlineExceeded`,
-    /// which here is the client's own slowness. Source: OTLP specification,
-    /// "OTLP/gRPC Failures".
+    /// Of these, OTLP clients retry `Unavailable` and `DeadlineExceeded`, which here is
+    /// the client's own slowness, and `ResourceExhausted` where it comes with the time to
+    /// wait. Source: OTLP specification, "OTLP/gRPC Failures".
     pub fn grpc_code(&self) -> Code {
         match self {
             Self::Tenant(error) => error.grpc_status().code(),
@@ -87,6 +91,7 @@ impl ReceiveError {
             | Self::UnsupportedMediaType { .. }
             | Self::Forward(ForwardError::Refused { .. })
             | Self::Push(PushError::Malformed { .. }) => Code::InvalidArgument,
+            Self::Limit(_) => Code::ResourceExhausted,
             Self::Forward(ForwardError::Unavailable { .. })
             | Self::Push(PushError::Unavailable { .. }) => Code::Unavailable,
             Self::MethodNotAllowed => Code::Unimplemented,
@@ -96,7 +101,7 @@ impl ReceiveError {
 
     /// The HTTP status.
     ///
-    /// Of these, OTLP clients retry 503 only. Source: OTLP specification,
+    /// Of these, OTLP clients retry 429 and 503. Source: OTLP specification,
     /// "Retryable Response Codes".
     pub fn http_status(&self) -> StatusCode {
         match self {
@@ -107,6 +112,8 @@ impl ReceiveError {
             | Self::NotConverted { .. }
             | Self::Forward(ForwardError::Refused { .. })
             | Self::Push(PushError::Malformed { .. }) => StatusCode::BAD_REQUEST,
+            Self::Limit(LimitError::RateLimited { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Limit(LimitError::LargerThanBurst { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Forward(ForwardError::Unavailable { .. })
             | Self::Push(PushError::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -129,6 +136,7 @@ impl ReceiveError {
                 DiscardReason::Cancelled
             }
             Self::Forward(_) => DiscardReason::NotForwarded,
+            Self::Limit(_) => DiscardReason::RateLimited,
             Self::Push(PushError::Unavailable { .. }) => DiscardReason::Unavailable,
             Self::Body(BodyError::Unsupported { .. })
             | Self::UnsupportedMediaType { .. }
@@ -146,8 +154,13 @@ impl ReceiveError {
             | Self::Push(PushError::Unavailable { retry_after, .. }) => {
                 failure.retry_after(*retry_after)
             }
+            Self::Limit(LimitError::RateLimited {
+                retry_after: Some(delay),
+                ..
+            }) => failure.retry_after(*delay),
             Self::MalformedJson { source } => failure.bad_field(&source.path, &source.problem),
             Self::Tenant(_)
+            | Self::Limit(_)
             | Self::Body(_)
             | Self::Malformed { .. }
             | Self::NotConverted { .. }
@@ -177,6 +190,8 @@ pub enum DiscardReason {
     Unauthenticated,
     /// The push is over the size limit.
     TooLarge,
+    /// The tenant is over its rate, or the push is longer than its burst.
+    RateLimited,
     /// The push has a media type, compression, method or path that is not served.
     Unsupported,
     /// The client went away, or was too slow, before the push was answered. If

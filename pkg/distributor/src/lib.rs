@@ -6,6 +6,7 @@ pub mod config;
 pub mod conversion;
 pub mod error;
 pub mod forwarders;
+pub mod limits;
 pub mod metrics;
 
 mod push;
@@ -15,6 +16,7 @@ mod usage;
 pub use config::DistributorConfig;
 pub use error::{DiscardReason, ReceiveError};
 pub use forwarders::{ForwardError, ForwarderMetrics, ForwarderStartError, Forwarders};
+pub use limits::{LimitError, Limits};
 pub use metrics::{DistributorMetrics, TenantIntake};
 pub use push::Distributor;
 pub use usage::UsageTracker;

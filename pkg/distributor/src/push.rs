@@ -1,6 +1,7 @@
 //! One push from a receiver to a generator.
 
 use std::fmt::Write as _;
+use std::time::Instant;
 
 use bytes::Bytes;
 use model::{Push, PushOutcome, PushSpans, TenantId};
@@ -10,12 +11,13 @@ use strum::VariantArray;
 
 use crate::error::{DiscardReason, ReceiveError};
 use crate::forwarders::Forwarders;
+use crate::limits::Limits;
 use crate::metrics::{DistributorMetrics, TenantMetrics};
 use crate::usage::UsageTracker;
 
 /// Takes spans from receivers and hands them to generators.
 ///
-/// Keeps no state but its metrics; cloning is cheap.
+/// Keeps no state but metrics and what tenants have of their limits; cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Distributor<P> {
     pub(crate) tenancy: Tenancy,
@@ -23,17 +25,19 @@ pub struct Distributor<P> {
     pub(crate) metrics: DistributorMetrics,
     usage: UsageTracker,
     forwarders: Forwarders,
+    limits: Limits,
 }
 
 impl<P: PushSpans> Distributor<P> {
     /// A distributor in front of `pusher`.
-    pub fn new(tenancy: Tenancy, pusher: P, metrics: DistributorMetrics) -> Self {
+    pub fn new(tenancy: Tenancy, pusher: P, metrics: DistributorMetrics, limits: Limits) -> Self {
         Self {
             tenancy,
             pusher,
             metrics,
             usage: UsageTracker::default(),
             forwarders: Forwarders::default(),
+            limits,
         }
     }
 
@@ -56,7 +60,7 @@ impl<P: PushSpans> Distributor<P> {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::Malformed`], [`ReceiveError::Forward`] or
+    /// [`ReceiveError::Malformed`], [`ReceiveError::Limit`], [`ReceiveError::Forward`] or
     /// [`ReceiveError::Push`]; then no span was applied.
     pub async fn push(
         &self,
@@ -87,6 +91,16 @@ impl<P: PushSpans> Distributor<P> {
             metrics: &metrics,
             spans,
         };
+        let config = self.limits.of(&tenant);
+        let bytes = request.len() as u64;
+        let admitted = self
+            .limits
+            .admit(&tenant, &config.ingestion, bytes, Instant::now());
+        if let Err(error) = admitted {
+            let error = ReceiveError::from(error);
+            pending.refused(error.discard_reason());
+            return Err(error);
+        }
         let push = Push {
             tenant,
             request: checked.rewritten.map_or(request, Bytes::from),

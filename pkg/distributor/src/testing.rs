@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use model::{Push, PushError, PushOutcome, PushSpans};
+use overrides::{Overrides, TenantConfig};
 use parking_lot::Mutex;
 use prost::Message;
 use proto::otlp::collector::ExportTraceServiceRequest;
@@ -10,7 +11,7 @@ use proto::otlp::trace::{ResourceSpans, ScopeSpans, Span};
 use server::Tenancy;
 use telemetry::{MetricsRegistry, encode_metrics, new_metrics_registry};
 
-use crate::{Distributor, DistributorMetrics};
+use crate::{Distributor, DistributorConfig, DistributorMetrics, Limits};
 
 /// Records pushes and answers all alike.
 #[derive(Clone)]
@@ -39,6 +40,11 @@ impl PushSpans for Recorder {
     }
 }
 
+/// The limits of these settings, for all tenants.
+pub(crate) fn limits(config: TenantConfig) -> Limits {
+    Limits::new(Overrides::fixed(config), &DistributorConfig::default())
+}
+
 /// A distributor in front of a recorder.
 pub(crate) struct Fixture {
     pub(crate) distributor: Distributor<Recorder>,
@@ -48,6 +54,11 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new(multitenancy_enabled: bool) -> Self {
+        Self::with(multitenancy_enabled, TenantConfig::default())
+    }
+
+    /// One with these settings for all tenants.
+    pub(crate) fn with(multitenancy_enabled: bool, config: TenantConfig) -> Self {
         let mut registry = new_metrics_registry();
         let metrics = DistributorMetrics::register(&mut registry);
         let recorder = Recorder(Arc::new(Mutex::new(Recorded {
@@ -58,7 +69,7 @@ impl Fixture {
             multitenancy_enabled,
         };
         Self {
-            distributor: Distributor::new(tenancy, recorder.clone(), metrics),
+            distributor: Distributor::new(tenancy, recorder.clone(), metrics, limits(config)),
             recorder,
             registry,
         }

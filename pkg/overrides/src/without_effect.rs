@@ -6,17 +6,13 @@ use serde_json::Value;
 use settings::{Node, Place};
 
 /// The keys, each by its path in overrides' layout.
-const KEYS: [&[&str]; 17] = [
+const KEYS: [&[&str]; 13] = [
     &["compaction"],
     &["global"],
     &["ingestion", "artificial_delay"],
-    &["ingestion", "burst_size_bytes"],
     &["ingestion", "max_attribute_bytes"],
     &["ingestion", "max_global_traces_per_user"],
     &["ingestion", "max_traces_per_user"],
-    &["ingestion", "rate_limit_bytes"],
-    &["ingestion", "rate_strategy"],
-    &["ingestion", "retry_info_enabled"],
     &["ingestion", "tenant_shard_size"],
     &["metrics_generator", "forwarder"],
     &["metrics_generator", "processor", "local_blocks"],

@@ -4,10 +4,12 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use model::PushError;
+use overrides::TenantConfig;
 use prost::Message;
 
 use super::*;
-use crate::testing::{Fixture, names, request, span, span_without_trace};
+use crate::limits::LimitError;
+use crate::testing::{Fixture, limits, names, request, span, span_without_trace};
 
 fn bytes(spans: Vec<proto::otlp::trace::Span>) -> Bytes {
     request(spans).encode_to_vec().into()
@@ -132,7 +134,12 @@ impl PushSpans for Stuck {
 async fn spans_of_a_push_that_is_dropped_are_cancelled() {
     let fixture = Fixture::new(true);
     let metrics = fixture.distributor.metrics.clone();
-    let distributor = Distributor::new(Tenancy::default(), Stuck, metrics);
+    let distributor = Distributor::new(
+        Tenancy::default(),
+        Stuck,
+        metrics,
+        limits(TenantConfig::default()),
+    );
     {
         let tenant = TenantId::parse("acme").unwrap();
         let mut push = pin!(distributor.push(tenant, bytes(vec![span("a")]), false));
@@ -144,4 +151,23 @@ async fn spans_of_a_push_that_is_dropped_are_cancelled() {
         fixture.metric("spans_refused_total{tenant=\"acme\",reason=\"cancelled\"}"),
         1
     );
+}
+
+#[tokio::test]
+async fn spans_over_the_rate_are_refused_and_counted() {
+    let sent = bytes(vec![span("a"), span_without_trace("x"), span("b")]);
+    let mut config = TenantConfig::default();
+    config.ingestion.rate_limit_bytes = 1;
+    config.ingestion.burst_size_bytes = sent.len() as u64;
+    let fixture = Fixture::with(true, config);
+    push(&fixture, sent.clone()).await.unwrap();
+    let error = push(&fixture, sent).await.unwrap_err();
+    assert!(matches!(
+        error,
+        ReceiveError::Limit(LimitError::RateLimited { rate: 1, .. })
+    ));
+    assert_eq!(fixture.recorder.pushes().len(), 1);
+    assert_eq!(fixture.ledger("acme"), (6, 2, 4));
+    let limited = fixture.metric("spans_refused_total{tenant=\"acme\",reason=\"rate_limited\"}");
+    assert_eq!(limited, 2);
 }

@@ -3,6 +3,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use lifecycle::{Shutdown, TaskGroup};
+use model::{PushError, PushOutcome};
+use overrides::TenantConfig;
 use prost::Message;
 use proto::rpc;
 use server::{Listener, ServeOptions};
@@ -42,6 +44,15 @@ fn unavailable() -> PushError {
         reason: "starting".into(),
         retry_after: Duration::from_millis(1_500),
     }
+}
+
+/// Settings under which a push of so many bytes fits once an hour, and a longer one
+/// never.
+fn one_push_an_hour(bytes: usize) -> TenantConfig {
+    let mut config = TenantConfig::default();
+    config.ingestion.rate_limit_bytes = 1;
+    config.ingestion.burst_size_bytes = bytes as u64;
+    config
 }
 
 fn retry_delay(status: &rpc::Status) -> Option<Duration> {

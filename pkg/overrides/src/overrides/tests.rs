@@ -213,7 +213,7 @@ fn started_overrides_follow_the_file_until_shutdown() {
 fn the_rate_strategy_of_a_tenant_is_ignored_with_a_warning() {
     let root = settings::read_str(
         "r.yaml",
-        "overrides: {a: {ingestion: {rate_strategy: global, rate_limit_bytes: 1}}}",
+        "overrides: {a: {ingestion: {rate_strategy: global, tenant_shard_size: 1}}}",
     )
     .unwrap();
     let sources = sources("overrides: {}", std::path::Path::new(""));
@@ -223,12 +223,11 @@ fn the_rate_strategy_of_a_tenant_is_ignored_with_a_warning() {
         [
             "r.yaml:1:44: overrides.a.ingestion.rate_strategy is ignored: it is the same for all \
           tenants, and set in overrides.defaults",
-            "r.yaml:1:52: overrides.a.ingestion.rate_limit_bytes has no effect here and is ignored"
+            "r.yaml:1:52: overrides.a.ingestion.tenant_shard_size has no effect here and is ignored"
         ]
     );
     let ingestion = &snapshot.for_tenant(&tenant("a")).ingestion;
     assert_eq!(ingestion.rate_strategy, crate::RateStrategy::Local);
-    assert_eq!(ingestion.rate_limit_bytes, 1);
 }
 
 #[test]
@@ -575,7 +574,7 @@ overrides:
     ] {
         assert_eq!(of(path), want, "{path}");
     }
-    for ignored in ["ingestion", "metrics_generator.ring_size"] {
+    for ignored in ["ingestion.tenant_shard_size", "metrics_generator.ring_size"] {
         assert!(
             !explained
                 .iter()

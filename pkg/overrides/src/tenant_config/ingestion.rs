@@ -12,9 +12,11 @@ pub struct IngestionConfig {
     /// Whether the rate limit holds for each distributor or for all together.
     /// The same for all tenants. Default: local.
     pub rate_strategy: RateStrategy,
-    /// Bytes of spans a second. Default: 15,000,000.
+    /// Bytes of requests a second, decompressed; 0 takes a burst and then nothing. Beyond
+    /// it requests are refused until they fit, and clients told when. Default: 15,000,000.
     pub rate_limit_bytes: u64,
-    /// Bytes of spans at once. Default: 20,000,000.
+    /// Bytes of requests at once; a longer request is refused for good. Default:
+    /// 20,000,000.
     pub burst_size_bytes: u64,
     /// Accepted for compatibility: live traces of an ingester.
     pub max_traces_per_user: u64,
@@ -29,7 +31,8 @@ pub struct IngestionConfig {
     #[serde(with = "settings::duration::option")]
     #[schemars(with = "Option<settings::duration::Text>")]
     pub artificial_delay: Option<Duration>,
-    /// Whether a client over its limit is told when to try again. Default: true.
+    /// Whether a client over its rate is told when to try again; without it, gRPC clients
+    /// give the request up. Default: true.
     pub retry_info_enabled: bool,
 }
 

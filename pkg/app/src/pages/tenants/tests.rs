@@ -165,7 +165,9 @@ async fn tenant_of_whom_every_span_was_refused_is_shown_with_its_limits() {
     let (generator, tenants) = tenants(config);
     let distributor = tenants.distributor.clone();
     let tenancy = server::Tenancy::default();
-    let front = distributor::Distributor::new(tenancy, generator.clone(), distributor);
+    let config = distributor::DistributorConfig::default();
+    let limits = distributor::Limits::new(tenants.overrides.clone(), &config);
+    let front = distributor::Distributor::new(tenancy, generator.clone(), distributor, limits);
     let site = Site { generator, tenants };
     // A resource with one span, without ids.
     let request = axum::body::Bytes::from_static(&[0x0a, 4, 0x12, 2, 0x12, 0]);

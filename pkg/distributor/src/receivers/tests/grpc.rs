@@ -184,6 +184,24 @@ async fn unavailable_says_when_to_retry() {
 }
 
 #[tokio::test]
+async fn over_the_rate_is_retryable_and_over_the_burst_is_not() {
+    let sent = request(vec![span("a")]).encode_to_vec();
+    let fixture = Fixture::with(false, one_push_an_hour(sent.len()));
+    let client = Client::new(&fixture).await;
+    client.export(sent.clone()).await.unwrap();
+    let status = client.export(sent).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let details = rpc::Status::decode(status.details()).unwrap();
+    assert!(retry_delay(&details).unwrap() > Duration::from_secs(10));
+    let long = request(vec![span("a"), span("b")]).encode_to_vec();
+    let status = client.export(long).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.details().is_empty());
+    assert_eq!(pushes(&fixture, "otlp_grpc", "rate_limited"), 2);
+    assert_eq!(fixture.ledger("single-tenant"), (4, 1, 3));
+}
+
+#[tokio::test]
 async fn unknown_methods_and_services_are_unimplemented() {
     let fixture = Fixture::new(false);
     let client = Client::new(&fixture).await;

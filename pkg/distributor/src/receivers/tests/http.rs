@@ -426,6 +426,29 @@ async fn unavailable_says_when_to_retry() {
 }
 
 #[tokio::test]
+async fn over_the_rate_is_429_and_over_the_burst_is_413() {
+    let sent = request(vec![span("a")]).encode_to_vec();
+    let fixture = Fixture::with(false, one_push_an_hour(sent.len()));
+    let client = Client::new(&fixture);
+    let post = |sent: &[u8]| client.post(PROTOBUF, sent.to_vec()).send();
+    assert_eq!(post(&sent).await.unwrap().status(), 200);
+    let response = post(&sent).await.unwrap();
+    assert_eq!(response.status(), 429);
+    let seconds: u64 = response.headers()["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(seconds > 10, "{seconds}");
+    let long = request(vec![span("a"), span("b")]).encode_to_vec();
+    let response = post(&long).await.unwrap();
+    assert_eq!(response.status(), 413);
+    assert!(!response.headers().contains_key("retry-after"));
+    assert_eq!(pushes(&fixture, "otlp_http", "rate_limited"), 2);
+    assert_eq!(fixture.ledger("single-tenant"), (4, 1, 3));
+}
+
+#[tokio::test]
 async fn json_errors_name_the_field() {
     let fixture = Fixture::new(false);
     let client = Client::new(&fixture);
