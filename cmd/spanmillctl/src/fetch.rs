@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use reqwest::{Client, StatusCode};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, RequestBuilder, StatusCode};
 
 /// The HTTP API of a spanmill, as a tenant.
 #[derive(Clone, Debug)]
@@ -41,11 +42,29 @@ impl Api {
 
     /// The text of a page.
     pub(crate) async fn text(&self, path: &str) -> anyhow::Result<String> {
+        self.answer("GET", path, self.client.get(self.of(path)))
+            .await
+    }
+
+    /// What a request with a JSON body is answered.
+    pub(crate) async fn post(&self, path: &str, body: String) -> anyhow::Result<String> {
+        let request = self.client.post(self.of(path));
+        let request = request.header(CONTENT_TYPE, "application/json").body(body);
+        self.answer("POST", path, request).await
+    }
+
+    fn of(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    async fn answer(
+        &self,
+        method: &str,
+        path: &str,
+        request: RequestBuilder,
+    ) -> anyhow::Result<String> {
         let url = &self.url;
-        let mut request = self
-            .client
-            .get(format!("{url}{path}"))
-            .timeout(self.timeout);
+        let mut request = request.timeout(self.timeout);
         if let Some(tenant) = &self.tenant {
             request = request.header("X-Scope-OrgID", tenant);
         }
@@ -58,7 +77,7 @@ impl Api {
                     )
                 });
             }
-            response => response.with_context(|| format!("GET {url}{path}"))?,
+            response => response.with_context(|| format!("{method} {url}{path}"))?,
         };
         let status = response.status();
         let body = response.text().await?;
@@ -68,7 +87,7 @@ impl Api {
                 "{url} wants to know the tenant: name it with --tenant ({})",
                 body.trim()
             ),
-            _ => bail!("GET {url}{path}: {status}: {}", body.trim()),
+            _ => bail!("{method} {url}{path}: {status}: {}", body.trim()),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! `spanmillctl tenants` and `spanmillctl tenant`: what tenants have, send, and are
-//! behind with.
+//! behind with; and how one leaves.
 
 use anyhow::Context as _;
 use app::tenants_api::{TenantAnswer, TenantsAnswer};
@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::fetch::Api;
 
+mod delete;
 mod text;
 
 pub(crate) use self::text::add;
@@ -37,14 +38,26 @@ pub(crate) struct Args {
 }
 
 /// Shows one tenant: series, limits, rates, discards by reason, destinations
+///
+/// `spanmillctl tenant -- delete` shows a tenant with the id delete.
 #[derive(Clone, Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct OneArgs {
+    #[command(subcommand)]
+    command: Option<OneCommand>,
+
     /// The tenant
-    #[arg(value_parser = tenant_id)]
-    tenant: TenantId,
+    #[arg(value_parser = tenant_id, required = true)]
+    tenant: Option<TenantId>,
 
     #[command(flatten)]
     source: Source,
+}
+
+/// What can be done with one tenant besides.
+#[derive(Clone, Debug, clap::Subcommand)]
+enum OneCommand {
+    Delete(delete::Args),
 }
 
 /// Where to ask, and how to show it.
@@ -96,7 +109,11 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<String> {
 
 /// Runs `tenant`; gives the text to print.
 pub(crate) async fn one(args: &OneArgs) -> anyhow::Result<String> {
-    let path = format!("/api/v1/tenants/{}", args.tenant);
+    if let Some(OneCommand::Delete(args)) = &args.command {
+        return delete::run(args).await;
+    }
+    let tenant = args.tenant.as_ref().context("no tenant is named")?;
+    let path = format!("/api/v1/tenants/{tenant}");
     args.source
         .show(&path, None, |body| {
             let answer: TenantAnswer = serde_json::from_str(body)?;
@@ -123,12 +140,22 @@ impl Source {
     ) -> anyhow::Result<String> {
         let api = Api::new(&self.url, None)?.waiting(longer.unwrap_or_default());
         let body = api.text(path).await?;
+        self.written(path, &body, table)
+    }
+
+    /// Writes an answer down.
+    fn written(
+        &self,
+        path: &str,
+        body: &str,
+        table: impl FnOnce(&str) -> anyhow::Result<String>,
+    ) -> anyhow::Result<String> {
         if self.json {
-            let answer: Value = serde_json::from_str(&body)?;
+            let answer: Value = serde_json::from_str(body)?;
             return Ok(format!("{answer:#}\n"));
         }
         let url = &self.url;
-        table(&body).with_context(|| format!("{url}{path} did not answer as expected"))
+        table(body).with_context(|| format!("{url}{path} did not answer as expected"))
     }
 }
 

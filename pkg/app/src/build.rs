@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::authentication::needs;
 use crate::config::{AppConfig, Loaded};
 use crate::data_dir::DataDir;
+use crate::deletion::{self, Deletion};
 use crate::error::StartError;
 use crate::own_metrics::OwnMetrics;
 use crate::pages::tenants::Tenants;
@@ -37,6 +38,9 @@ const STATE_DIR: &str = "state";
 /// they are somewhere else.
 const OVERRIDES_DIR: &str = "overrides";
 
+/// Where it is marked who is being deleted, below the data directory.
+const DELETIONS_DIR: &str = "deletions";
+
 /// What the routes of all listeners are made of.
 struct Routes {
     config: AppConfig,
@@ -49,6 +53,8 @@ struct Routes {
     /// What tenants change themselves, if they may.
     user_overrides: Option<UserOverrides>,
     pages: Pages,
+    /// Deletes tenants.
+    deletion: Deletion,
     /// What gRPC's health service says.
     health: Health,
     /// Tasks of answers that outlive their handler.
@@ -137,6 +143,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         deduplicate_pushes: config.metrics_generator.deduplicate_pushes,
         instance_id: instance_id(&config.metrics_generator).into(),
         state_dir: Some(config.storage.path.join(STATE_DIR)),
+        retire_after: config.metrics_generator.retire_idle_tenants_after,
     });
     let tenants = Tenants::new(
         overrides.clone(),
@@ -144,6 +151,22 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         Some(remote_write.clone()),
         metrics.distributor.clone(),
     );
+    let deletion = Deletion::new(
+        deletion::Parts {
+            overrides: overrides.clone(),
+            user_overrides: user_overrides.clone(),
+            generator: generator.clone(),
+            remote_write: remote_write.clone(),
+            distributor: metrics.distributor.clone(),
+        },
+        deletion::Places {
+            marks: config.storage.path.join(DELETIONS_DIR),
+            overrides: config.storage.path.join(OVERRIDES_DIR),
+        },
+        &background.tasks,
+        background.shutdown.clone(),
+    );
+    let intake_metrics = metrics.distributor.clone();
     let cost_attribution = &config.distributor.usage.cost_attribution;
     let usage = UsageTracker::new(cost_attribution, overrides.clone(), clock);
     let forwarders = Forwarders::start(
@@ -169,8 +192,14 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
     let readiness = Readiness::new();
     let has_tempo_names = config.tempo_metric_names;
     let shown = ShownConfig::new(&config).map_err(StartError::Config)?;
+    // Before anything of them is restored.
+    deletion.finish_all();
     restore(&generator, &background).await;
-    generator.start_collections(&background.tasks, background.shutdown.clone());
+    generator.start_collections(
+        &background.tasks,
+        background.shutdown.clone(),
+        move |tenant| intake_metrics.forget(tenant),
+    );
     let routes = Routes {
         config,
         tenancy,
@@ -179,6 +208,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         usage,
         generator: generator.clone(),
         user_overrides,
+        deletion,
         pages: Pages {
             readiness: readiness.clone(),
             registry: Arc::new(registry),
@@ -319,7 +349,11 @@ impl Routes {
                     .merge(not_offered);
                 pages.merge(overrides)
             }
-            Face::Admin => self.pages.clone().routes().merge(self.usage.routes()),
+            Face::Admin => {
+                let deletion = pages::deletion::routes(self.deletion.clone());
+                let pages = self.pages.clone().routes();
+                pages.merge(self.usage.routes()).merge(deletion)
+            }
         }
     }
 

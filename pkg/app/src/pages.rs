@@ -21,6 +21,7 @@ use crate::config::AppConfig;
 use crate::readiness::{Readiness, Stage};
 use crate::{tempo_names, version};
 
+pub(crate) mod deletion;
 pub(crate) mod not_offered;
 mod overrides;
 pub(crate) mod overrides_api;

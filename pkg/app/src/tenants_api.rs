@@ -252,3 +252,37 @@ pub struct TrialAnswer {
     /// Spans that still waited for their counterpart.
     pub waiting_spans: u64,
 }
+
+/// What must be posted to `/api/v1/tenants/{id}/delete`, as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletionRequest {
+    /// The id of the path, once more.
+    pub tenant: String,
+}
+
+/// What `/api/v1/tenants/{id}/delete` answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeletionAnswer {
+    /// Its id.
+    pub tenant: String,
+    /// Series that ended with a staleness marker.
+    pub series_ended: u64,
+    /// How long the last samples were waited for, in seconds.
+    pub waited_seconds: f64,
+    /// Samples that receivers did not take within that time, summed over them: nobody
+    /// gets them any more.
+    pub undelivered_samples: u64,
+    /// What was removed.
+    pub removed: Vec<String>,
+    /// What was not.
+    pub left: Vec<LeftOver>,
+}
+
+/// What is left of a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOver {
+    /// What it is.
+    pub what: String,
+    /// Why it is there, and what to do.
+    pub why: String,
+}

@@ -205,6 +205,18 @@ impl DistributorMetrics {
         Arc::clone(made)
     }
 
+    /// Stops exporting a tenant, until its next push; not while one is under way.
+    /// Returns whether it is gone.
+    pub fn forget(&self, tenant: &TenantId) -> bool {
+        let by_id = &mut self.tenants.write().by_id;
+        let is_used = |metrics: &Arc<TenantMetrics>| Arc::strong_count(metrics) > 1;
+        if by_id.get(tenant).is_some_and(is_used) {
+            return false;
+        }
+        by_id.remove(tenant);
+        true
+    }
+
     /// Counts a request that was answered.
     pub(crate) fn push_answered(&self, receiver: Receiver, result: PushResult, took: Duration) {
         self.pushes

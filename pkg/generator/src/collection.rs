@@ -1,15 +1,15 @@
 //! The scheduler of collections: one thread for all tenants.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
-use std::sync::Arc;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use lifecycle::Shutdown;
-use model::{Clock, Exemplar, HistogramSample, LabelSet, Point, SampleSink, Series, TenantId};
-use overrides::Overrides;
+use model::{Exemplar, HistogramSample, LabelSet, Point, SampleSink, Series, TenantId};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::generator::Dependencies;
 use crate::instance::Instance;
 use crate::tenants::Tenants;
 
@@ -32,16 +32,36 @@ impl SampleSink for Discard {
 }
 
 /// Collects every tenant at its interval, until shutdown. Changed settings are
-/// in force then even if no span comes.
-pub(crate) fn run(tenants: &Tenants, overrides: &Overrides, clock: &Clock, shutdown: &Shutdown) {
+/// in force then even if no span comes. Tenants that have been idle for long enough
+/// give their memory back.
+pub(crate) fn run(
+    tenants: &Tenants,
+    dependencies: &Dependencies,
+    shutdown: &Shutdown,
+    forget: impl Fn(&TenantId) -> bool,
+) {
+    let Dependencies {
+        overrides,
+        clock,
+        metrics,
+        retire_after,
+        ..
+    } = dependencies;
     let mut schedule = Schedule::default();
     loop {
         let now_ms = clock.unix_millis();
         schedule.admit(tenants, now_ms);
         schedule.expire_edges(now_ms);
-        while let Some(instance) = schedule.next_due(clock.unix_millis()) {
+        while let Some((tenant, instance)) = schedule.next_due(clock.unix_millis()) {
             instance.update(overrides);
             instance.collect();
+            let may_retire = instance.may_retire(*retire_after);
+            drop(instance);
+            let ends = |it: &Instance| it.may_retire(*retire_after) && forget(&tenant);
+            if may_retire && tenants.end_unused(&tenant, ends) {
+                metrics.retired();
+                tracing::debug!(%tenant, "idle tenant has given its memory back");
+            }
             if shutdown.is_triggered() {
                 return;
             }
@@ -55,24 +75,32 @@ pub(crate) fn run(tenants: &Tenants, overrides: &Overrides, clock: &Clock, shutd
 /// Tenants in the order of their next collection.
 #[derive(Default)]
 struct Schedule {
-    known: HashSet<TenantId>,
+    /// What of `tenants` it has seen.
+    changes: Option<u64>,
+    /// Each is due once. They belong to `tenants`, so that one can go.
+    instances: HashMap<TenantId, Weak<Instance>>,
     due: BinaryHeap<Reverse<(i64, TenantId)>>,
-    instances: std::collections::HashMap<TenantId, Arc<Instance>>,
     edges_expired_ms: i64,
 }
 
 impl Schedule {
     fn admit(&mut self, tenants: &Tenants, now_ms: i64) {
-        if tenants.len() == self.known.len() {
+        // Asked first: who comes while this looks is seen the next time.
+        let changes = Some(tenants.changes());
+        if changes == self.changes {
             return;
         }
+        self.changes = changes;
         for (tenant, instance) in tenants.all() {
-            if self.known.insert(tenant.clone()) {
-                let interval = interval_ms(&instance);
-                let next = next_after(now_ms, interval, phase(&tenant, interval));
-                self.due.push(Reverse((next, tenant.clone())));
-                self.instances.insert(tenant, instance);
+            let weak = Arc::downgrade(&instance);
+            if let Some(known) = self.instances.get_mut(&tenant) {
+                *known = weak;
+                continue;
             }
+            let interval = interval_ms(&instance);
+            let next = next_after(now_ms, interval, phase(&tenant, interval));
+            self.due.push(Reverse((next, tenant.clone())));
+            self.instances.insert(tenant, weak);
         }
     }
 
@@ -80,22 +108,25 @@ impl Schedule {
     fn expire_edges(&mut self, now_ms: i64) {
         if now_ms.saturating_sub(self.edges_expired_ms) >= EXPIRE_EDGES_MS {
             self.edges_expired_ms = now_ms;
-            self.instances
-                .values()
-                .for_each(|instance| instance.expire_edges());
+            let instances = self.instances.values().filter_map(Weak::upgrade);
+            instances.for_each(|instance| instance.expire_edges());
         }
     }
 
-    fn next_due(&mut self, now_ms: i64) -> Option<Arc<Instance>> {
-        if self.due.peek()?.0.0 > now_ms {
-            return None;
+    fn next_due(&mut self, now_ms: i64) -> Option<(TenantId, Arc<Instance>)> {
+        while self.due.peek()?.0.0 <= now_ms {
+            let Reverse((_, tenant)) = self.due.pop()?;
+            let Some(instance) = self.instances.get(&tenant).and_then(Weak::upgrade) else {
+                // It has gone.
+                self.instances.remove(&tenant);
+                continue;
+            };
+            let interval = interval_ms(&instance);
+            let next = next_after(now_ms, interval, phase(&tenant, interval));
+            self.due.push(Reverse((next, tenant.clone())));
+            return Some((tenant, instance));
         }
-        let Reverse((_, tenant)) = self.due.pop()?;
-        let instance = Arc::clone(self.instances.get(&tenant)?);
-        let interval = interval_ms(&instance);
-        let next = next_after(now_ms, interval, phase(&tenant, interval));
-        self.due.push(Reverse((next, tenant)));
-        Some(instance)
+        None
     }
 
     fn pause(&self, now_ms: i64) -> Duration {

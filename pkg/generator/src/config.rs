@@ -50,6 +50,14 @@ pub struct GeneratorConfig {
     /// the same spans with the same ids and mean it. Default: true.
     pub deduplicate_pushes: bool,
 
+    /// How long no span of a tenant has come when its instance gives its memory back.
+    /// It does so only once every series has ended (`stale_duration`) and each end is
+    /// delivered; the next span starts a new one. Default: 30m; with 0 tenants stay
+    /// until the process ends.
+    #[serde(with = "settings::duration")]
+    #[schemars(with = "settings::duration::Text")]
+    pub retire_idle_tenants_after: Duration,
+
     /// Membership of generators. Without effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring: Option<Value>,
@@ -163,6 +171,7 @@ impl Default for GeneratorConfig {
             limiter_type: LimiterType::default(),
             max_lanes: 0,
             deduplicate_pushes: true,
+            retire_idle_tenants_after: Duration::from_secs(30 * 60),
             ring: None,
             override_ring_key: None,
             traces_storage: None,

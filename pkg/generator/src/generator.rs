@@ -16,7 +16,7 @@ use crate::instance::{Identity, Instance, destinations, limits};
 use crate::metrics::GeneratorMetrics;
 use crate::recognised::{Recognised, Room};
 use crate::state_dir::StateDir;
-use crate::tenants::Tenants;
+use crate::tenants::{IsLeaving, Tenants};
 
 /// What a client is told to wait while the generator stops: as long as a
 /// restart takes.
@@ -48,6 +48,9 @@ pub struct Dependencies {
     /// Where a planned stop keeps the series of tenants for the next start; `None`
     /// if it does not.
     pub state_dir: Option<PathBuf>,
+    /// How long a tenant is idle until it gives its memory back, once all its series
+    /// have ended and all its samples are delivered; zero if it never does.
+    pub retire_after: Duration,
 }
 
 #[derive(Debug)]
@@ -73,8 +76,16 @@ impl Generator {
         }))
     }
 
-    /// Starts the thread that collects all tenants until shutdown.
-    pub fn start_collections(&self, tasks: &TaskGroup, shutdown: Shutdown) {
+    /// Starts the thread that collects all tenants until shutdown. A tenant that has
+    /// been idle for long enough goes if `forget` says that others have forgotten it,
+    /// too: then what they counted and what is counted here go together. No push of the
+    /// tenant is under way here meanwhile, and none begins.
+    pub fn start_collections(
+        &self,
+        tasks: &TaskGroup,
+        shutdown: Shutdown,
+        forget: impl Fn(&TenantId) -> bool + Send + 'static,
+    ) {
         let generator = self.clone();
         tasks.spawn_thread("collections", move || {
             let Inner {
@@ -82,10 +93,7 @@ impl Generator {
                 dependencies,
                 ..
             } = &*generator.0;
-            let Dependencies {
-                overrides, clock, ..
-            } = dependencies;
-            collection::run(tenants, overrides, clock, &shutdown);
+            collection::run(tenants, dependencies, &shutdown, forget);
         });
     }
 
@@ -122,10 +130,13 @@ impl Generator {
                 retry_after: RETRY_WHILE_STOPPING,
             });
         }
-        let instance = self
-            .0
-            .tenants
-            .get_or_start(&push.tenant, || self.start(&push.tenant));
+        let tenants = &self.0.tenants;
+        let instance = tenants
+            .get_or_start(&push.tenant, || self.start(&push.tenant))
+            .map_err(|IsLeaving| PushError::Unavailable {
+                reason: "the tenant is being deleted".to_owned(),
+                retry_after: RETRY_WHILE_STOPPING,
+            })?;
         instance.update_unless_collecting(&self.0.dependencies.overrides);
         instance.push(push)
     }
@@ -150,17 +161,25 @@ impl Generator {
         self.0.dependencies.max_lanes
     }
 
+    pub(crate) fn all_tenants(&self) -> &Tenants {
+        &self.0.tenants
+    }
+
     /// All tenants with their instances, by name.
     pub(crate) fn instances(&self) -> Vec<(TenantId, Arc<Instance>)> {
         self.0.tenants.all()
     }
 
     /// Starts a tenant with a registry that was saved.
+    ///
+    /// # Errors
+    ///
+    /// [`IsLeaving`]; then nothing starts.
     pub(crate) fn start_restored(
         &self,
         header: &SnapshotHeader,
         registry: Registry,
-    ) -> Arc<Instance> {
+    ) -> Result<Arc<Instance>, IsLeaving> {
         self.0.tenants.get_or_start(&header.tenant, || {
             let instance = self.start_with(&header.tenant, registry);
             instance.resume(header);

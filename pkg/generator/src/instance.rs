@@ -21,6 +21,7 @@ use crate::reading::Reading;
 use crate::recognised::{Recognised, Recognition};
 use crate::time_slack::TimeSlack;
 
+mod leaving;
 mod overview;
 mod relabelling;
 mod saving;
@@ -45,6 +46,17 @@ pub(crate) struct Identity {
     pub(crate) instance_id: Arc<str>,
 }
 
+/// Which collection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// One of many.
+    Regular,
+    /// The last of the process.
+    Last,
+    /// The last of the tenant: every series ends.
+    Leaving,
+}
+
 /// One tenant's state: its settings, processors and series.
 #[derive(Debug)]
 pub(crate) struct Instance {
@@ -64,6 +76,8 @@ pub(crate) struct Instance {
     collected_labels: Mutex<Option<Vec<(String, String)>>>,
     /// When the first push since the last collection came; 0 if there was none.
     first_push_ms: AtomicI64,
+    /// When it started, or the last collection that came after a push.
+    active_ms: AtomicI64,
     last_scrape_ms: AtomicI64,
     /// Whether the last collection has been.
     is_stopped: AtomicBool,
@@ -103,6 +117,7 @@ impl Instance {
             last_sample_ms: AtomicI64::new(newest_ms.unwrap_or(0)),
             collected_labels: Mutex::new(None),
             first_push_ms: AtomicI64::new(0),
+            active_ms: AtomicI64::new(now_ms),
             last_scrape_ms: AtomicI64::new(i64::MIN),
             is_stopped: AtomicBool::new(false),
             rates: Rates::new(now_ms),
@@ -303,40 +318,47 @@ impl Instance {
 
     /// Hands every series to remote write.
     pub(crate) fn collect(&self) {
-        self.collect_once(false);
+        self.collect_once(Turn::Regular);
     }
 
     /// The same for the last time: later collections do nothing. Every series ends
     /// if the tenant wants that.
     pub(crate) fn collect_last(&self) {
-        self.collect_once(true);
+        self.collect_once(Turn::Last);
     }
 
-    fn collect_once(&self, is_last: bool) {
+    /// Hands every series to remote write; says how many ended.
+    fn collect_once(&self, turn: Turn) -> u64 {
         self.expire_edges();
         if let Some(recognised) = &self.recognised {
             recognised.forget(self.clock.unix_nanos());
         }
         let _serial = self.serial.lock();
+        let is_last = turn != Turn::Regular;
         if self.is_stopped.fetch_or(is_last, Ordering::Relaxed) {
-            return;
+            return 0;
         }
         let settings = self.settings.load();
         let pushed_ms = self.first_push_ms.swap(0, Ordering::Relaxed);
         let config = &settings.config.registry;
-        let ends = is_last && config.stale_on_shutdown;
-        match &self.writer {
+        let ends = match turn {
+            Turn::Regular => false,
+            Turn::Last => config.stale_on_shutdown,
+            Turn::Leaving => true,
+        };
+        let ended = match &self.writer {
             Some(writer) if !config.disable_collection => {
                 self.end_former_labels(writer, &settings);
                 let mut append =
                     writer.append(&settings.external_labels, &config.trace_id_label_name);
                 append.pushed_since(pushed_ms);
-                self.collect_into(&settings, ends, &mut append);
+                let ended = self.collect_into(&settings, ends, &mut append);
                 append.commit();
+                ended
             }
             // Idle series end whoever listens.
             _ => self.collect_into(&settings, ends, &mut Discard),
-        }
+        };
         let limits = limits(&settings.config);
         let labels = self.registry.label_stats();
         self.metrics
@@ -344,6 +366,10 @@ impl Instance {
         let now_ms = self.clock.unix_millis();
         self.rates.note(now_ms, self.metrics.received());
         self.collected_ms.store(now_ms, Ordering::Relaxed);
+        if pushed_ms != 0 {
+            self.active_ms.store(now_ms, Ordering::Relaxed);
+        }
+        ended
     }
 
     /// Ends the series under the external labels that they had, if those have changed.
@@ -361,7 +387,8 @@ impl Instance {
         append.commit();
     }
 
-    fn collect_into(&self, settings: &Settings, ends: bool, sink: &mut impl SampleSink) {
+    /// Says how many series ended.
+    fn collect_into(&self, settings: &Settings, ends: bool, sink: &mut impl SampleSink) -> u64 {
         // Samples of a series never share a timestamp, even if the clock stands.
         let last_ms = self.last_sample_ms.load(Ordering::Relaxed);
         let now_ms = self.clock.unix_millis().max(last_ms + 2);
@@ -375,7 +402,7 @@ impl Instance {
             (false, _) => &[Consumer::Scrape],
         };
         let mut sink = CountingSink::new(settings.names(), sink);
-        self.registry.collect(
+        let collected = self.registry.collect(
             Collection {
                 now_ms,
                 zero_ms: zero_ms(now_ms, last_ms),
@@ -392,6 +419,7 @@ impl Instance {
             self.metrics.names(stats);
         }
         self.last_sample_ms.store(now_ms, Ordering::Relaxed);
+        collected.ended
     }
 
     /// Notes a scrape, and returns its time.

@@ -97,6 +97,7 @@ pub struct GeneratorMetrics {
     tenants_restored: Counter,
     series_restored: Counter,
     restore_failures: Counter,
+    tenants_retired: Counter,
 }
 
 /// One tenant's share of [`GeneratorMetrics`], gone when it is dropped.
@@ -230,6 +231,11 @@ combination of values, and those over the limit; dry run included",
             "Saved states that could not be used: what they held began anew",
             metrics.restore_failures.clone(),
         );
+        registry.register(
+            "tenants_retired",
+            "Tenants that were idle for long enough to give their memory back",
+            metrics.tenants_retired.clone(),
+        );
         metrics
     }
 
@@ -242,6 +248,11 @@ combination of values, and those over the limit; dry run included",
     /// Counts a saved state that cannot be used.
     pub(crate) fn restore_failed(&self) {
         self.restore_failures.inc();
+    }
+
+    /// Counts a tenant that gave its memory back.
+    pub(crate) fn retired(&self) {
+        self.tenants_retired.inc();
     }
 
     /// Starts exporting one tenant.

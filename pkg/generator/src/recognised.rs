@@ -122,6 +122,12 @@ impl Recognised {
         }
     }
 
+    /// Whether it remembers none.
+    pub(crate) fn is_empty(&self) -> bool {
+        let seen = self.seen.lock();
+        seen.pending.is_empty() && seen.applied.len() == 0
+    }
+
     fn pending(&self, key: Option<PushKey>) -> Pending<'_> {
         Pending {
             recognised: self,

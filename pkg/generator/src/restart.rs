@@ -119,7 +119,10 @@ impl Generator {
         let lanes = self.max_lanes();
         let (registry, stats) =
             Registry::restore(limits(&config), lanes, snapshot, pause_ms).map_err(damaged)?;
-        let instance = self.start_restored(&header, registry);
+        let Ok(instance) = self.start_restored(&header, registry) else {
+            // A stop came before its deletion had ended.
+            return Ok(None);
+        };
         if let Err(error) = restore_edges(directory, &instance) {
             self.metrics().restore_failed();
             let (tenant, error) = (&header.tenant, error_chain(&error));

@@ -223,6 +223,22 @@ impl TenantDir {
         Ok(())
     }
 
+    /// Removes the directory with all that is in it, for good.
+    ///
+    /// # Errors
+    ///
+    /// That of the system; then files may still be there.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => match self.0.parent() {
+                Some(parent) => File::open(parent)?.sync_all(),
+                None => Ok(()),
+            },
+        }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

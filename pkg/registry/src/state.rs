@@ -164,6 +164,12 @@ impl Registry {
         self.state.lock().admission.limiter.active()
     }
 
+    /// Whether it has no series: none that counts, and none whose end a sink does not
+    /// know. What lanes have not merged yet does not count.
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().tables.iter().all(Table::is_empty)
+    }
+
     /// Numbers for metrics and status pages.
     pub fn stats(&self) -> RegistryStats {
         let state = self.state.lock();

@@ -23,6 +23,7 @@ use crate::tenant::{Tenant, note_unreadable};
 use crate::turn::Turns;
 use crate::writer::{TenantDestinations, TenantWriter};
 
+mod removal;
 mod status;
 
 pub use self::status::{DestinationStatus, TenantStatus};
@@ -388,6 +389,9 @@ impl Shared {
 
     fn forget_if_unused(&self, tenant: &Arc<Tenant>) {
         let mut tenants = self.tenants.lock();
+        if !is_among(&tenants, tenant) {
+            return;
+        }
         if tenant.is_closed() && tenant.is_delivered() && tenant.spool.kept_samples() == 0 {
             for queue in tenant.queues() {
                 queue.save();
@@ -402,6 +406,10 @@ impl Shared {
     fn sweep(&self) {
         self.retry_kept();
         for tenant in self.all() {
+            if !is_among(&self.tenants.lock(), &tenant) {
+                // It was removed meanwhile.
+                continue;
+            }
             self.enforce_bounds(&tenant);
             if tenant.is_waiting() {
                 let wanted = tenant.wanted();
@@ -419,6 +427,13 @@ impl Shared {
         self.turns.is_stopped.store(true, Ordering::Relaxed);
         self.ready.stop();
     }
+}
+
+/// Whether it is this one that goes by the tenant's id.
+fn is_among(tenants: &HashMap<TenantId, Arc<Tenant>>, tenant: &Arc<Tenant>) -> bool {
+    tenants
+        .get(tenant.id())
+        .is_some_and(|known| Arc::ptr_eq(known, tenant))
 }
 
 impl Drop for Handle {

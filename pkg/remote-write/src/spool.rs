@@ -24,6 +24,7 @@ mod writer;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::TenantId;
@@ -70,7 +71,7 @@ impl Spool {
 
     /// What is on disk of one tenant; `None` if nothing is, or it cannot be read.
     pub(crate) fn find(&self, tenant: &TenantId) -> Option<Recovered> {
-        let directory = self.shared.config.directory.join(tenant.directory());
+        let directory = self.directory(tenant);
         match recovery::recover_tenant(tenant.clone(), &directory) {
             Ok(recovered) => Some(recovered),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -79,6 +80,11 @@ impl Spool {
                 None
             }
         }
+    }
+
+    /// Where what is on disk of a tenant lies.
+    pub(crate) fn directory(&self, tenant: &TenantId) -> PathBuf {
+        self.shared.config.directory.join(tenant.directory())
     }
 
     /// The part of a tenant of which nothing is on disk.
@@ -107,7 +113,7 @@ impl Spool {
     ) -> Arc<TenantSpool> {
         Arc::new(TenantSpool::new(
             tenant.clone(),
-            self.shared.config.directory.join(tenant.directory()),
+            self.directory(tenant),
             Arc::clone(&self.shared),
             segments,
             next_segment,

@@ -96,6 +96,23 @@ impl Tenant {
         !self.found.lock().is_empty()
     }
 
+    /// Samples that are kept for destinations that cannot be used for now.
+    pub(crate) fn waiting_samples(&self) -> u64 {
+        let end = self.spool.extent().end;
+        let found = self.found.lock();
+        let pending = found.iter().map(|(_, progress)| progress.pending(end));
+        pending.sum()
+    }
+
+    /// Takes all queues out of use. Returns how many samples they will not send.
+    pub(crate) fn remove_queues(&self) -> u64 {
+        let waiting = self.waiting_samples();
+        self.found.lock().clear();
+        let queues = std::mem::take(&mut *self.queues.write());
+        let unsent: u64 = queues.iter().map(|queue| queue.remove()).sum();
+        unsent + waiting
+    }
+
     /// Whether somebody wants samples. What is left of an earlier process waits for a
     /// destination without more being added.
     pub(crate) fn wants_samples(&self) -> bool {

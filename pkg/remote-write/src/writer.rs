@@ -96,6 +96,12 @@ impl TenantWriter {
         (newest_ms > i64::MIN).then_some(newest_ms)
     }
 
+    /// Whether every sample is delivered or dropped, at every destination.
+    pub fn is_delivered(&self) -> bool {
+        let tenant = &self.0.tenant;
+        tenant.is_delivered() && tenant.spool.kept_samples() == 0
+    }
+
     /// Changes where samples go, from the next request on. What was spooled before
     /// is not lost: see `docs/remote-write.md`.
     pub fn set_destinations(&self, destinations: &TenantDestinations) {

@@ -97,6 +97,21 @@ fn idle_tenants_make_room_and_are_no_longer_exported() {
     assert!(metrics.families.spans_refused.get(&refused).is_none());
 }
 
+#[test]
+fn tenant_is_forgotten_unless_a_push_is_under_way() {
+    let metrics = DistributorMetrics::with_capacity(2);
+    let acme = metrics.for_tenant(&tenant("acme"));
+    acme.received(5, 700);
+    acme.refused(DiscardReason::Unavailable, 5);
+    assert!(!metrics.forget(&tenant("acme")));
+    assert_eq!(received(&metrics), [("acme", 5)]);
+    drop(acme);
+    assert!(metrics.forget(&tenant("acme")));
+    assert_eq!(received(&metrics), []);
+    assert_eq!(metrics.refused(), []);
+    assert!(metrics.forget(&tenant("acme")));
+}
+
 fn received(metrics: &DistributorMetrics) -> Vec<(&'static str, u64)> {
     ["<other>", "a", "b", "c", "d", "idle", "new", "under-way"]
         .into_iter()

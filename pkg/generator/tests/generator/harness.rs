@@ -57,6 +57,7 @@ impl Harness {
             deduplicate_pushes,
             instance_id: "host-1".into(),
             state_dir,
+            retire_after: std::time::Duration::ZERO,
         });
         Self {
             generator,

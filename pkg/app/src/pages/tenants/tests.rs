@@ -28,6 +28,7 @@ pub(in crate::pages) fn tenants(config: TenantConfig) -> (Generator, Tenants) {
         deduplicate_pushes: false,
         instance_id: "host-1".into(),
         state_dir: None,
+        retire_after: std::time::Duration::ZERO,
     });
     let mut registry = telemetry::new_metrics_registry();
     let distributor = DistributorMetrics::register(&mut registry);
