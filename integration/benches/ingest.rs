@@ -306,6 +306,7 @@ fn pushing(processors: &[Processor], histograms: HistogramMode) -> Pushing {
         deduplicate_pushes: true,
         instance_id: "host-1".into(),
         state_dir: None,
+        retire_after: std::time::Duration::ZERO,
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()

@@ -208,7 +208,8 @@ impl Deletion {
     /// Removes what the tenant set itself, wherever it is stored.
     async fn remove_overrides(&self, tenant: &TenantId) -> Result<(), String> {
         if let Some(overrides) = &self.0.parts.user_overrides {
-            let changed = overrides.change(tenant, Change::Delete, Some(IfMatch::Any), true);
+            let changed =
+                overrides.change(tenant, Change::Delete, Some(IfMatch::Any), true, |_| {});
             return match changed.await {
                 // There were none, then or ever.
                 Ok(_) | Err(UserOverridesError::NotFound | UserOverridesError::VersionMismatch) => {

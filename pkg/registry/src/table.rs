@@ -110,11 +110,6 @@ impl Table {
         }
     }
 
-    /// Whether it has no series, also none that is ending.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.index.is_empty()
-    }
-
     /// Slots that exist, free ones included: their numbers are below this.
     pub(crate) fn len(&self) -> u32 {
         self.slots.len() as u32
