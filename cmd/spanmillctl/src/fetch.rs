@@ -12,8 +12,13 @@ pub(crate) struct Api {
     client: Client,
     url: String,
     tenant: Option<String>,
+    token: Option<String>,
     timeout: Duration,
 }
+
+/// The environment variable with the token of a credential, which is not to stand on a
+/// command line for others to read.
+const TOKEN: &str = "SPANMILL_TOKEN";
 
 /// How long an answer may take that is not waited for on purpose.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,6 +33,7 @@ impl Api {
             client: Client::builder().no_proxy().build()?,
             url: format!("{scheme}{}", url.trim_end_matches('/')),
             tenant: tenant.map(str::to_owned),
+            token: std::env::var(TOKEN).ok(),
             timeout: TIMEOUT,
         })
     }
@@ -68,6 +74,9 @@ impl Api {
         if let Some(tenant) = &self.tenant {
             request = request.header("X-Scope-OrgID", tenant);
         }
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
         let response = match request.send().await {
             Err(problem) if problem.is_connect() => {
                 return Err(problem).with_context(|| {
@@ -84,7 +93,8 @@ impl Api {
         match status {
             StatusCode::OK => Ok(body),
             StatusCode::UNAUTHORIZED => bail!(
-                "{url} wants to know the tenant: name it with --tenant ({})",
+                "{url} wants to know the tenant, or who asks: name the tenant with --tenant, and \
+                 put the token of a credential into {TOKEN} ({})",
                 body.trim()
             ),
             _ => bail!("{method} {url}{path}: {status}: {}", body.trim()),
