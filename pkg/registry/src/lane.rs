@@ -8,13 +8,13 @@ use crate::key_table::{KeyTable, MISSING};
 use crate::schema::{MetricKind, Schema};
 use crate::update::Update;
 
-/// A lane with this many rows merges: 250 KB of span metrics with exemplars.
+/// A lane with this many rows merges: 1.2 MB of span metrics with exemplars.
 ///
 /// A row that merges early costs some 200 instructions; one that waits costs its
 /// memory in every lane.
-pub(crate) const MERGE_ROWS: usize = KEPT_ROWS / 8 * 5;
+pub(crate) const MERGE_ROWS: usize = KEPT_ROWS / 8 * 7;
 /// Rows for which a lane keeps memory; the last batch before a merge fits in.
-const KEPT_ROWS: usize = 1024;
+const KEPT_ROWS: usize = 4096;
 /// Rows for which a lane has memory at first.
 const FIRST_ROWS: usize = 64;
 
