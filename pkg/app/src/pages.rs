@@ -6,15 +6,14 @@ use std::sync::Arc;
 use ::overrides::Overrides;
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
-use server::gzip::{self, GZIP, Gzip};
+use server::gzip;
 use settings::Problems;
 use telemetry::{METRICS_CONTENT_TYPE, MetricsRegistry, encode_metrics_with};
-use tokio::task::spawn_blocking;
 
 use self::tenants::Tenants;
 use crate::config::AppConfig;
@@ -128,30 +127,15 @@ async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
 }
 
 async fn metrics(State(pages): State<Pages>, headers: HeaderMap) -> Response {
-    let takes_gzip = gzip::is_accepted(&headers);
     // Thousands of tenants make megabytes of it.
-    let written = spawn_blocking(move || {
-        let text = encode_metrics_with(&pages.registry, |text| {
+    let write = move || {
+        encode_metrics_with(&pages.registry, |text| {
             if pages.has_tempo_names {
                 tempo_names::append(text, &pages.overrides);
             }
-        });
-        if !takes_gzip {
-            return text.into_bytes();
-        }
-        let mut gzip = Gzip::new();
-        gzip.push(text.as_bytes());
-        gzip.finish()
-    });
-    let Ok(body) = written.await else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        })
     };
-    let headers = [
-        (CONTENT_TYPE, METRICS_CONTENT_TYPE),
-        (VARY, "accept-encoding"),
-    ];
-    let encoding = takes_gzip.then_some([(CONTENT_ENCODING, GZIP)]);
-    (headers, encoding, body).into_response()
+    gzip::text_page(&headers, METRICS_CONTENT_TYPE, write).await
 }
 
 async fn index(State(pages): State<Pages>) -> Html<String> {

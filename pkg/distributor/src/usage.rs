@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -22,8 +21,7 @@ use model::{Clock, TenantId};
 use otlp::{KeyValue, ResourceSpans, Span};
 use overrides::Overrides;
 use parking_lot::{Mutex, RwLock};
-use server::gzip::{self, GZIP, Gzip};
-use tokio::task::spawn_blocking;
+use server::gzip;
 
 use self::labelling::{Labelling, Values};
 use self::shares::{Content, Part, parts};
@@ -290,25 +288,8 @@ async fn page(State(usage): State<UsageTracker>, headers: HeaderMap) -> Response
     if usage.0.is_none() {
         return (StatusCode::NOT_FOUND, NOT_ENABLED).into_response();
     }
-    let takes_gzip = gzip::is_accepted(&headers);
-    let written = spawn_blocking(move || {
-        let text = usage.text().unwrap_or_default();
-        if !takes_gzip {
-            return text.into_bytes();
-        }
-        let mut gzip = Gzip::new();
-        gzip.push(text.as_bytes());
-        gzip.finish()
-    });
-    let Ok(body) = written.await else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let headers = [
-        (CONTENT_TYPE, CONTENT_TYPE_OF_TEXT),
-        (VARY, "accept-encoding"),
-    ];
-    let encoding = takes_gzip.then_some([(CONTENT_ENCODING, GZIP)]);
-    (headers, encoding, body).into_response()
+    let write = move || usage.text().unwrap_or_default();
+    gzip::text_page(&headers, CONTENT_TYPE_OF_TEXT, write).await
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 
 use std::io::Write;
 
+use axum::response::{IntoResponse as _, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::task::spawn_blocking;
 
 /// The value of `Content-Encoding` of what [`Gzip`] makes.
 pub const GZIP: HeaderValue = HeaderValue::from_static("gzip");
@@ -50,6 +52,34 @@ impl Default for Gzip {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// A page of text that is long, and takes long to write: on a thread of its own, and
+/// compressed where the client takes it.
+pub async fn text_page(
+    headers: &HeaderMap,
+    content_type: &'static str,
+    write: impl FnOnce() -> String + Send + 'static,
+) -> Response {
+    let takes_gzip = is_accepted(headers);
+    let written = spawn_blocking(move || {
+        let text = write();
+        if !takes_gzip {
+            return text.into_bytes();
+        }
+        let mut gzip = Gzip::new();
+        gzip.push(text.as_bytes());
+        gzip.finish()
+    });
+    let Ok(body) = written.await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::VARY, "accept-encoding"),
+    ];
+    let encoding = takes_gzip.then_some([(header::CONTENT_ENCODING, GZIP)]);
+    (headers, encoding, body).into_response()
 }
 
 /// Whether the client of a request takes gzip. Source: RFC 9110, 12.5.3.
