@@ -8,6 +8,7 @@ pub mod labels;
 pub mod push;
 pub mod sample;
 pub mod tenant;
+pub mod token;
 
 pub use clock::Clock;
 pub use labels::{LabelSet, LabelSetBuf};
@@ -16,3 +17,4 @@ pub use sample::{
     BucketSpan, Exemplar, HistogramSample, Metadata, MetricType, Point, SampleSink, Series,
 };
 pub use tenant::{InvalidTenantId, TenantId};
+pub use token::{ClusterSeed, Token, TraceTokens};

@@ -21,7 +21,7 @@ const LEVELS: [&[&str]; 7] = [
     &["pkg/model", "pkg/otlp", "pkg/proto"],
     &["pkg/lifecycle", "pkg/telemetry", "pkg/settings"],
     &["pkg/server", "pkg/overrides"],
-    &["pkg/registry", "pkg/remote-write"],
+    &["pkg/registry", "pkg/remote-write", "pkg/ring"],
     &["pkg/distributor", "pkg/generator"],
     &["pkg/app"],
     &["cmd/*", "integration"],

@@ -8,8 +8,8 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, SaltStri
 use argon2::{Argon2, Params, PasswordHash};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::rand::SecureRandom as _;
-use ring::{hmac, rand};
+use ring_crypto::rand::SecureRandom as _;
+use ring_crypto::{hmac, rand};
 use settings::Secret;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -85,7 +85,7 @@ pub fn hash_password(password: &str) -> Result<String, HashError> {
 }
 
 pub(super) fn digest(token: &str) -> Digest {
-    let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
+    let digest = ring_crypto::digest::digest(&ring_crypto::digest::SHA256, token.as_bytes());
     // It has 32 bytes.
     digest.as_ref().try_into().unwrap_or_default()
 }
