@@ -71,7 +71,7 @@ pub(crate) struct Args {
 
     /// Which parts run in this process.
     ///
-    /// Only `all` is offered so far. Default: the setting `target`, or all.
+    /// `all`, `distributor` or `generator`. Default: the setting `target`, or all.
     #[arg(long, value_name = "TARGET", help_heading = "Process")]
     target: Option<Target>,
 
@@ -182,7 +182,12 @@ mod tests {
         assert!(error.to_string().contains("--config.file"), "{error}");
         let error = parse("-target=ingester").unwrap_err();
         assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("only all is offered"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("expected all, distributor or generator"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,13 +1,11 @@
 //! From configuration to a process that serves: every part, in the order in which
 //! one needs the other.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use axum::Router;
 use distributor::{Distributor, Forwarders, Limits, UsageTracker};
-use generator::{Dependencies, Generator, GeneratorConfig, PUSH_SERVICE};
+use generator::{Dependencies, Generator, GeneratorConfig};
 use model::Clock;
 use overrides::{Overrides, UserOverrides};
 use remote_write::RemoteWrite;
@@ -15,21 +13,19 @@ use server::grpc::Health;
 use server::{Authentication, Tenancy};
 use tokio::sync::oneshot;
 
-use crate::authentication::needs;
-use crate::config::{AppConfig, Loaded};
+use crate::config::{AppConfig, Loaded, Target};
 use crate::data_dir::DataDir;
 use crate::deletion::{self, Deletion};
 use crate::error::StartError;
-use crate::own_metrics::OwnMetrics;
+use crate::own_metrics::{DistributingMetrics, GeneratingMetrics, OwnMetrics};
 use crate::pages::tenants::Tenants;
-use crate::pages::{self, Pages, ShownConfig};
-use crate::ports::{self, Face, Port, UdpPort};
-use crate::process::{Address, Part, Process, StopLimits};
+use crate::pages::{Pages, ShownConfig};
+use crate::ports;
+use crate::process::{Address, Generating, Part, Process, StopLimits};
+use crate::pusher::Pusher;
 use crate::readiness::{Readiness, Stage};
+use crate::routes::Routes;
 use crate::{listening, warnings};
-
-/// The parts of this process, as `/status/services` lists them.
-const SERVICES: [&str; 4] = ["distributor", "generator", "overrides", "remote-write"];
 
 /// Where a planned stop keeps series, below the data directory.
 const STATE_DIR: &str = "state";
@@ -41,24 +37,13 @@ const OVERRIDES_DIR: &str = "overrides";
 /// Where it is marked who is being deleted, below the data directory.
 const DELETIONS_DIR: &str = "deletions";
 
-/// What the routes of all listeners are made of.
-struct Routes {
-    config: AppConfig,
+/// What every part is made with.
+struct Common<'a> {
+    config: &'a AppConfig,
     tenancy: Tenancy,
-    /// None where everyone may come in.
-    authentication: Option<Authentication>,
-    distributor: Distributor<Generator>,
-    usage: UsageTracker,
-    generator: Generator,
-    /// What tenants change themselves, if they may.
-    user_overrides: Option<UserOverrides>,
-    pages: Pages,
-    /// Deletes tenants.
-    deletion: Deletion,
-    /// What gRPC's health service says.
-    health: Health,
-    /// Tasks of answers that outlive their handler.
-    tasks: lifecycle::TaskGroup,
+    overrides: Overrides,
+    clock: Clock,
+    background: Part,
 }
 
 /// Starts everything.
@@ -77,7 +62,6 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
     let tenancy = Tenancy {
         multitenancy_enabled: config.multitenancy_enabled,
     };
-    let clock = Clock::system();
     let (intake, pages, background) = (Part::default(), Part::default(), Part::default());
 
     // What only checks comes first, so that nothing runs yet if it fails.
@@ -86,14 +70,14 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         .graceful_shutdown_timeout
         .min(config.shutdown_deadline / 2);
     let wanted = listening::wanted(&config, drain_timeout)?;
-    let data_dir = DataDir::lock(&config.storage.path)?;
+    // Distributors keep nothing.
+    let data_dir = match config.target.generates() {
+        true => Some(DataDir::lock(&config.storage.path)?),
+        false => None,
+    };
     let ports = ports::bind(wanted)?;
     let udp_ports = ports::bind_udp(listening::wanted_udp(&config)?)?;
 
-    let max_lanes = match config.metrics_generator.max_lanes {
-        0 => available_parallelism().map_or(1, usize::from),
-        lanes => lanes,
-    };
     let authentication = Authentication::start(
         &config.authentication,
         metrics.authentication,
@@ -101,15 +85,6 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         &background.shutdown,
     )
     .map_err(StartError::Config)?;
-    let remote_write = RemoteWrite::start(
-        config
-            .metrics_generator
-            .remote_write(tenancy.multitenancy_enabled, &config.storage.path),
-        metrics.remote_write,
-        clock.clone(),
-        &background.tasks,
-    )
-    .map_err(StartError::RemoteWrite)?;
     let overrides = Overrides::start(
         sources,
         metrics.overrides.clone(),
@@ -133,54 +108,41 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         ),
         false => None,
     };
-    remote_write.resume(|tenant| generator::destinations(&overrides.for_tenant(tenant)));
-    let generator = Generator::new(Dependencies {
+    let common = Common {
+        config: &config,
+        tenancy,
         overrides: overrides.clone(),
-        remote_write: Some(remote_write.clone()),
-        metrics: metrics.generator,
-        clock: clock.clone(),
-        max_lanes,
-        deduplicate_pushes: config.metrics_generator.deduplicate_pushes,
-        instance_id: instance_id(&config.metrics_generator).into(),
-        state_dir: Some(config.storage.path.join(STATE_DIR)),
-        retire_after: config.metrics_generator.retire_idle_tenants_after,
-    });
-    let tenants = Tenants::new(
-        overrides.clone(),
-        generator.clone(),
-        Some(remote_write.clone()),
-        metrics.distributor.clone(),
-    );
-    let deletion = Deletion::new(
-        deletion::Parts {
+        clock: Clock::system(),
+        background: background.clone(),
+    };
+    let of_intake = metrics.distributing.distributor.clone();
+    let generating = match config.target.generates() {
+        true => Some(generating(&common, metrics.generating)?),
+        false => None,
+    };
+    let deletion = generating.as_ref().map(|generating| {
+        let parts = deletion::Parts {
             overrides: overrides.clone(),
             user_overrides: user_overrides.clone(),
-            generator: generator.clone(),
-            remote_write: remote_write.clone(),
-            distributor: metrics.distributor.clone(),
-        },
-        deletion::Places {
-            marks: config.storage.path.join(DELETIONS_DIR),
-            overrides: config.storage.path.join(OVERRIDES_DIR),
-        },
-        &background.tasks,
-        background.shutdown.clone(),
-    );
-    let intake_metrics = metrics.distributor.clone();
-    let cost_attribution = &config.distributor.usage.cost_attribution;
-    let usage = UsageTracker::new(cost_attribution, overrides.clone(), clock);
-    let forwarders = Forwarders::start(
-        &config.distributor.forwarders,
+            generator: generating.generator.clone(),
+            remote_write: generating.remote_write.clone(),
+            distributor: of_intake.clone(),
+        };
+        deletion(&common, parts)
+    });
+    let usage = UsageTracker::new(
+        &config.distributor.usage.cost_attribution,
         overrides.clone(),
-        &metrics.forwarders,
-        &background.tasks,
-        &background.shutdown,
-    )
-    .map_err(StartError::Forwarders)?;
-    let limits = Limits::new(overrides.clone(), &config.distributor);
-    let distributor = Distributor::new(tenancy, generator.clone(), metrics.distributor, limits)
-        .with_usage(usage.clone())
-        .with_forwarders(forwarders);
+        common.clock.clone(),
+    );
+    let distributor = match generating.as_ref().filter(|_| config.target.distributes()) {
+        Some(Generating { generator, .. }) => {
+            let pusher = Pusher::Here(generator.clone());
+            let distributor = distributing(&common, pusher, metrics.distributing)?;
+            Some(distributor.with_usage(usage.clone()))
+        }
+        None => None,
+    };
 
     warnings::log(&config, &ignored, &overrides, &ports, &udp_ports);
     let limits = StopLimits {
@@ -192,21 +154,35 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
     let readiness = Readiness::new();
     let has_tempo_names = config.tempo_metric_names;
     let shown = ShownConfig::new(&config).map_err(StartError::Config)?;
-    // Before anything of them is restored.
-    deletion.finish_all();
-    restore(&generator, &background).await;
-    generator.start_collections(
-        &background.tasks,
-        background.shutdown.clone(),
-        move |tenant| intake_metrics.forget(tenant),
-    );
+    if let Some(deletion) = &deletion {
+        // Before anything of them is restored.
+        deletion.finish_all();
+    }
+    if let Some(Generating { generator, .. }) = &generating {
+        restore(generator, &background).await;
+        let of_intake = of_intake.clone();
+        generator.start_collections(
+            &background.tasks,
+            background.shutdown.clone(),
+            move |tenant| of_intake.forget(tenant),
+        );
+    }
+    let tenants = generating.as_ref().map(|generating| {
+        Tenants::new(
+            overrides.clone(),
+            generating.generator.clone(),
+            Some(generating.remote_write.clone()),
+            of_intake,
+        )
+    });
+    let services = services(config.target);
     let routes = Routes {
         config,
         tenancy,
         authentication,
         distributor,
         usage,
-        generator: generator.clone(),
+        generator: generating.as_ref().map(|part| part.generator.clone()),
         user_overrides,
         deletion,
         pages: Pages {
@@ -214,9 +190,9 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
             registry: Arc::new(registry),
             has_tempo_names,
             config: shown.into(),
-            overrides: overrides.clone(),
-            services: &SERVICES,
-            tenants: Some(tenants),
+            overrides,
+            services,
+            tenants,
         },
         health: Health::new(readiness.stopping().clone(), intake.shutdown.clone()),
         tasks: pages.tasks.clone(),
@@ -238,20 +214,73 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
             .serve(router, port.options, part.shutdown.clone(), &part.tasks);
     }
     for port in udp_ports {
-        addresses.push(routes.receive(port, &intake));
+        addresses.extend(routes.receive(port, &intake));
     }
     readiness.enter(Stage::Running);
     Ok(Process {
         readiness,
         addresses,
-        generator,
-        remote_write,
+        generating,
         intake,
         pages,
         background,
         limits,
         data_dir,
     })
+}
+
+/// What makes series, with nothing restored yet.
+fn generating(common: &Common<'_>, metrics: GeneratingMetrics) -> Result<Generating, StartError> {
+    let config = &common.config.metrics_generator;
+    let storage = &common.config.storage.path;
+    let max_lanes = match config.max_lanes {
+        0 => available_parallelism().map_or(1, usize::from),
+        lanes => lanes,
+    };
+    let remote_write = RemoteWrite::start(
+        config.remote_write(common.tenancy.multitenancy_enabled, storage),
+        metrics.remote_write,
+        common.clock.clone(),
+        &common.background.tasks,
+    )
+    .map_err(StartError::RemoteWrite)?;
+    let overrides = &common.overrides;
+    remote_write.resume(|tenant| generator::destinations(&overrides.for_tenant(tenant)));
+    let generator = Generator::new(Dependencies {
+        overrides: overrides.clone(),
+        remote_write: Some(remote_write.clone()),
+        metrics: metrics.generator,
+        clock: common.clock.clone(),
+        max_lanes,
+        deduplicate_pushes: config.deduplicate_pushes,
+        instance_id: instance_id(config).into(),
+        state_dir: Some(storage.join(STATE_DIR)),
+        retire_after: config.retire_idle_tenants_after,
+    });
+    Ok(Generating {
+        generator,
+        remote_write,
+    })
+}
+
+/// What takes spans in.
+fn distributing(
+    common: &Common<'_>,
+    pusher: Pusher,
+    metrics: DistributingMetrics,
+) -> Result<Distributor<Pusher>, StartError> {
+    let config = &common.config.distributor;
+    let forwarders = Forwarders::start(
+        &config.forwarders,
+        common.overrides.clone(),
+        &metrics.forwarders,
+        &common.background.tasks,
+        &common.background.shutdown,
+    )
+    .map_err(StartError::Forwarders)?;
+    let limits = Limits::new(common.overrides.clone(), config);
+    let distributor = Distributor::new(common.tenancy, pusher, metrics.distributor, limits);
+    Ok(distributor.with_forwarders(forwarders))
 }
 
 /// Restores what the last stop saved. Nothing can fail from here on, so it is gone
@@ -271,123 +300,27 @@ async fn restore(generator: &Generator, background: &Part) {
     }
 }
 
-impl Routes {
-    /// What one port serves. Where it has several faces, a path that the first
-    /// does not have is looked for in the next.
-    fn of(&self, port: &Port) -> Router {
-        let address = port.listener.local_addr();
-        let mut router: Option<Router> = None;
-        for face in port.faces.iter().rev() {
-            let own = self.guarded(*face, self.of_face(*face, address));
-            router = Some(match router {
-                None => own,
-                Some(next) => own.fallback_service(next),
-            });
-        }
-        router.unwrap_or_default()
-    }
+fn deletion(common: &Common<'_>, parts: deletion::Parts) -> Deletion {
+    let storage = &common.config.storage.path;
+    let places = deletion::Places {
+        marks: storage.join(DELETIONS_DIR),
+        overrides: storage.join(OVERRIDES_DIR),
+    };
+    let background = &common.background;
+    Deletion::new(
+        parts,
+        places,
+        &background.tasks,
+        background.shutdown.clone(),
+    )
+}
 
-    /// What a face serves, to those who may have it.
-    fn guarded(&self, face: Face, own: Router) -> Router {
-        let Some(authentication) = &self.authentication else {
-            return own;
-        };
-        let prefix = self.config.http_api_prefix.clone();
-        authentication.guard(own, self.tenancy, move |method, path| {
-            needs(face, &prefix, method, path)
-        })
-    }
-
-    fn of_face(&self, face: Face, address: SocketAddr) -> Router {
-        match face {
-            Face::OtlpGrpc => match self.protocols().and_then(|named| named.grpc.as_ref()) {
-                Some(grpc) => self.distributor.grpc_router(grpc, &self.health),
-                None => Router::new(),
-            },
-            Face::OtlpHttp => match self.protocols().and_then(|named| named.http.as_ref()) {
-                Some(http) => self.distributor.http_router(http),
-                None => Router::new(),
-            },
-            Face::Zipkin => match &self.config.distributor.receivers.zipkin {
-                Some(zipkin) => self.distributor.zipkin_router(zipkin),
-                None => Router::new(),
-            },
-            Face::JaegerGrpc => match self.jaeger().and_then(|named| named.grpc.as_ref()) {
-                Some(grpc) => self.distributor.jaeger_grpc_router(grpc, &self.health),
-                None => Router::new(),
-            },
-            Face::JaegerThriftHttp => {
-                match self.jaeger().and_then(|named| named.thrift_http.as_ref()) {
-                    Some(http) => self.distributor.jaeger_http_router(http),
-                    None => Router::new(),
-                }
-            }
-            // Not over HTTP.
-            Face::JaegerThriftCompact | Face::JaegerThriftBinary => Router::new(),
-            Face::Internal => {
-                let limit = self.config.server.grpc_server_max_recv_msg_size.as_usize();
-                let pushes = self.generator.push_routes(self.tenancy, limit);
-                pushes.merge(self.health.router(&[PUSH_SERVICE]))
-            }
-            Face::Api => {
-                let prefix = &self.config.http_api_prefix;
-                let scrape =
-                    self.generator
-                        .scrape_routes(self.tenancy, &self.tasks, address, prefix);
-                let not_offered = pages::not_offered::routes(prefix);
-                let mut pages = self.pages.clone();
-                if self.tenancy.multitenancy_enabled {
-                    // Clients of tenants come here, and are not to see each other's series.
-                    pages.tenants = None;
-                }
-                let overrides =
-                    pages::overrides_api::routes(prefix, self.user_overrides.clone(), self.tenancy);
-                let pages = pages
-                    .routes()
-                    .merge(self.usage.routes())
-                    .merge(scrape)
-                    .merge(not_offered);
-                pages.merge(overrides)
-            }
-            Face::Admin => {
-                let deletion = pages::deletion::routes(self.deletion.clone());
-                let pages = self.pages.clone().routes();
-                pages.merge(self.usage.routes()).merge(deletion)
-            }
-        }
-    }
-
-    /// Reads a UDP port in the background, and says where it is.
-    fn receive(&self, port: UdpPort, intake: &Part) -> Address {
-        let UdpPort { datagrams, wanted } = port;
-        let address = datagrams.local_addr();
-        let shown = listening::show(&self.config, wanted.face, address, false);
-        let (distributor, encoding) = (self.distributor.clone(), wanted.encoding);
-        let handle = move |datagram| {
-            let distributor = distributor.clone();
-            async move { distributor.jaeger_datagram(encoding, datagram).await }
-        };
-        datagrams.serve(
-            wanted.max_bytes,
-            intake.shutdown.clone(),
-            &intake.tasks,
-            handle,
-        );
-        Address {
-            face: wanted.face,
-            address,
-            shown,
-        }
-    }
-
-    fn jaeger(&self) -> Option<&distributor::config::JaegerProtocols> {
-        let jaeger = self.config.distributor.receivers.jaeger.as_ref()?;
-        Some(&jaeger.protocols)
-    }
-
-    fn protocols(&self) -> Option<&distributor::config::Protocols> {
-        let otlp = self.config.distributor.receivers.otlp.as_ref()?;
-        Some(&otlp.protocols)
+/// The parts of a process, as `/status/services` lists them.
+fn services(target: Target) -> &'static [&'static str] {
+    match target {
+        Target::All => &["distributor", "generator", "overrides", "remote-write"],
+        Target::Distributor => &["distributor", "overrides"],
+        Target::Generator => &["generator", "overrides", "remote-write"],
     }
 }
 

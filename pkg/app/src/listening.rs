@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use distributor::config::JaegerProtocols;
+use distributor::config::{JaegerProtocols, ReceiversConfig};
 use distributor::conversion::ThriftEncoding;
 use server::{ServeOptions, Tls, TlsConfig};
 use settings::{Problem, Problems};
@@ -18,8 +18,43 @@ use crate::ports::{Face, Wanted, WantedUdp};
 ///
 /// An address that does not resolve, or TLS that cannot be set up.
 pub(crate) fn wanted(config: &AppConfig, drain: Duration) -> Result<Vec<Wanted>, StartError> {
+    let mut wanted = match config.target.distributes() {
+        true => receivers_wanted(&config.distributor.receivers)?,
+        false => Vec::new(),
+    };
+    let server = &config.server;
+    let tls = load_tls("server.grpc_tls_config", server.grpc_tls())?;
+    wanted.push(Wanted {
+        face: Face::Internal,
+        address: server.grpc_address().map_err(refused)?,
+        setting: "server.grpc_listen_port",
+        options: server.grpc_options(tls),
+    });
+    let tls = load_tls("server.http_tls_config", server.http_tls())?;
+    wanted.push(Wanted {
+        face: Face::Api,
+        address: server.http_address().map_err(refused)?,
+        setting: "server.http_listen_port",
+        options: server.http_options(tls),
+    });
+    wanted.push(Wanted {
+        face: Face::Admin,
+        address: server.admin_address().map_err(refused)?,
+        setting: "server.admin_listen_port",
+        options: ServeOptions::default(),
+    });
+    for port in &mut wanted {
+        port.options.drain_timeout = drain;
+        port.options.max_connections_per_client = match server.max_connections_per_client {
+            0 => (port.options.max_connections / 2).max(1),
+            limit => limit,
+        };
+    }
+    Ok(wanted)
+}
+
+fn receivers_wanted(receivers: &ReceiversConfig) -> Result<Vec<Wanted>, StartError> {
     let mut wanted = Vec::new();
-    let receivers = &config.distributor.receivers;
     if let Some(otlp) = &receivers.otlp {
         if let Some(grpc) = &otlp.protocols.grpc {
             let block = "distributor.receivers.otlp.protocols.grpc";
@@ -61,34 +96,6 @@ pub(crate) fn wanted(config: &AppConfig, drain: Duration) -> Result<Vec<Wanted>,
     if let Some(jaeger) = &receivers.jaeger {
         wanted.extend(jaeger_wanted(&jaeger.protocols)?);
     }
-    let server = &config.server;
-    let tls = load_tls("server.grpc_tls_config", server.grpc_tls())?;
-    wanted.push(Wanted {
-        face: Face::Internal,
-        address: server.grpc_address().map_err(refused)?,
-        setting: "server.grpc_listen_port",
-        options: server.grpc_options(tls),
-    });
-    let tls = load_tls("server.http_tls_config", server.http_tls())?;
-    wanted.push(Wanted {
-        face: Face::Api,
-        address: server.http_address().map_err(refused)?,
-        setting: "server.http_listen_port",
-        options: server.http_options(tls),
-    });
-    wanted.push(Wanted {
-        face: Face::Admin,
-        address: server.admin_address().map_err(refused)?,
-        setting: "server.admin_listen_port",
-        options: ServeOptions::default(),
-    });
-    for port in &mut wanted {
-        port.options.drain_timeout = drain;
-        port.options.max_connections_per_client = match server.max_connections_per_client {
-            0 => (port.options.max_connections / 2).max(1),
-            limit => limit,
-        };
-    }
     Ok(wanted)
 }
 
@@ -128,7 +135,8 @@ fn jaeger_wanted(protocols: &JaegerProtocols) -> Result<Vec<Wanted>, StartError>
 /// An address that does not resolve.
 pub(crate) fn wanted_udp(config: &AppConfig) -> Result<Vec<WantedUdp>, StartError> {
     let mut wanted = Vec::new();
-    let Some(jaeger) = &config.distributor.receivers.jaeger else {
+    let jaeger = config.distributor.receivers.jaeger.as_ref();
+    let Some(jaeger) = jaeger.filter(|_| config.target.distributes()) else {
         return Ok(wanted);
     };
     if let Some(udp) = &jaeger.protocols.thrift_compact {

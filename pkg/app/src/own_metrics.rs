@@ -9,14 +9,27 @@ use telemetry::MetricsRegistry;
 
 use crate::version;
 
-/// The metrics of every part.
+/// The metrics of every part, also of those that do not run in this process: what shows
+/// them finds every name.
 #[derive(Debug)]
 pub(crate) struct OwnMetrics {
     pub(crate) authentication: AuthenticationMetrics,
+    pub(crate) overrides: OverridesMetrics,
+    pub(crate) distributing: DistributingMetrics,
+    pub(crate) generating: GeneratingMetrics,
+}
+
+/// Of what takes spans in.
+#[derive(Debug)]
+pub(crate) struct DistributingMetrics {
     pub(crate) distributor: DistributorMetrics,
     pub(crate) forwarders: ForwarderMetrics,
+}
+
+/// Of what makes series.
+#[derive(Debug)]
+pub(crate) struct GeneratingMetrics {
     pub(crate) generator: GeneratorMetrics,
-    pub(crate) overrides: OverridesMetrics,
     pub(crate) remote_write: RemoteWriteMetrics,
 }
 
@@ -26,11 +39,15 @@ impl OwnMetrics {
         version::register(registry);
         Self {
             authentication: AuthenticationMetrics::register(registry),
-            distributor: DistributorMetrics::register(registry),
-            forwarders: ForwarderMetrics::register(registry),
-            generator: GeneratorMetrics::register(registry),
             overrides: OverridesMetrics::register(registry),
-            remote_write: RemoteWriteMetrics::register(registry),
+            distributing: DistributingMetrics {
+                distributor: DistributorMetrics::register(registry),
+                forwarders: ForwarderMetrics::register(registry),
+            },
+            generating: GeneratingMetrics {
+                generator: GeneratorMetrics::register(registry),
+                remote_write: RemoteWriteMetrics::register(registry),
+            },
         }
     }
 }

@@ -29,13 +29,20 @@ pub(crate) struct Address {
     pub(crate) shown: String,
 }
 
+/// What makes series.
+#[derive(Clone, Debug)]
+pub(crate) struct Generating {
+    pub(crate) generator: Generator,
+    pub(crate) remote_write: RemoteWrite,
+}
+
 /// Everything that runs.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) readiness: Readiness,
     pub(crate) addresses: Vec<Address>,
-    pub(crate) generator: Generator,
-    pub(crate) remote_write: RemoteWrite,
+    /// None where no series are made.
+    pub(crate) generating: Option<Generating>,
     /// Listeners that take spans.
     pub(crate) intake: Part,
     /// The other listeners.
@@ -43,7 +50,8 @@ pub(crate) struct Process {
     /// What works without being asked: collections, reloads, senders.
     pub(crate) background: Part,
     pub(crate) limits: StopLimits,
-    pub(crate) data_dir: DataDir,
+    /// None where nothing is kept.
+    pub(crate) data_dir: Option<DataDir>,
 }
 
 /// How long the steps of a stop may take.
@@ -82,9 +90,30 @@ impl Process {
             tracing::warn!(?running, "intake did not close in time");
         }
 
+        let before_closing = || left().saturating_sub(CLOSING);
+        if let Some(generating) = &self.generating {
+            self.collect_and_send(generating, before_closing).await;
+        }
+
+        self.pages.shutdown.trigger();
+        self.pages.tasks.join(left().min(CLOSING)).await;
+        let running = self.background.tasks.join(left().min(CLOSING)).await;
+        if !running.is_empty() {
+            tracing::warn!(?running, "not everything ended in time");
+        }
+        drop(self.data_dir);
+        tracing::info!(seconds = start.elapsed().as_secs_f64(), "stopped");
+    }
+
+    /// Collects every tenant once more, saves the series, sends what there is.
+    async fn collect_and_send(
+        &self,
+        generating: &Generating,
+        before_closing: impl Fn() -> Duration,
+    ) {
         let (tell_collected, collected) = oneshot::channel();
         let (tell_saved, saved) = oneshot::channel();
-        let generator = self.generator.clone();
+        let generator = generating.generator.clone();
         let collect = move || {
             generator.stop();
             // Nobody listens if the deadline has passed.
@@ -95,11 +124,10 @@ impl Process {
         self.background
             .tasks
             .spawn_thread("final-collection", collect);
-        let before_closing = || left().saturating_sub(CLOSING);
         if timeout(before_closing(), collected).await.is_err() {
             tracing::error!("last collection did not end in time; its samples are lost");
         }
-        let unsent = self
+        let unsent = generating
             .remote_write
             .flush(before_closing().min(self.limits.flush))
             .await;
@@ -109,9 +137,9 @@ impl Process {
                 "receivers did not take all samples in time; they stay in the spool for the next start"
             );
         }
-        self.remote_write.stop();
+        generating.remote_write.stop();
         let (tell_synced, synced) = oneshot::channel();
-        let remote_write = self.remote_write.clone();
+        let remote_write = generating.remote_write.clone();
         self.background.tasks.spawn_thread("spool-sync", move || {
             remote_write.sync();
             let _ = tell_synced.send(());
@@ -124,15 +152,6 @@ impl Process {
                 "series were not all saved in time; the others begin at 0 after the next start"
             );
         }
-
-        self.pages.shutdown.trigger();
-        self.pages.tasks.join(left().min(CLOSING)).await;
-        let running = self.background.tasks.join(left().min(CLOSING)).await;
-        if !running.is_empty() {
-            tracing::warn!(?running, "not everything ended in time");
-        }
-        drop(self.data_dir);
-        tracing::info!(seconds = start.elapsed().as_secs_f64(), "stopped");
     }
 }
 

@@ -12,11 +12,34 @@ pub enum Target {
     /// All of them.
     #[default]
     All,
+    /// What takes spans from clients and sends them to generators; it keeps no state.
+    Distributor,
+    /// What makes series of spans that distributors send. Tempo's name for it,
+    /// `metrics-generator`, is understood as well.
+    Generator,
+}
+
+impl Target {
+    /// Whether clients send spans here.
+    pub fn distributes(self) -> bool {
+        match self {
+            Self::All | Self::Distributor => true,
+            Self::Generator => false,
+        }
+    }
+
+    /// Whether series are made here.
+    pub fn generates(self) -> bool {
+        match self {
+            Self::All | Self::Generator => true,
+            Self::Distributor => false,
+        }
+    }
 }
 
 /// A target that is not offered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not accepted; only all is offered so far")]
+#[error("{0:?} is not accepted; expected all, distributor or generator")]
 pub struct UnknownTarget(pub String);
 
 impl FromStr for Target {
@@ -25,6 +48,8 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "all" => Ok(Self::All),
+            "distributor" => Ok(Self::Distributor),
+            "generator" | "metrics-generator" => Ok(Self::Generator),
             other => Err(UnknownTarget(other.to_owned())),
         }
     }
@@ -34,6 +59,8 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("all"),
+            Self::Distributor => f.write_str("distributor"),
+            Self::Generator => f.write_str("generator"),
         }
     }
 }

@@ -1,0 +1,173 @@
+//! What each listener serves.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use distributor::{Distributor, UsageTracker};
+use generator::{Generator, PUSH_SERVICE};
+use overrides::UserOverrides;
+use server::grpc::Health;
+use server::{Authentication, Tenancy};
+
+use crate::authentication::needs;
+use crate::config::AppConfig;
+use crate::deletion::Deletion;
+use crate::listening;
+use crate::pages::{self, Pages};
+use crate::ports::{Face, Port, UdpPort};
+use crate::process::{Address, Part};
+use crate::pusher::Pusher;
+
+/// What the routes of all listeners are made of.
+pub(crate) struct Routes {
+    pub(crate) config: AppConfig,
+    pub(crate) tenancy: Tenancy,
+    /// None where everyone may come in.
+    pub(crate) authentication: Option<Authentication>,
+    /// None where clients send no spans.
+    pub(crate) distributor: Option<Distributor<Pusher>>,
+    pub(crate) usage: UsageTracker,
+    /// None where no series are made.
+    pub(crate) generator: Option<Generator>,
+    /// What tenants change themselves, if they may.
+    pub(crate) user_overrides: Option<UserOverrides>,
+    pub(crate) pages: Pages,
+    /// Deletes tenants, where there are series of them.
+    pub(crate) deletion: Option<Deletion>,
+    /// What gRPC's health service says.
+    pub(crate) health: Health,
+    /// Tasks of answers that outlive their handler.
+    pub(crate) tasks: lifecycle::TaskGroup,
+}
+
+impl Routes {
+    /// What one port serves. Where it has several faces, a path that the first
+    /// does not have is looked for in the next.
+    pub(crate) fn of(&self, port: &Port) -> Router {
+        let address = port.listener.local_addr();
+        let mut router: Option<Router> = None;
+        for face in port.faces.iter().rev() {
+            let own = self.guarded(*face, self.of_face(*face, address));
+            router = Some(match router {
+                None => own,
+                Some(next) => own.fallback_service(next),
+            });
+        }
+        router.unwrap_or_default()
+    }
+
+    /// What a face serves, to those who may have it.
+    fn guarded(&self, face: Face, own: Router) -> Router {
+        let Some(authentication) = &self.authentication else {
+            return own;
+        };
+        let prefix = self.config.http_api_prefix.clone();
+        authentication.guard(own, self.tenancy, move |method, path| {
+            needs(face, &prefix, method, path)
+        })
+    }
+
+    fn of_face(&self, face: Face, address: SocketAddr) -> Router {
+        match face {
+            Face::Internal => {
+                let limit = self.config.server.grpc_server_max_recv_msg_size.as_usize();
+                let generator = self.generator.as_ref();
+                let pushes = generator.map(|own| own.push_routes(self.tenancy, limit));
+                let services: &[_] = if pushes.is_some() {
+                    &[PUSH_SERVICE]
+                } else {
+                    &[]
+                };
+                let health = self.health.router(services);
+                pushes.unwrap_or_default().merge(health)
+            }
+            Face::Api => self.api(address),
+            Face::Admin => {
+                let deletion = self.deletion.clone().map(pages::deletion::routes);
+                let pages = self.pages.clone().routes();
+                pages
+                    .merge(self.usage.routes())
+                    .merge(deletion.unwrap_or_default())
+            }
+            _ => {
+                let distributor = self.distributor.as_ref();
+                let router = distributor.and_then(|own| self.receiver(own, face));
+                router.unwrap_or_default()
+            }
+        }
+    }
+
+    fn api(&self, address: SocketAddr) -> Router {
+        let prefix = &self.config.http_api_prefix;
+        let generator = self.generator.as_ref();
+        let scrape =
+            generator.map(|own| own.scrape_routes(self.tenancy, &self.tasks, address, prefix));
+        let mut pages = self.pages.clone();
+        if self.tenancy.multitenancy_enabled {
+            // Clients of tenants come here, and are not to see each other's series.
+            pages.tenants = None;
+        }
+        pages
+            .routes()
+            .merge(self.usage.routes())
+            .merge(scrape.unwrap_or_default())
+            .merge(pages::not_offered::routes(prefix))
+            .merge(pages::overrides_api::routes(
+                prefix,
+                self.user_overrides.clone(),
+                self.tenancy,
+            ))
+    }
+
+    /// A receiver; none if it is not configured, or has no requests.
+    fn receiver(&self, distributor: &Distributor<Pusher>, face: Face) -> Option<Router> {
+        let receivers = &self.config.distributor.receivers;
+        let otlp = receivers.otlp.as_ref().map(|otlp| &otlp.protocols);
+        let jaeger = receivers.jaeger.as_ref().map(|jaeger| &jaeger.protocols);
+        match face {
+            Face::OtlpGrpc => {
+                let grpc = otlp?.grpc.as_ref()?;
+                Some(distributor.grpc_router(grpc, &self.health))
+            }
+            Face::OtlpHttp => Some(distributor.http_router(otlp?.http.as_ref()?)),
+            Face::Zipkin => Some(distributor.zipkin_router(receivers.zipkin.as_ref()?)),
+            Face::JaegerGrpc => {
+                let grpc = jaeger?.grpc.as_ref()?;
+                Some(distributor.jaeger_grpc_router(grpc, &self.health))
+            }
+            Face::JaegerThriftHttp => {
+                Some(distributor.jaeger_http_router(jaeger?.thrift_http.as_ref()?))
+            }
+            Face::JaegerThriftCompact
+            | Face::JaegerThriftBinary
+            | Face::Internal
+            | Face::Api
+            | Face::Admin => None,
+        }
+    }
+
+    /// Reads a UDP port in the background, and says where it is; none where nobody
+    /// takes spans.
+    pub(crate) fn receive(&self, port: UdpPort, intake: &Part) -> Option<Address> {
+        let distributor = self.distributor.clone()?;
+        let UdpPort { datagrams, wanted } = port;
+        let address = datagrams.local_addr();
+        let shown = listening::show(&self.config, wanted.face, address, false);
+        let encoding = wanted.encoding;
+        let handle = move |datagram| {
+            let distributor = distributor.clone();
+            async move { distributor.jaeger_datagram(encoding, datagram).await }
+        };
+        datagrams.serve(
+            wanted.max_bytes,
+            intake.shutdown.clone(),
+            &intake.tasks,
+            handle,
+        );
+        Some(Address {
+            face: wanted.face,
+            address,
+            shown,
+        })
+    }
+}
