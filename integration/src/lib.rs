@@ -7,6 +7,7 @@
 
 pub mod authority;
 pub mod binaries;
+pub mod cluster;
 pub mod deliveries;
 pub mod expected;
 pub mod exposition;
@@ -14,6 +15,7 @@ pub mod http;
 pub mod ledger;
 pub mod load;
 pub mod native_histogram;
+pub mod network;
 pub mod orders;
 pub mod patience;
 pub mod ports;
@@ -27,9 +29,11 @@ pub mod traces;
 pub mod truth;
 pub mod victoria_metrics;
 
+pub use cluster::{Clients, ClusterConfig, Counted, Node, Sent, Target};
 pub use deliveries::Deliveries;
 pub use exposition::{Exposition, Sample};
 pub use load::Load;
+pub use network::{Host, Network};
 pub use patience::eventually;
 pub use prometheus::Prometheus;
 pub use remote_write_sink::RemoteWriteSink;

@@ -10,6 +10,7 @@ mod second_version;
 mod serving;
 
 use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::ensure;
@@ -31,6 +32,8 @@ use crate::ports::Port;
 #[derive(Debug)]
 pub struct RemoteWriteSink {
     port: Port,
+    /// Where it listens.
+    ip: Ipv4Addr,
     shared: Arc<Shared>,
     /// Runs while the sink is up: when it goes, so do its listener and every
     /// connection.
@@ -64,8 +67,18 @@ impl RemoteWriteSink {
     ///
     /// When it cannot listen.
     pub async fn start_with(faults: Faults) -> anyhow::Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST, faults).await
+    }
+
+    /// The same on another address of this host.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot listen.
+    pub async fn start_at(ip: Ipv4Addr, faults: Faults) -> anyhow::Result<Self> {
         let sink = Self {
             port: Port::reserve()?,
+            ip,
             shared: Arc::default(),
             runtime: Mutex::new(None),
         };
@@ -77,7 +90,11 @@ impl RemoteWriteSink {
     /// Where to send.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}/api/v1/write", self.port.address())
+        format!("http://{}/api/v1/write", self.address())
+    }
+
+    fn address(&self) -> SocketAddr {
+        (self.ip, self.port.number()).into()
     }
 
     /// Answers by these rules from now on, in place of those before.
@@ -128,7 +145,7 @@ impl RemoteWriteSink {
     pub async fn bring_up(&self) -> anyhow::Result<()> {
         // The listener before this one may be a moment from gone.
         let listener = eventually("the sink's port", || async {
-            Ok(std::net::TcpListener::bind(self.port.address())?)
+            Ok(std::net::TcpListener::bind(self.address())?)
         })
         .await?;
         listener.set_nonblocking(true)?;

@@ -424,7 +424,7 @@ impl Ports {
 }
 
 /// Lays `over` onto `under`: mappings merge, all else is replaced.
-fn merge(under: &mut Value, over: Value) {
+pub(crate) fn merge(under: &mut Value, over: Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
             for (key, value) in over {

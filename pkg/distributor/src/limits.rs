@@ -4,6 +4,7 @@ mod bucket;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use model::TenantId;
@@ -16,9 +17,6 @@ use crate::config::DistributorConfig;
 /// Tenants with a bucket of their own. Ids are free to choose unless something in front
 /// checks them, so without a bound a stranger could fill our memory.
 const MAX_TENANTS: usize = 20_000;
-
-/// Distributors that a global limit is divided by. Each process is one by itself.
-const LIVE_DISTRIBUTORS: u64 = 1;
 
 /// The longest time that a client is told to wait. Limits may change before a bucket
 /// of a very low rate has room.
@@ -33,6 +31,8 @@ struct Inner {
     overrides: Overrides,
     /// What clients over their rate are told; `None` for as long as it takes.
     retry_after: Option<Duration>,
+    /// What a global rate is divided by.
+    live_distributors: AtomicU64,
     tenants: RwLock<Tenants>,
 }
 
@@ -93,6 +93,7 @@ impl Limits {
         Self(Arc::new(Inner {
             overrides,
             retry_after: (!retry_after.is_zero()).then_some(retry_after),
+            live_distributors: AtomicU64::new(1),
             tenants: RwLock::new(Tenants {
                 by_id: HashMap::new(),
                 other: Arc::new(Mutex::new(Bucket::new(now))),
@@ -100,6 +101,13 @@ impl Limits {
                 swept: now,
             }),
         }))
+    }
+
+    /// Divides global rates by so many distributors from now on, by 1 at least: how many
+    /// are alive in the cluster. Default: 1, for a process by itself.
+    pub fn set_live_distributors(&self, count: u64) {
+        let count = count.max(1);
+        self.0.live_distributors.store(count, Ordering::Relaxed);
     }
 
     /// The settings of a tenant as they are now.
@@ -123,7 +131,7 @@ impl Limits {
         let rate = of_each(
             limits.rate_strategy,
             limits.rate_limit_bytes,
-            LIVE_DISTRIBUTORS,
+            self.0.live_distributors.load(Ordering::Relaxed),
         );
         if bytes > burst {
             return Err(LimitError::LargerThanBurst { bytes, burst });
@@ -146,7 +154,7 @@ impl Limits {
 fn of_each(strategy: RateStrategy, rate: u64, live_distributors: u64) -> u64 {
     match strategy {
         RateStrategy::Local => rate,
-        RateStrategy::Global => rate / live_distributors.max(1),
+        RateStrategy::Global => rate / live_distributors,
     }
 }
 

@@ -100,7 +100,23 @@ fn clients_are_told_to_wait_as_the_settings_say() {
 fn global_rate_is_divided_and_local_is_not() {
     assert_eq!(of_each(RateStrategy::Local, 900, 3), 900);
     assert_eq!(of_each(RateStrategy::Global, 900, 3), 300);
-    assert_eq!(of_each(RateStrategy::Global, 900, 0), 900);
+}
+
+#[test]
+fn live_distributors_divide_a_global_rate_as_they_come_and_go() {
+    let start = Instant::now();
+    let limits = limits(&DistributorConfig::default(), 2, start);
+    let global = IngestionConfig {
+        rate_strategy: RateStrategy::Global,
+        ..of(60, 60)
+    };
+    let mut wait_of = |id, live| {
+        limits.set_live_distributors(live);
+        assert_eq!(limits.admit(&tenant(id), &global, 60, start), Ok(()));
+        wait(limits.admit(&tenant(id), &global, 60, start))
+    };
+    assert_eq!(wait_of("a", 0), Some(Duration::from_secs(1)));
+    assert_eq!(wait_of("b", 3), Some(Duration::from_secs(3)));
 }
 
 #[test]
