@@ -304,7 +304,7 @@ fn pushing(processors: &[Processor], histograms: HistogramMode) -> Pushing {
         clock: Clock::manual(1_700_000_000_000_000_000),
         max_lanes: 1,
         deduplicate_pushes: true,
-        instance_id: "host-1".into(),
+        instance_label: "host-1".into(),
         state_dir: None,
         retire_after: std::time::Duration::ZERO,
     });

@@ -253,7 +253,7 @@ fn generating(common: &Common<'_>, metrics: GeneratingMetrics) -> Result<Generat
         clock: common.clock.clone(),
         max_lanes,
         deduplicate_pushes: config.deduplicate_pushes,
-        instance_id: instance_id(config).into(),
+        instance_label: instance_id(config).into(),
         state_dir: Some(storage.join(STATE_DIR)),
         retire_after: config.retire_idle_tenants_after,
     });

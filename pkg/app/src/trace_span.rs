@@ -39,7 +39,7 @@ pub fn trace_span(
     let config = loaded.overrides.tenant_config(&tenant, own_settings);
     let question = Question {
         config: config.map_err(StartError::Config)?,
-        instance_id: instance_id(&loaded.config.metrics_generator).into(),
+        instance_label: instance_id(&loaded.config.metrics_generator).into(),
         tenant,
         request,
         now_unix_nanos,

@@ -12,6 +12,8 @@ use otlp::{AnyValue, WireError};
 use overrides::TenantConfig;
 use serde::Serialize;
 
+use crate::instance::InstanceLabel;
+
 mod file;
 mod request;
 mod series;
@@ -26,8 +28,8 @@ pub struct Question<'a> {
     pub tenant: TenantId,
     /// The tenant's settings.
     pub config: Arc<TenantConfig>,
-    /// What the label with the name of `registry.instance_label_name` says.
-    pub instance_id: Arc<str>,
+    /// The label that names the generator.
+    pub instance_label: InstanceLabel,
     /// An OTLP request in protobuf.
     pub request: &'a [u8],
     /// When the spans arrive, in nanoseconds since the Unix epoch; `None` if each

@@ -12,7 +12,7 @@ use registry::{Registry, SnapshotHeader};
 use remote_write::RemoteWrite;
 
 use crate::collection;
-use crate::instance::{Identity, Instance, destinations, limits};
+use crate::instance::{Identity, Instance, InstanceLabel, destinations, limits};
 use crate::metrics::GeneratorMetrics;
 use crate::recognised::{Recognised, Room};
 use crate::state_dir::StateDir;
@@ -43,8 +43,8 @@ pub struct Dependencies {
     /// Whether a push that was applied within the last two minutes is recognised
     /// and not applied again.
     pub deduplicate_pushes: bool,
-    /// What the label with the name of `registry.instance_label_name` says.
-    pub instance_id: Arc<str>,
+    /// The label that names this generator.
+    pub instance_label: InstanceLabel,
     /// Where a planned stop keeps the series of tenants for the next start; `None`
     /// if it does not.
     pub state_dir: Option<PathBuf>,
@@ -199,7 +199,7 @@ impl Generator {
             metrics,
             clock,
             deduplicate_pushes,
-            instance_id,
+            instance_label,
             ..
         } = &self.0.dependencies;
         let config = overrides.for_tenant(tenant);
@@ -209,7 +209,7 @@ impl Generator {
         Instance::new(
             Identity {
                 tenant: tenant.clone(),
-                instance_id: Arc::clone(instance_id),
+                instance_label: instance_label.clone(),
             },
             config,
             clock.clone(),

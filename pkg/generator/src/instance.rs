@@ -42,8 +42,28 @@ const RETRY_AFTER_COPY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) tenant: TenantId,
-    /// The generator, for the label that may name it (D24).
-    pub(crate) instance_id: Arc<str>,
+    /// The label that may name the generator.
+    pub(crate) instance_label: InstanceLabel,
+}
+
+/// The label that names the generator of a series (D24).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceLabel {
+    /// Its name where a tenant's `registry.instance_label_name` is empty; empty for none.
+    /// In a ring every series has one, so that no two generators write the same series.
+    pub default_name: Arc<str>,
+    /// The generator's instance id.
+    pub value: Arc<str>,
+}
+
+/// One that only those tenants have that name it.
+impl<T: Into<Arc<str>>> From<T> for InstanceLabel {
+    fn from(value: T) -> Self {
+        Self {
+            default_name: Arc::default(),
+            value: value.into(),
+        }
+    }
 }
 
 /// Which collection it is.

@@ -37,7 +37,7 @@ mod what_if;
 
 pub use config::GeneratorConfig;
 pub use generator::{Dependencies, Generator};
-pub use instance::{destinations, limits};
+pub use instance::{InstanceLabel, destinations, limits};
 pub use leaving::{LeaveError, Leaving};
 pub use metrics::GeneratorMetrics;
 pub use overview::{Discards, Standing, TenantOverview};

@@ -27,7 +27,7 @@ impl<'q> Trial<'q> {
         let clock = Clock::manual(0);
         let identity = Identity {
             tenant: question.tenant.clone(),
-            instance_id: Arc::clone(&question.instance_id),
+            instance_label: question.instance_label.clone(),
         };
         let config = Arc::clone(&question.config);
         let registry = Registry::new(limits(&config), 1);

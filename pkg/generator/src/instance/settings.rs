@@ -116,15 +116,16 @@ impl Settings {
 fn external_labels(identity: &Identity, config: &TenantConfig) -> Vec<(String, String)> {
     let Identity {
         tenant,
-        instance_id,
+        instance_label,
     } = identity;
     let registry = &config.registry;
     let mut labels = registry.external_labels.clone();
-    if !registry.instance_label_name.is_empty() {
-        labels.insert(
-            registry.instance_label_name.clone(),
-            instance_id.to_string(),
-        );
+    let label_name = match registry.instance_label_name.as_str() {
+        "" => &*instance_label.default_name,
+        name => name,
+    };
+    if !label_name.is_empty() {
+        labels.insert(label_name.to_owned(), instance_label.value.to_string());
     }
     if !registry.inject_tenant_id_as.is_empty() {
         labels.insert(registry.inject_tenant_id_as.clone(), tenant.to_string());
@@ -136,6 +137,7 @@ fn external_labels(identity: &Identity, config: &TenantConfig) -> Vec<(String, S
 mod tests {
     use model::TenantId;
 
+    use super::super::InstanceLabel;
     use super::*;
 
     #[test]
@@ -149,10 +151,22 @@ mod tests {
         config.registry.instance_label_name = "instance".to_owned();
         let identity = Identity {
             tenant: TenantId::parse("acme").unwrap(),
-            instance_id: "host-1".into(),
+            instance_label: InstanceLabel {
+                default_name: "spanmill_instance".into(),
+                value: "host-1".into(),
+            },
         };
         let want = [("instance", "host-1"), ("tenant", "acme"), ("zone", "a")];
         let want = want.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(external_labels(&identity, &config), want);
+        config.registry.instance_label_name.clear();
+        let labels = external_labels(&identity, &config);
+        let named = ("spanmill_instance".to_owned(), "host-1".to_owned());
+        assert!(labels.contains(&named), "{labels:?}");
+        let alone = Identity {
+            instance_label: "host-1".into(),
+            ..identity
+        };
+        assert_eq!(external_labels(&alone, &config).len(), 2);
     }
 }

@@ -113,7 +113,7 @@ fn explained(config: &TenantConfig, request: &[u8]) -> Explanation {
     explain(&Question {
         tenant: TenantId::single(),
         config: Arc::new(config.clone()),
-        instance_id: "host-1".into(),
+        instance_label: "host-1".into(),
         request,
         now_unix_nanos: Some(NOW),
     })

@@ -55,7 +55,7 @@ impl Harness {
             clock: clock.clone(),
             max_lanes: 4,
             deduplicate_pushes,
-            instance_id: "host-1".into(),
+            instance_label: "host-1".into(),
             state_dir,
             retire_after: std::time::Duration::ZERO,
         });

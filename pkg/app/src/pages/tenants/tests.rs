@@ -26,7 +26,7 @@ pub(in crate::pages) fn tenants(config: TenantConfig) -> (Generator, Tenants) {
         clock: Clock::manual(NOW),
         max_lanes: 1,
         deduplicate_pushes: false,
-        instance_id: "host-1".into(),
+        instance_label: "host-1".into(),
         state_dir: None,
         retire_after: std::time::Duration::ZERO,
     });
