@@ -6,6 +6,7 @@ use prost::Message;
 use proto::otlp::collector::ExportTraceServiceRequest;
 use proto::otlp::common::{self, any_value::Value};
 use proto::otlp::trace;
+use spanmill_otlp::split::split;
 use spanmill_otlp::view::{Event, Link};
 use spanmill_otlp::{AnyValue, KeyValue, Request, ScopeSpans, Span, WireError};
 
@@ -14,6 +15,7 @@ use spanmill_otlp::{AnyValue, KeyValue, Request, ScopeSpans, Span, WireError};
 pub(crate) fn check(bytes: &[u8]) {
     let viewed = view(bytes);
     let _ = spanmill_otlp::validate::check(bytes);
+    check_split(bytes, &viewed);
     if let Ok(request) = ExportTraceServiceRequest::decode(bytes) {
         let written_anew = request.encode_to_vec();
         let read = Ok(owned(request));
@@ -25,6 +27,34 @@ pub(crate) fn check(bytes: &[u8]) {
             assert_eq!(viewed, read);
         }
     }
+}
+
+/// Splits `bytes`; the shares must together have the spans that were viewed.
+fn check_split(bytes: &[u8], viewed: &Result<Read, WireError>) {
+    let request = bytes::Bytes::copy_from_slice(bytes);
+    let split = split(&request, |trace_id| {
+        Some(u16::from(
+            trace_id.iter().fold(0, |sum, byte| sum ^ byte) % 3,
+        ))
+    });
+    let Ok(mut viewed) = viewed.clone() else {
+        return;
+    };
+    let shares = split.map(|split| {
+        let shares = split.shares.iter();
+        shares
+            .map(|share| (share.spans, view(&share.request)))
+            .collect::<Vec<_>>()
+    });
+    let mut all = Vec::new();
+    for (spans, read) in shares.unwrap_or_default() {
+        let read = read.unwrap_or_default();
+        assert_eq!(read.len() as u64, spans);
+        all.extend(read);
+    }
+    all.sort_unstable();
+    viewed.sort_unstable();
+    assert_eq!(all, viewed);
 }
 
 /// What both readers are compared by: plain text for each span.

@@ -1,11 +1,12 @@
 //! Trace bytes as they lie on the wire: a borrowed, bounds-checked view over
-//! OTLP protobuf, the checks that refuse single spans, a writer of protobuf, and
-//! OTLP/JSON in.
+//! OTLP protobuf, the checks that refuse single spans, the splitting of a request by
+//! owner, a writer of protobuf, and OTLP/JSON in.
 //!
 //! Nothing here allocates per span, and nothing is decoded into owned messages.
 
 pub mod json;
 pub mod rewrite;
+pub mod split;
 pub mod validate;
 pub mod view;
 pub mod wire;
