@@ -6,6 +6,8 @@
 
 pub mod lookup;
 pub mod member;
+#[cfg(test)]
+mod sample;
 pub mod shuffle_shard;
 pub mod tokens;
 pub mod view;

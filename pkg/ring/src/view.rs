@@ -36,7 +36,8 @@ impl RingView {
 
     /// Replaces the members, and wakes who waits for a change.
     pub fn update(&self, members: Vec<Member>) {
-        self.now.store(Arc::new(Placement::new(members)));
+        let now = self.placement().with(members);
+        self.now.store(Arc::new(now));
         self.changed.send_replace(());
     }
 
