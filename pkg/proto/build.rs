@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use prost_build::Config;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "opentelemetry/proto/collector/trace/v1/trace_service.proto",
     "jaeger/api_v2/collector.proto",
     "zipkin/zipkin.proto",
@@ -14,6 +14,7 @@ const FILES: [&str; 9] = [
     "prometheus/write/v1.proto",
     "prometheus/write/v2.proto",
     "tempopb/generator.proto",
+    "spanmill/v1/generator.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -15,7 +15,8 @@ use crate::conversion::ConversionError;
 use crate::forwarders::ForwardError;
 use crate::limits::LimitError;
 
-/// A request of which no span was accepted.
+/// A request of which not every span was accepted; none was, unless it is
+/// [`PushError::Incomplete`].
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
     /// It does not say whose spans these are.
@@ -93,7 +94,9 @@ impl ReceiveError {
             | Self::Push(PushError::Malformed { .. }) => Code::InvalidArgument,
             Self::Limit(_) => Code::ResourceExhausted,
             Self::Forward(ForwardError::Unavailable { .. })
-            | Self::Push(PushError::Unavailable { .. }) => Code::Unavailable,
+            | Self::Push(PushError::Unavailable { .. } | PushError::Incomplete { .. }) => {
+                Code::Unavailable
+            }
             Self::MethodNotAllowed => Code::Unimplemented,
             Self::UnknownPath { .. } => Code::NotFound,
         }
@@ -115,7 +118,9 @@ impl ReceiveError {
             Self::Limit(LimitError::RateLimited { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Limit(LimitError::LargerThanBurst { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Forward(ForwardError::Unavailable { .. })
-            | Self::Push(PushError::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::Push(PushError::Unavailable { .. } | PushError::Incomplete { .. }) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownPath { .. } => StatusCode::NOT_FOUND,
@@ -137,7 +142,9 @@ impl ReceiveError {
             }
             Self::Forward(_) => DiscardReason::NotForwarded,
             Self::Limit(_) => DiscardReason::RateLimited,
-            Self::Push(PushError::Unavailable { .. }) => DiscardReason::Unavailable,
+            Self::Push(PushError::Unavailable { .. } | PushError::Incomplete { .. }) => {
+                DiscardReason::Unavailable
+            }
             Self::Body(BodyError::Unsupported { .. })
             | Self::UnsupportedMediaType { .. }
             | Self::MethodNotAllowed
@@ -151,9 +158,10 @@ impl ReceiveError {
         let failure = Failure::new(self.grpc_code(), telemetry::error_chain(self).to_string());
         match self {
             Self::Forward(ForwardError::Unavailable { retry_after, .. })
-            | Self::Push(PushError::Unavailable { retry_after, .. }) => {
-                failure.retry_after(*retry_after)
-            }
+            | Self::Push(
+                PushError::Unavailable { retry_after, .. }
+                | PushError::Incomplete { retry_after, .. },
+            ) => failure.retry_after(*retry_after),
             Self::Limit(LimitError::RateLimited {
                 retry_after: Some(delay),
                 ..
@@ -202,6 +210,9 @@ pub enum DiscardReason {
     NotForwarded,
     /// The generator cannot take spans now; the client was told to retry.
     Unavailable,
+    /// The generator had not answered when the time was up, and may have applied them;
+    /// the client was told to retry.
+    Unanswered,
 }
 
 impl From<SpanRejection> for DiscardReason {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use bytes::Bytes;
-use model::{Push, PushOutcome, PushSpans, TenantId};
+use model::{Push, PushError, PushOutcome, PushSpans, TenantId};
 use otlp::validate::{self, RejectedSpans, SpanRejection};
 use server::Tenancy;
 use strum::VariantArray;
@@ -61,7 +61,8 @@ impl<P: PushSpans> Distributor<P> {
     /// # Errors
     ///
     /// [`ReceiveError::Malformed`], [`ReceiveError::Limit`], [`ReceiveError::Forward`] or
-    /// [`ReceiveError::Push`]; then no span was applied.
+    /// [`ReceiveError::Push`]; then no span was applied, unless it is
+    /// [`PushError::Incomplete`].
     pub async fn push(
         &self,
         tenant: TenantId,
@@ -87,7 +88,7 @@ impl<P: PushSpans> Distributor<P> {
             return Ok(outcome);
         }
 
-        let pending = Pending {
+        let mut pending = Pending {
             metrics: &metrics,
             spans,
         };
@@ -124,6 +125,14 @@ impl<P: PushSpans> Distributor<P> {
                 Ok(outcome)
             }
             Err(error) => {
+                if let PushError::Incomplete {
+                    applied_spans,
+                    unanswered_spans,
+                    ..
+                } = error
+                {
+                    pending.partly_pushed(applied_spans, unanswered_spans);
+                }
                 let error = ReceiveError::from(error);
                 pending.refused(error.discard_reason());
                 Err(error)
@@ -141,6 +150,19 @@ struct Pending<'a> {
 impl Pending<'_> {
     fn pushed(mut self) {
         self.metrics.pushed(std::mem::take(&mut self.spans));
+    }
+
+    /// Some were taken, and of some it is not known.
+    fn partly_pushed(&mut self, pushed: u64, unanswered: u64) {
+        self.metrics.pushed(self.take(pushed));
+        let unanswered = self.take(unanswered);
+        self.metrics.refused(DiscardReason::Unanswered, unanswered);
+    }
+
+    fn take(&mut self, spans: u64) -> u64 {
+        let taken = spans.min(self.spans);
+        self.spans -= taken;
+        taken
     }
 
     fn refused(mut self, reason: DiscardReason) {

@@ -14,7 +14,7 @@ use remote_write::RemoteWrite;
 use crate::collection;
 use crate::instance::{Identity, Instance, InstanceLabel, destinations, limits};
 use crate::metrics::GeneratorMetrics;
-use crate::recognised::{Recognised, Room};
+use crate::recognised::{Earlier, Recognised, Room};
 use crate::state_dir::StateDir;
 use crate::tenants::{IsLeaving, Tenants};
 
@@ -51,6 +51,20 @@ pub struct Dependencies {
     /// How long a tenant is idle until it gives its memory back, once all its series
     /// have ended and all its samples are delivered; zero if it never does.
     pub retire_after: Duration,
+}
+
+/// A push that was not applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ApplyError {
+    /// The generator takes none any more.
+    #[error("the generator is stopping")]
+    Stopping,
+    /// The tenant is being deleted.
+    #[error("the tenant is being deleted")]
+    TenantLeaves,
+    /// Its instance did not take it.
+    #[error(transparent)]
+    Push(#[from] PushError),
 }
 
 #[derive(Debug)]
@@ -122,23 +136,30 @@ impl Generator {
         all.map(|(tenant, _)| tenant).collect()
     }
 
-    fn apply(&self, push: &Push) -> Result<PushOutcome, PushError> {
+    /// Applies a push.
+    ///
+    /// # Errors
+    ///
+    /// [`ApplyError`]; then nothing was applied by this call.
+    pub(crate) fn apply(&self, push: &Push) -> Result<PushOutcome, ApplyError> {
         let stopped = self.0.stopped.read();
         if *stopped {
-            return Err(PushError::Unavailable {
-                reason: "the generator is stopping".to_owned(),
-                retry_after: RETRY_WHILE_STOPPING,
-            });
+            return Err(ApplyError::Stopping);
         }
         let tenants = &self.0.tenants;
         let instance = tenants
             .get_or_start(&push.tenant, || self.start(&push.tenant))
-            .map_err(|IsLeaving| PushError::Unavailable {
-                reason: "the tenant is being deleted".to_owned(),
-                retry_after: RETRY_WHILE_STOPPING,
-            })?;
+            .map_err(|IsLeaving| ApplyError::TenantLeaves)?;
         instance.update_unless_collecting(&self.0.dependencies.overrides);
-        instance.push(push)
+        Ok(instance.push(push)?)
+    }
+
+    /// What became of an earlier copy of a push, which itself is not applied.
+    pub(crate) fn earlier(&self, push: &Push) -> Earlier {
+        match self.instance(&push.tenant) {
+            Some(instance) => instance.earlier(push),
+            None => Earlier::None,
+        }
     }
 
     pub(crate) fn state_dir(&self) -> Option<&StateDir> {
@@ -223,6 +244,20 @@ impl Generator {
 
 impl PushSpans for Generator {
     async fn push(&self, push: Push) -> Result<PushOutcome, PushError> {
-        self.apply(&push)
+        Ok(self.apply(&push)?)
+    }
+}
+
+impl From<ApplyError> for PushError {
+    fn from(error: ApplyError) -> Self {
+        let reason = match error {
+            ApplyError::Stopping => "the generator is stopping",
+            ApplyError::TenantLeaves => "the tenant is being deleted",
+            ApplyError::Push(error) => return error,
+        };
+        Self::Unavailable {
+            reason: reason.to_owned(),
+            retry_after: RETRY_WHILE_STOPPING,
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use model::{Clock, Push, PushError, PushOutcome, SampleSink, TenantId};
@@ -18,11 +17,12 @@ use crate::processors::service_graphs::EdgeStore;
 use crate::processors::span_metrics::name_demand::CountingSink;
 use crate::rates::Rates;
 use crate::reading::Reading;
-use crate::recognised::{Recognised, Recognition};
+use crate::recognised::Recognised;
 use crate::time_slack::TimeSlack;
 
 mod leaving;
 mod overview;
+mod recognising;
 mod relabelling;
 mod saving;
 mod settings;
@@ -34,9 +34,6 @@ pub(crate) use self::shadow::Shadow;
 const MILLIS_PER_MINUTE: i64 = 60_000;
 /// A scrape so long ago no longer keeps exemplars for the next one.
 const SCRAPER_GONE_MS: i64 = 5 * MILLIS_PER_MINUTE;
-
-/// What the client of a copy is told to wait: far longer than a push takes.
-const RETRY_AFTER_COPY: Duration = Duration::from_secs(1);
 
 /// Who a tenant's series are of.
 #[derive(Clone, Debug)]
@@ -214,37 +211,6 @@ impl Instance {
             self.edges.clear();
         }
         tracing::info!(tenant = %self.identity.tenant, "settings changed");
-    }
-
-    /// Applies a push unless it was applied before; the answer is the same.
-    ///
-    /// # Errors
-    ///
-    /// [`PushError::Malformed`], and [`PushError::Unavailable`] while a copy is being
-    /// applied; then nothing was applied.
-    pub(crate) fn push(&self, push: &Push) -> Result<PushOutcome, PushError> {
-        let recognised = match &self.recognised {
-            // What is not to be counted cannot count twice.
-            Some(recognised) if !push.skip_metrics => recognised,
-            _ => return self.apply(push),
-        };
-        let now = self.clock.unix_nanos();
-        match recognised.recognise(&push.request, now) {
-            Recognition::New(pending) => {
-                let outcome = self.apply(push)?;
-                pending.applied(&outcome, now);
-                Ok(outcome)
-            }
-            Recognition::Applied(outcome) => {
-                let ledger = Ledger::duplicate(outcome.spans);
-                self.metrics.pushed(push.request.len(), &ledger);
-                Ok(outcome)
-            }
-            Recognition::BeingApplied => Err(PushError::Unavailable {
-                reason: "a copy of the request is being applied".to_owned(),
-                retry_after: RETRY_AFTER_COPY,
-            }),
-        }
     }
 
     fn apply(&self, push: &Push) -> Result<PushOutcome, PushError> {

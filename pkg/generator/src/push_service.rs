@@ -99,7 +99,7 @@ fn skips_metrics(request: &[u8]) -> Result<bool, Status> {
 fn status(error: PushError) -> Status {
     match &error {
         PushError::Malformed { .. } => Status::new(Code::InvalidArgument, error.to_string()),
-        PushError::Unavailable { retry_after, .. } => {
+        PushError::Unavailable { retry_after, .. } | PushError::Incomplete { retry_after, .. } => {
             server::status::retry_info(Status::unavailable(error.to_string()), *retry_after)
         }
     }

@@ -49,6 +49,17 @@ pub(crate) enum Recognition<'a> {
     BeingApplied,
 }
 
+/// What became of an earlier copy of a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Earlier {
+    /// There was none, or none that succeeded.
+    None,
+    /// It was applied, and was answered so.
+    Applied(PushOutcome),
+    /// It is being applied right now and may yet fail.
+    BeingApplied,
+}
+
 /// A push that is being applied; forgotten again if dropped.
 #[derive(Debug)]
 pub(crate) struct Pending<'a> {
@@ -96,16 +107,29 @@ impl Recognised {
         if request.is_empty() {
             return Recognition::New(self.pending(None));
         }
-        let key = PushKey::new(self.hasher.key(request).to_bytes());
+        let key = self.key(request);
         let mut seen = self.seen.lock();
-        if seen.pending.contains(&key) {
-            return Recognition::BeingApplied;
+        match seen.earlier(key, now_unix_nanos) {
+            Earlier::BeingApplied => Recognition::BeingApplied,
+            Earlier::Applied(outcome) => Recognition::Applied(outcome),
+            Earlier::None => {
+                seen.pending.push(key);
+                Recognition::New(self.pending(Some(key)))
+            }
         }
-        if let Some(outcome) = seen.find(key, seconds(now_unix_nanos)) {
-            return Recognition::Applied(outcome);
+    }
+
+    /// The same of a push that is not to be applied.
+    pub(crate) fn earlier(&self, request: &[u8], now_unix_nanos: u64) -> Earlier {
+        if request.is_empty() {
+            return Earlier::None;
         }
-        seen.pending.push(key);
-        Recognition::New(self.pending(Some(key)))
+        let key = self.key(request);
+        self.seen.lock().earlier(key, now_unix_nanos)
+    }
+
+    fn key(&self, request: &[u8]) -> PushKey {
+        PushKey::new(self.hasher.key(request).to_bytes())
     }
 
     /// Forgets what is no longer recognised, and gives memory back.
@@ -175,6 +199,16 @@ impl Drop for Recognised {
 }
 
 impl Seen {
+    fn earlier(&mut self, key: PushKey, now_unix_nanos: u64) -> Earlier {
+        if self.pending.contains(&key) {
+            return Earlier::BeingApplied;
+        }
+        match self.find(key, seconds(now_unix_nanos)) {
+            Some(outcome) => Earlier::Applied(outcome),
+            None => Earlier::None,
+        }
+    }
+
     /// What the push of this key was answered, if it was applied lately.
     fn find(&mut self, key: PushKey, now: u32) -> Option<PushOutcome> {
         let applied = &self.applied;

@@ -32,7 +32,7 @@ pub struct PushOutcome {
     pub message: String,
 }
 
-/// A push of which no span was applied.
+/// A push of which not every span was applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
     /// The message is not an OTLP request: no retry can help.
@@ -49,6 +49,19 @@ pub enum PushError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// Of several generators not all have taken their spans; the same push may be sent
+    /// again, and what was applied is recognised then.
+    #[error("not every generator has taken its spans: {reason}")]
+    Incomplete {
+        /// Spans that were applied.
+        applied_spans: u64,
+        /// Spans of which nobody knows whether they were applied.
+        unanswered_spans: u64,
+        /// Why not all.
+        reason: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
 }
 
 /// Takes spans into a generator: directly in one process, over gRPC in a cluster.
@@ -59,6 +72,6 @@ pub trait PushSpans: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`PushError`]; then nothing was applied.
+    /// [`PushError`]; then nothing was applied, unless it is [`PushError::Incomplete`].
     fn push(&self, push: Push) -> impl Future<Output = Result<PushOutcome, PushError>> + Send;
 }

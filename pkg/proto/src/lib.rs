@@ -59,6 +59,11 @@ pub mod tempopb {
     pub use crate::generated::tempopb::*;
 }
 
+/// Distributor to generator, within a cluster of ours.
+pub mod cluster {
+    pub use crate::generated::spanmill::v1::*;
+}
+
 /// `google.rpc`: how failures are told to clients.
 pub mod rpc {
     pub use crate::generated::google::rpc::*;
@@ -120,6 +125,7 @@ mod tests {
             [
                 "jaeger.api_v2.CollectorService",
                 "opentelemetry.proto.collector.trace.v1.TraceService",
+                "spanmill.v1.Generator",
                 "tempopb.MetricsGenerator"
             ]
         );

@@ -4,6 +4,7 @@
 //! knows the same members sends a trace to the same generator, and so that it can be
 //! tested without a network.
 
+pub mod agreement;
 pub mod lookup;
 pub mod member;
 #[cfg(test)]

@@ -1,0 +1,241 @@
+//! `spanmill.v1.Generator/Push`: spans from the distributors of the cluster.
+//!
+//! A push is refused only before any of its spans is applied, and a refusal says so: then
+//! the distributor takes them elsewhere at once. Whatever else goes wrong leaves it in
+//! doubt, and it sends the same bytes here again, where they are recognised. That holds for
+//! refusals, too: what was applied before is answered so, whatever has happened since.
+
+mod delays;
+mod freeze;
+mod metrics;
+mod ownership;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use lifecycle::{Shutdown, TaskGroup};
+use model::{ClusterSeed, Push, PushError, PushOutcome};
+use prost::Message as _;
+use proto::cluster;
+use ring::RingView;
+use server::NodeAuthentication;
+use server::authentication::PeerIdentity;
+use server::grpc::{SizeLimitLayer, unary};
+use server::nodes::{NODE_PUSH, NotApplied, PushMetadata};
+use tonic::Status;
+use tower::{Layer, Service};
+
+pub use self::metrics::NodePushMetrics;
+
+use self::delays::Delays;
+use self::freeze::Freeze;
+use self::ownership::{Ownership, Standing};
+use crate::Generator;
+use crate::generator::ApplyError;
+use crate::recognised::Earlier;
+
+/// Says whether this node has been back in the ring since a moment: whether others have
+/// spoken to it since.
+pub type IsBack = Arc<dyn Fn(Instant) -> bool + Send + Sync>;
+
+/// What a generator of a cluster needs to take pushes from distributors.
+#[derive(Clone)]
+pub struct NodePushDependencies {
+    /// The generator.
+    pub generator: Generator,
+    /// The cluster.
+    pub ring: RingView,
+    /// The id of this node in the ring.
+    pub id: Arc<str>,
+    /// What the cluster's tokens are hashed with.
+    pub seed: ClusterSeed,
+    /// Who may push.
+    pub authentication: NodeAuthentication,
+    /// Asked after this node has stood still.
+    pub is_back: IsBack,
+    /// Where to count.
+    pub metrics: NodePushMetrics,
+}
+
+/// Takes pushes from distributors of the cluster; clones share everything.
+#[derive(Clone, Debug)]
+pub struct NodePushes(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    dependencies: NodePushDependencies,
+    ownership: Ownership,
+    delays: Delays,
+    freeze: Freeze,
+}
+
+impl NodePushes {
+    /// Begins to watch whether this process stands still, until shutdown.
+    pub fn start(
+        dependencies: NodePushDependencies,
+        tasks: &TaskGroup,
+        shutdown: &Shutdown,
+    ) -> Self {
+        let now = Instant::now();
+        let pushes = Self(Arc::new(Inner {
+            ownership: Ownership::new(&dependencies, now),
+            delays: Delays::new(now),
+            freeze: Freeze::new(now),
+            dependencies,
+        }));
+        let (watching, shutdown) = (pushes.clone(), shutdown.clone());
+        tasks.spawn_thread("freeze-watch", move || {
+            while !shutdown.wait_blocking(freeze::TICK) {
+                watching.0.freeze.tick(Instant::now());
+            }
+        });
+        pushes
+    }
+
+    /// The gRPC service, as routes for the internal listener. They tell nodes from others
+    /// themselves: whatever else guards that listener is to let their path through.
+    pub fn routes(&self, max_message_bytes: usize) -> axum::Router {
+        let service = NodePushService(self.clone());
+        let service = SizeLimitLayer { max_message_bytes }.layer(service);
+        axum::Router::new().route_service(NODE_PUSH, service)
+    }
+
+    fn push(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&PeerIdentity>,
+        request: Bytes,
+        now: Instant,
+    ) -> Result<PushOutcome, Status> {
+        let NodePushDependencies {
+            generator,
+            authentication,
+            metrics,
+            ..
+        } = &self.0.dependencies;
+        authentication.admit(headers, peer).map_err(|error| {
+            metrics.not_a_node();
+            error.grpc_status()
+        })?;
+        let metadata = PushMetadata::read(headers)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let push = Push {
+            tenant: metadata.tenant.clone(),
+            request,
+            skip_metrics: metadata.skip_metrics,
+        };
+        let applied = match self.refusal(&metadata, &push, now) {
+            None => generator.apply(&push),
+            Some(why) => return self.refuse(why, &push),
+        };
+        match applied {
+            Ok(outcome) => Ok(outcome),
+            Err(ApplyError::Stopping) => self.refuse(NotApplied::Stopping, &push),
+            // Not marked: elsewhere the tenant would begin again.
+            Err(error @ ApplyError::TenantLeaves) => Err(Status::unavailable(error.to_string())),
+            Err(ApplyError::Push(error @ PushError::Malformed { .. })) => {
+                Err(Status::invalid_argument(error.to_string()))
+            }
+            // Not marked: a copy is being applied.
+            Err(ApplyError::Push(error)) => Err(Status::unavailable(error.to_string())),
+        }
+    }
+
+    /// Why a push is not to be applied here now, if so.
+    fn refusal(&self, metadata: &PushMetadata, push: &Push, now: Instant) -> Option<NotApplied> {
+        let Inner {
+            dependencies,
+            ownership,
+            delays,
+            freeze,
+        } = &*self.0;
+        // Before all else, so that each one makes the next one's judgement better.
+        let is_expired = delays.is_expired(metadata, now);
+        if freeze.is_frozen(now, &dependencies.is_back) {
+            return Some(NotApplied::Frozen);
+        }
+        if is_expired {
+            return Some(NotApplied::Expired);
+        }
+        let ring_size = dependencies.generator.config_of(&push.tenant).ring_size;
+        match ownership.standing(metadata.placement, push, ring_size, now) {
+            Standing::Agreed => None,
+            Standing::Disputed => {
+                dependencies.metrics.not_owned(true);
+                None
+            }
+            Standing::Wrong => {
+                dependencies.metrics.not_owned(false);
+                Some(NotApplied::NotOwner)
+            }
+            Standing::TakesNothing(why) => Some(why),
+        }
+    }
+
+    fn refuse(&self, why: NotApplied, push: &Push) -> Result<PushOutcome, Status> {
+        match self.0.dependencies.generator.earlier(push) {
+            Earlier::Applied(outcome) => Ok(outcome),
+            Earlier::BeingApplied => Err(Status::unavailable("a copy of it is being applied")),
+            Earlier::None => {
+                self.0.dependencies.metrics.refused(why);
+                Err(why.grpc_status())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for NodePushDependencies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodePushDependencies")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct NodePushService(NodePushes);
+
+type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+impl<B> Service<Request<B>> for NodePushService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    type Response = Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = Answer<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let pushes = self.0.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let peer = parts.extensions.get::<Arc<PeerIdentity>>().cloned();
+            let answer = unary(body, |message| async move {
+                let now = Instant::now();
+                let outcome = pushes.push(&parts.headers, peer.as_deref(), message, now)?;
+                let answer = cluster::PushOutcome {
+                    spans: outcome.spans,
+                    rejected_spans: outcome.rejected_spans,
+                    message: outcome.message,
+                };
+                Ok(Bytes::from(answer.encode_to_vec()))
+            });
+            Ok(answer.await)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
