@@ -168,13 +168,10 @@ impl NodePushes {
         match ownership.standing(metadata.placement, push, ring_size, now) {
             Standing::Agreed => None,
             Standing::Disputed => {
-                dependencies.metrics.not_owned(true);
+                dependencies.metrics.not_owned();
                 None
             }
-            Standing::Wrong => {
-                dependencies.metrics.not_owned(false);
-                Some(NotApplied::NotOwner)
-            }
+            Standing::Wrong => Some(NotApplied::NotOwner),
             Standing::TakesNothing(why) => Some(why),
         }
     }

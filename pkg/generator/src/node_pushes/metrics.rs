@@ -10,17 +10,12 @@ use telemetry::MetricsRegistry;
 #[derive(Clone, Debug, Default)]
 pub struct NodePushMetrics {
     refused: Family<ByReason, Counter>,
-    not_owned: Family<ByResult, Counter>,
+    not_owned: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByReason {
     reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByResult {
-    result: &'static str,
 }
 
 impl NodePushMetrics {
@@ -35,7 +30,7 @@ impl NodePushMetrics {
         );
         registry.register(
             "node_pushes_not_owned",
-            "Pushes from distributors that see another ring, by whether they were accepted",
+            "Pushes that were accepted from distributors that see another ring",
             metrics.not_owned.clone(),
         );
         metrics
@@ -52,8 +47,8 @@ impl NodePushMetrics {
         self.refused.get_or_create(&ByReason { reason }).inc();
     }
 
-    pub(super) fn not_owned(&self, is_accepted: bool) {
-        let result = if is_accepted { "accepted" } else { "refused" };
-        self.not_owned.get_or_create(&ByResult { result }).inc();
+    /// It was taken all the same.
+    pub(super) fn not_owned(&self) {
+        self.not_owned.inc();
     }
 }
