@@ -3,7 +3,8 @@
 //! At the distributor, for every tenant: received = pushed + what was refused, by
 //! reason. At the generator, for every tenant and processor: received = counted +
 //! what was discarded, by reason, and for service graphs what waits for the other
-//! half of its edge; a reason counted under the processor `all` stands for each
+//! half of its edge; there, what another generator handed over comes to what was
+//! received. A reason counted under the processor `all` stands for each
 //! processor. What was pushed was received; clients may also push to a
 //! generator directly.
 
@@ -27,6 +28,7 @@ const REFUSED: &str = "spanmill_distributor_spans_refused_total";
 const RECEIVED: &str = "spanmill_generator_spans_received_total";
 const COUNTED: &str = "spanmill_generator_spans_counted_total";
 const DISCARDED: &str = "spanmill_generator_spans_discarded_total";
+const TAKEN_OVER: &str = "spanmill_generator_processor_service_graphs_spans_taken_over_total";
 const WAITING: &str = "spanmill_generator_processor_service_graphs_waiting_spans";
 
 impl Ledger {
@@ -71,10 +73,14 @@ impl Ledger {
             let labels = [("tenant", tenant), ("processor", processor)];
             let counted = spans(metrics.sum(COUNTED, &labels))?;
             let discarded = spans(metrics.sum(DISCARDED, &labels))? + for_all;
-            let waiting = match processor {
-                "service-graphs" => spans(metrics.sum(WAITING, &of_tenant))?,
-                _ => 0,
+            let (taken_over, waiting) = match processor {
+                "service-graphs" => (
+                    spans(metrics.sum(TAKEN_OVER, &of_tenant))?,
+                    spans(metrics.sum(WAITING, &of_tenant))?,
+                ),
+                _ => (0, 0),
             };
+            let received = received + taken_over;
             ensure!(
                 received == counted + discarded + waiting,
                 "{processor}: received {received}, counted {counted}, discarded {discarded}, waiting {waiting}"

@@ -67,6 +67,24 @@ pub(crate) enum ApplyError {
     Push(#[from] PushError),
 }
 
+/// Why nothing is taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// The generator takes nothing any more.
+    Stopping,
+    /// The tenant is being deleted.
+    TenantLeaves,
+}
+
+impl From<Closed> for ApplyError {
+    fn from(closed: Closed) -> Self {
+        match closed {
+            Closed::Stopping => Self::Stopping,
+            Closed::TenantLeaves => Self::TenantLeaves,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     dependencies: Dependencies,
@@ -142,16 +160,30 @@ impl Generator {
     ///
     /// [`ApplyError`]; then nothing was applied by this call.
     pub(crate) fn apply(&self, push: &Push) -> Result<PushOutcome, ApplyError> {
+        Ok(self.take_in(&push.tenant, |instance| instance.push(push))??)
+    }
+
+    /// Lets a tenant take something in, started if there is no instance of it yet. A stop
+    /// waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`]; then nothing was taken in.
+    pub(crate) fn take_in<T>(
+        &self,
+        tenant: &TenantId,
+        take: impl FnOnce(&Instance) -> T,
+    ) -> Result<T, Closed> {
         let stopped = self.0.stopped.read();
         if *stopped {
-            return Err(ApplyError::Stopping);
+            return Err(Closed::Stopping);
         }
         let tenants = &self.0.tenants;
         let instance = tenants
-            .get_or_start(&push.tenant, || self.start(&push.tenant))
-            .map_err(|IsLeaving| ApplyError::TenantLeaves)?;
+            .get_or_start(tenant, || self.start(tenant))
+            .map_err(|IsLeaving| Closed::TenantLeaves)?;
         instance.update_unless_collecting(&self.0.dependencies.overrides);
-        Ok(instance.push(push)?)
+        Ok(take(&instance))
     }
 
     /// What became of an earlier copy of a push, which itself is not applied.

@@ -21,6 +21,7 @@ use crate::recognised::Recognised;
 use crate::time_slack::TimeSlack;
 
 mod leaving;
+mod moving;
 mod overview;
 mod recognising;
 mod relabelling;
@@ -28,6 +29,7 @@ mod saving;
 mod settings;
 mod shadow;
 
+pub(crate) use self::moving::Acceptance;
 use self::settings::Settings;
 pub(crate) use self::shadow::Shadow;
 

@@ -1,8 +1,9 @@
 //! What became of every span of a push.
 //!
-//! Per processor: received = counted + each reason + waiting. `counted` comes
-//! from where a lane is updated, never from a subtraction. Source: architecture,
-//! the ledger.
+//! Per processor: received = counted + each reason + waiting; for service graphs,
+//! received here or taken over from another generator, which counts the same spans as
+//! handed over. `counted` comes from where a lane is updated, never from a subtraction.
+//! Source: architecture, the ledger.
 
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 use registry::Applied;
@@ -42,6 +43,8 @@ pub(crate) enum DiscardReason {
     Replaced,
     /// Its counterpart never came, and nothing tells who it was.
     Unpaired,
+    /// It waits on at another generator, whose ledger has it now.
+    HandedOver,
 }
 
 impl EncodeLabelValue for DiscardReason {

@@ -1,5 +1,6 @@
 //! Metrics of the generator, all named `generator_*`.
 
+mod edges;
 mod overview;
 mod registry_metrics;
 
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use registry::{LabelStats, Limits, RegistryStats};
 use telemetry::MetricsRegistry;
 
+use self::edges::{EdgeFamilies, EdgeMetrics};
 use self::registry_metrics::{RegistryMetrics, TenantRegistryMetrics};
 use crate::ledger::{DiscardReason, Discarded, Ledger, ProcessorLedger};
 use crate::processors::span_metrics::name_demand::NameStats;
@@ -67,6 +69,7 @@ impl Accountable {
                 DiscardReason::StoreFull,
                 DiscardReason::Replaced,
                 DiscardReason::Unpaired,
+                DiscardReason::HandedOver,
             ],
             Self::HostInfo => &[
                 DiscardReason::ProcessorOff,
@@ -89,9 +92,7 @@ pub struct GeneratorMetrics {
     invalid_weights: Family<ByTenant, Counter>,
     registry: RegistryMetrics,
     active_processors: Family<ByProcessor, Gauge>,
-    edges: Family<ByTenant, Gauge>,
-    waiting_spans: Family<ByTenant, Gauge>,
-    edge_store_bytes: Family<ByTenant, Gauge>,
+    edges: EdgeFamilies,
     spans_sanitized: Family<ByTenant, Counter>,
     post_sanitization_demand: Family<ByTenant, Gauge>,
     tenants_restored: Counter,
@@ -126,14 +127,6 @@ struct ProcessorMetrics {
     discarded: Vec<(DiscardReason, Counter)>,
 }
 
-/// What the edge store of a tenant holds.
-#[derive(Debug)]
-struct EdgeMetrics {
-    items: Gauge,
-    waiting_spans: Gauge,
-    bytes: Gauge,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByTenant {
     tenant: String,
@@ -158,6 +151,7 @@ impl GeneratorMetrics {
         let registry = registry.sub_registry_with_prefix("generator");
         let metrics = Self {
             registry: RegistryMetrics::register(registry),
+            edges: EdgeFamilies::register(registry),
             ..Self::default()
         };
         registry.register(
@@ -189,21 +183,6 @@ impl GeneratorMetrics {
             "active_processors",
             "Processors that are on for the tenant",
             metrics.active_processors.clone(),
-        );
-        registry.register(
-            "processor_service_graphs_edges",
-            "Items in the edge store: half edges, bridging spans, marks of filtered spans",
-            metrics.edges.clone(),
-        );
-        registry.register(
-            "processor_service_graphs_waiting_spans",
-            "Spans that wait for the other half of their edge",
-            metrics.waiting_spans.clone(),
-        );
-        registry.register(
-            "processor_service_graphs_store_bytes",
-            "Memory of the edge store",
-            metrics.edge_store_bytes.clone(),
         );
         registry.register(
             "registry_spans_sanitized",
@@ -327,19 +306,12 @@ impl TenantMetrics {
             service_graphs,
         );
         self.processor(Accountable::HostInfo, &self.host_info, host_info);
-        let gauge = |family: &Family<ByTenant, Gauge>| family.get_or_create_owned(&self.tenant);
         if !service_graphs {
             self.edges.store(None);
-            for family in self.families.of_edges() {
-                family.remove(&self.tenant);
-            }
+            self.families.edges.remove(&self.tenant);
         } else if self.edges.load().is_none() {
-            let [items, waiting_spans, bytes] = self.families.of_edges().map(gauge);
-            self.edges.store(Some(Arc::new(EdgeMetrics {
-                items,
-                waiting_spans,
-                bytes,
-            })));
+            let edges = self.families.edges.for_tenant(&self.tenant);
+            self.edges.store(Some(Arc::new(edges)));
         }
     }
 
@@ -390,6 +362,13 @@ impl TenantMetrics {
         }
     }
 
+    /// Counts spans that another generator had received.
+    pub(crate) fn taken_over(&self, spans: u64) {
+        if let Some(edges) = &*self.edges.load() {
+            edges.taken_over.inc_by(spans);
+        }
+    }
+
     /// Notes the memory of the edge store.
     pub(crate) fn edge_store_bytes(&self, bytes: usize) {
         if let Some(edges) = &*self.edges.load() {
@@ -433,9 +412,7 @@ impl Drop for TenantMetrics {
         ] {
             family.remove(&self.tenant);
         }
-        for family in families.of_edges() {
-            family.remove(&self.tenant);
-        }
+        families.edges.remove(&self.tenant);
         for processor in Accountable::ALL {
             families.remove_processor(&self.tenant, processor);
             families
@@ -451,10 +428,6 @@ impl Drop for TenantMetrics {
 }
 
 impl GeneratorMetrics {
-    fn of_edges(&self) -> [&Family<ByTenant, Gauge>; 3] {
-        [&self.edges, &self.waiting_spans, &self.edge_store_bytes]
-    }
-
     fn remove_processor(&self, tenant: &ByTenant, processor: Accountable) {
         self.spans_counted
             .remove(&by_processor(tenant, processor.name()));
@@ -537,6 +510,7 @@ mod tests {
                         (DiscardReason::Replaced, 5),
                         (DiscardReason::Unpaired, 6),
                         (DiscardReason::ServiceGraphsFiltered, 7),
+                        (DiscardReason::HandedOver, 8),
                     ]),
                 },
                 host_info: ProcessorLedger {
@@ -549,6 +523,7 @@ mod tests {
         );
         tenant.edges(12, 11);
         tenant.edge_store_bytes(1_300);
+        tenant.taken_over(18);
         tenant.names(NameStats {
             replaced: 14,
             label_sets: 15,
@@ -599,6 +574,8 @@ mod tests {
             "processor_service_graphs_edges{tenant=\"acme\"} 12",
             "processor_service_graphs_waiting_spans{tenant=\"acme\"} 11",
             "processor_service_graphs_store_bytes{tenant=\"acme\"} 1300",
+            "processor_service_graphs_spans_taken_over_total{tenant=\"acme\"} 18",
+            "spans_discarded_total{tenant=\"acme\",processor=\"service-graphs\",reason=\"handed_over\"} 8",
             "invalid_weights_total{tenant=\"acme\"} 7",
             "registry_spans_sanitized_total{tenant=\"acme\"} 14",
             "registry_post_sanitization_demand_estimate{tenant=\"acme\"} 15",
@@ -631,6 +608,7 @@ mod tests {
         let text = telemetry::encode_metrics(&registry);
         assert!(!text.contains("spans_counted_total{"), "{text}");
         assert!(!text.contains("service_graphs_edges{"), "{text}");
+        assert!(!text.contains("taken_over_total{"), "{text}");
         assert!(!text.contains("sanitized_total{"), "{text}");
         assert!(!text.contains("sanitization_demand_estimate{"), "{text}");
         assert!(text.contains("active_processors{tenant=\"acme\",processor=\"span-metrics\"} 0"));

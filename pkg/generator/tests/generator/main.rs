@@ -10,6 +10,7 @@ mod duplicate_pushes;
 mod exemplars;
 mod explained;
 mod harness;
+mod moving_edges;
 mod restarts;
 mod seeing_tenants;
 mod service_graphs;

@@ -350,7 +350,7 @@ async fn tenant_without_series_leaves_no_file() {
 
 /// Spans of all kinds that wait: their service, id, parent and kind, and whether they
 /// call a database. All belong to one trace.
-const CALLS_BETWEEN: [(&str, u8, u8, i32, bool); 9] = [
+pub(crate) const CALLS_BETWEEN: [(&str, u8, u8, i32, bool); 9] = [
     ("front", 1, 9, CLIENT, false),
     ("shop", 2, 1, SERVER, false),
     // Its caller is two internal spans up.
@@ -369,7 +369,7 @@ const INTERNAL: i32 = 1;
 const SERVER: i32 = 2;
 const CLIENT: i32 = 3;
 
-fn graphs() -> TenantConfig {
+pub(crate) fn graphs() -> TenantConfig {
     let mut config = TenantConfig {
         processors: Processors::from_iter([Processor::ServiceGraphs, Processor::SpanMetrics]),
         ..TenantConfig::default()
@@ -391,7 +391,10 @@ fn graphs() -> TenantConfig {
 }
 
 impl Harness {
-    fn push_call(&self, (service, id, parent, kind, is_database): (&str, u8, u8, i32, bool)) {
+    pub(crate) fn push_call(
+        &self,
+        (service, id, parent, kind, is_database): (&str, u8, u8, i32, bool),
+    ) {
         let database = [("db.system", "postgresql"), ("db.name", "orders")];
         let span = Span {
             trace_id: vec![1; 16],
@@ -414,14 +417,14 @@ impl Harness {
     }
 
     /// The series of service graphs.
-    async fn graph(&self) -> Vec<(String, f64)> {
+    pub(crate) async fn graph(&self) -> Vec<(String, f64)> {
         let samples = self.scrape().await.into_iter();
         let is_graph = |(series, _): &(String, f64)| series.contains("_service_graph_");
         samples.filter(is_graph).collect()
     }
 
-    /// Every span that this process received is in its ledger.
-    fn balances(&self) -> bool {
+    /// Every span that this process received or took over is in its ledger.
+    pub(crate) fn balances(&self) -> bool {
         let own = self.own();
         let sum = |name: &str| -> u64 {
             let of_graphs = own.iter().filter(|(series, _)| {
@@ -430,7 +433,9 @@ impl Harness {
             of_graphs.map(|(_, value)| value).sum()
         };
         let waiting = "processor_service_graphs_waiting_spans{tenant=\"single-tenant\"}";
-        own["spans_received_total{tenant=\"single-tenant\"}"]
+        let taken_over =
+            "processor_service_graphs_spans_taken_over_total{tenant=\"single-tenant\"}";
+        own["spans_received_total{tenant=\"single-tenant\"}"] + own[taken_over]
             == sum("spans_counted_total{") + sum("spans_discarded_total{") + own[waiting]
     }
 }

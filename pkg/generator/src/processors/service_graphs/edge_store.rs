@@ -179,6 +179,22 @@ impl EdgeStore {
         }
     }
 
+    /// Takes out what waits at a place if it still does and is to go to somebody else;
+    /// says to whom.
+    pub(super) fn take(
+        &self,
+        place: Place,
+        owner_of: impl FnOnce(&Pending) -> Option<u16>,
+    ) -> Option<(u16, Pending)> {
+        let mut shards = self.shards.get().into_iter().flatten();
+        let mut shard = shards.nth(place.shard as usize)?.lock();
+        let owner = owner_of(shard.at(place)?)?;
+        let before = Counts::of(&shard);
+        let pending = shard.remove(place.at)?;
+        self.count(before, &shard);
+        Some((owner, pending))
+    }
+
     /// Forgets all that waits.
     pub(crate) fn clear(&self) {
         for shard in self.shards.get().into_iter().flatten() {
@@ -286,7 +302,7 @@ impl Edges {
         let labels = match labels {
             HalfLabels::Unneeded if half.role == Role::Internal => {
                 if let Some((moved, offered)) = shard.offer_internal(half, trace, bounds) {
-                    self.settle(&moved, offered, rules);
+                    self.settle(&moved, offered, rules, bounds.now_ms);
                 }
                 return;
             }
@@ -302,15 +318,25 @@ impl Edges {
             }
         };
         let offered = shard.offer(half, labels, trace, bounds);
-        self.settle(half, offered, rules);
+        self.settle(half, offered, rules, bounds.now_ms);
     }
 
-    fn settle(&mut self, half: &HalfEdge, offered: Offered, rules: &Rules) {
+    fn settle(&mut self, half: &HalfEdge, offered: Offered, rules: &Rules, now_ms: i64) {
         match offered {
             Offered::Meets(stored, labels) => {
                 let other = stored.half();
-                let edge = Edge::paired(&other, half);
-                self.complete(edge, edge.labels(labels, stored.labels), rules);
+                let came_last = stored.since_ms() > now_ms;
+                match stored.labels {
+                    // Only one that another generator took in meets what came after it.
+                    Some(last) if came_last => {
+                        let edge = Edge::paired(half, &other);
+                        self.complete(edge, edge.labels(last, Some(labels)), rules);
+                    }
+                    stored_labels => {
+                        let edge = Edge::paired(&other, half);
+                        self.complete(edge, edge.labels(labels, stored_labels), rules);
+                    }
+                }
             }
             Offered::Alone(connection, labels) => {
                 let edge = Edge::single(connection, half);

@@ -1,4 +1,5 @@
-//! Halves that wait, from a planned stop to the next start (D34).
+//! Halves that wait, written: from a planned stop to the next start (D34), and from one
+//! generator to another.
 
 use std::io::{self, BufRead, Write};
 
@@ -27,6 +28,8 @@ const FAILED: u8 = 4;
 const FILTERED: u8 = 8;
 const NAMELESS: u8 = 16;
 const SAMPLED: u8 = 32;
+/// A span of the ledger waits with it.
+const IN_LEDGER: u8 = 64;
 
 impl EdgeStore {
     /// Writes all that waits, in the order of arrival, and gives how much it is.
@@ -35,23 +38,12 @@ impl EdgeStore {
     ///
     /// That of `out`.
     pub(crate) fn save(&self, saved_ms: i64, out: impl Write) -> io::Result<u64> {
-        let mut writer = BlockWriter::new(out)?;
-        put_bytes(&mut writer.records, KIND);
-        put_signed(&mut writer.records, saved_ms);
-        writer.write()?;
-        let mut halves = 0_u64;
+        let mut writer = HalfWriter::new(saved_ms, out)?;
         for place in self.places() {
-            self.with(place, |pending| {
-                writer.records.push(HALF);
-                put_pending(&mut writer.records, pending, saved_ms);
-                halves += 1;
-            });
+            self.with(place, |pending| writer.put(pending));
             writer.write_if_full()?;
         }
-        writer.records.push(END);
-        put_varint(&mut writer.records, halves);
-        writer.finish()?;
-        Ok(halves)
+        writer.finish()
     }
 
     /// Lets what was saved wait on, and gives how much it is. The time in between
@@ -66,60 +58,107 @@ impl EdgeStore {
         input: impl BufRead,
         rules: &Rules,
         now_ms: i64,
-        settle: impl FnMut(&Edges),
+        mut settle: impl FnMut(&Edges),
     ) -> Result<u64, RestoreError> {
-        let restored = self.read(input, rules, now_ms, settle);
+        let restored = read(input, now_ms, |batch| {
+            // The ledger of the process that received the spans has them.
+            batch.leave_ledger();
+            settle(&batch.offer(self, rules));
+        });
         if restored.is_err() {
             self.clear();
         }
         restored
     }
+}
 
-    fn read(
-        &self,
-        input: impl BufRead,
-        rules: &Rules,
-        now_ms: i64,
-        mut settle: impl FnMut(&Edges),
-    ) -> Result<u64, RestoreError> {
-        let mut reader = BlockReader::new(input)?;
-        let mut records = Vec::new();
-        reader.next_block(&mut records)?;
+/// Reads what was written, in batches, and gives how much it is.
+pub(super) fn read(
+    input: impl BufRead,
+    now_ms: i64,
+    mut take: impl FnMut(&mut Batch),
+) -> Result<u64, RestoreError> {
+    let mut reader = BlockReader::new(input)?;
+    let mut records = Vec::new();
+    reader.next_block(&mut records)?;
+    let mut cursor = Cursor::new(&records);
+    if cursor.bytes()? != KIND {
+        return Err(RestoreError::damaged("it has no halves of edges"));
+    }
+    let end_ms = cursor.signed()?.max(now_ms);
+    let mut halves = 0;
+    let mut batch = Batch::default();
+    while reader.next_block(&mut records)? {
         let mut cursor = Cursor::new(&records);
-        if cursor.bytes()? != KIND {
-            return Err(RestoreError::damaged("it has no halves of edges"));
-        }
-        let end_ms = cursor.signed()?.max(now_ms);
-        let mut halves = 0;
-        let mut batch = Batch::default();
-        while reader.next_block(&mut records)? {
-            let mut cursor = Cursor::new(&records);
-            while !cursor.is_empty() {
-                match cursor.byte()? {
-                    HALF => {
-                        let (half, text, waited_ms) = read_half(&mut cursor)?;
-                        let since_ms = end_ms.saturating_sub(waited_ms).min(now_ms);
-                        if batch.since_ms != since_ms || batch.halves.len() == BATCH {
-                            settle(&batch.offer(self, rules));
-                        }
-                        batch.push(half, text, since_ms);
-                        halves += 1;
+        while !cursor.is_empty() {
+            match cursor.byte()? {
+                HALF => {
+                    let (half, text, waited_ms) = read_half(&mut cursor)?;
+                    let since_ms = end_ms.saturating_sub(waited_ms).min(now_ms);
+                    if batch.since_ms != since_ms || batch.halves.len() == BATCH {
+                        take(&mut batch);
+                        batch.clear();
                     }
-                    END if cursor.varint()? == halves && cursor.is_empty() => {
-                        settle(&batch.offer(self, rules));
-                        return Ok(halves);
-                    }
-                    _ => return Err(RestoreError::damaged("a record is unknown")),
+                    batch.push(half, text, since_ms);
+                    halves += 1;
                 }
+                END if cursor.varint()? == halves && cursor.is_empty() => {
+                    take(&mut batch);
+                    return Ok(halves);
+                }
+                _ => return Err(RestoreError::damaged("a record is unknown")),
             }
         }
-        Err(RestoreError::damaged("it is cut off"))
+    }
+    Err(RestoreError::damaged("it is cut off"))
+}
+
+/// Writes halves one after the other.
+#[derive(Debug)]
+pub(super) struct HalfWriter<W> {
+    records: BlockWriter<W>,
+    saved_ms: i64,
+    halves: u64,
+}
+
+impl<W: Write> HalfWriter<W> {
+    /// Begins, with the time from which on nothing waits until it is read.
+    pub(super) fn new(saved_ms: i64, out: W) -> io::Result<Self> {
+        let mut records = BlockWriter::new(out)?;
+        put_bytes(&mut records.records, KIND);
+        put_signed(&mut records.records, saved_ms);
+        records.write()?;
+        Ok(Self {
+            records,
+            saved_ms,
+            halves: 0,
+        })
+    }
+
+    /// Appends a half; [`write_if_full`](Self::write_if_full) writes it.
+    pub(super) fn put(&mut self, pending: &Pending) {
+        self.records.records.push(HALF);
+        put_pending(&mut self.records.records, pending, self.saved_ms);
+        self.halves += 1;
+    }
+
+    /// Writes what has been appended if it is much.
+    pub(super) fn write_if_full(&mut self) -> io::Result<()> {
+        self.records.write_if_full()
+    }
+
+    /// Ends, and gives how many they are.
+    pub(super) fn finish(mut self) -> io::Result<u64> {
+        self.records.records.push(END);
+        put_varint(&mut self.records.records, self.halves);
+        self.records.finish()?;
+        Ok(self.halves)
     }
 }
 
 /// Halves that arrived together.
-#[derive(Default)]
-struct Batch {
+#[derive(Debug, Default)]
+pub(super) struct Batch {
     since_ms: i64,
     halves: Vec<HalfEdge>,
     /// Their labels, one after the other.
@@ -134,18 +173,32 @@ impl Batch {
         self.texts.push(text.to_vec());
     }
 
-    fn offer(&mut self, store: &EdgeStore, rules: &Rules) -> Edges {
-        let edges = store.offer(&self.halves, rules, self.since_ms, |half, labels| {
+    fn clear(&mut self) {
+        self.halves.clear();
+        self.texts.clear();
+    }
+
+    fn leave_ledger(&mut self) {
+        for half in &mut self.halves {
+            half.is_extra = true;
+        }
+    }
+
+    /// Spans of the ledger that wait with them.
+    pub(super) fn spans(&self) -> u64 {
+        self.halves.iter().map(HalfEdge::spans).sum()
+    }
+
+    /// Lets them wait, and gives what becomes of them.
+    pub(super) fn offer(&self, store: &EdgeStore, rules: &Rules) -> Edges {
+        store.offer(&self.halves, rules, self.since_ms, |half, labels| {
             let text = self.texts.get(half.source as usize);
             let text = text.map(Vec::as_slice).unwrap_or_default();
             for (name, value) in LabelSet::from_canonical(text) {
                 labels.push(name, value);
             }
             Ok(())
-        });
-        self.halves.clear();
-        self.texts.clear();
-        edges
+        })
     }
 }
 
@@ -170,6 +223,7 @@ fn put_pending(out: &mut Vec<u8>, pending: &Pending, saved_ms: i64) {
         (half.is_filtered, FILTERED),
         (half.is_nameless_database, NAMELESS),
         (half.is_sampled, SAMPLED),
+        (pending.spans() > 0, IN_LEDGER),
     ];
     out.push(flags.iter().fold(0, |flags, (is_set, flag)| {
         flags | if *is_set { *flag } else { 0 }
@@ -202,7 +256,6 @@ fn read_half<'a>(cursor: &mut Cursor<'a>) -> Result<(HalfEdge, &'a [u8], i64), R
         is_database: false,
         is_nameless_database: false,
         is_root: false,
-        // The ledger of the process that received the span has it.
         is_extra: true,
         is_failed: false,
         is_sampled: false,
@@ -225,6 +278,7 @@ fn read_half<'a>(cursor: &mut Cursor<'a>) -> Result<(HalfEdge, &'a [u8], i64), R
     half.is_filtered = has(FILTERED);
     half.is_nameless_database = has(NAMELESS);
     half.is_sampled = has(SAMPLED);
+    half.is_extra = !has(IN_LEDGER);
     half.duration_ns = cursor.varint()?;
     half.boundary_ns = cursor.varint()?;
     half.weight = cursor.number()?;

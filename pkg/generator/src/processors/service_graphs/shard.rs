@@ -195,8 +195,13 @@ impl Shard {
         if self.queue.get(first)?.since_ms() > expired_ms {
             return None;
         }
-        let hash = self.queue.get(first)?.hash();
-        self.take(first, hash)
+        self.remove(first)
+    }
+
+    /// Takes out what waits at a place.
+    pub(super) fn remove(&mut self, at: u32) -> Option<Pending> {
+        let hash = self.queue.get(at)?.hash();
+        self.take(at, hash)
     }
 
     /// Gives the memory of what is no longer there back.
