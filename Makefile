@@ -76,7 +76,8 @@ audit: $(TOOLS)/bin/cargo-audit $(TOOLS)/advisory-db/.unpacked ## Check for crat
 	$< audit --no-fetch --stale --deny warnings --db $(TOOLS)/advisory-db --file Cargo.lock
 
 bench: $(TOOLS)/bin/gungraun-runner ## Count instructions of the hot paths (needs valgrind).
-	GUNGRAUN_RUNNER=$< cargo bench $(LOCKED) -p spanmill-integration --features bench --bench ingest
+	GUNGRAUN_RUNNER=$< cargo bench $(LOCKED) -p spanmill-integration --features bench \
+	  --bench ingest --bench cluster
 
 bench-e2e: ## Measure a release build over real sockets.
 	cargo build --release --bins -p spanmill -p spangen -p spanmill-integration
