@@ -67,7 +67,7 @@ impl Fixture {
             clock: Clock::manual(NOW),
             max_lanes: 1,
             deduplicate_pushes: true,
-            instance_id: "g-1".into(),
+            instance_label: "g-1".into(),
             state_dir: None,
             retire_after: Duration::ZERO,
         });
