@@ -6,19 +6,25 @@ pub mod config;
 pub mod conversion;
 pub mod error;
 pub mod forwarders;
+pub mod generator_client;
 pub mod limits;
 pub mod metrics;
 
 mod push;
 mod receivers;
+mod route;
 mod usage;
 
 pub use config::DistributorConfig;
 pub use error::{DiscardReason, ReceiveError};
 pub use forwarders::{ForwardError, ForwarderMetrics, ForwarderStartError, Forwarders};
+pub use generator_client::{
+    ClientTlsError, GeneratorClientMetrics, GeneratorClients, MetricsGeneratorClientConfig,
+};
 pub use limits::{LimitError, Limits};
 pub use metrics::{DistributorMetrics, TenantIntake};
 pub use push::Distributor;
+pub use route::{ClusterPusher, ClusterPusherDependencies};
 pub use usage::UsageTracker;
 
 #[cfg(test)]

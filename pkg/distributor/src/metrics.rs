@@ -50,6 +50,8 @@ struct Families {
     spans_pushed: Family<TenantLabel, Counter>,
     spans_refused: Family<RefusedLabels, Counter>,
     bytes_received: Family<TenantLabel, Counter>,
+    spans_possibly_duplicated: Family<TenantLabel, Counter>,
+    spans_unowned: Family<TenantLabel, Counter>,
 }
 
 #[derive(Debug)]
@@ -145,6 +147,17 @@ impl DistributorMetrics {
             "bytes_received",
             "Bytes of requests that could be read, as decompressed protobuf, by tenant",
             families.bytes_received.clone(),
+        );
+        registry.register(
+            "spans_possibly_duplicated",
+            "Spans that went to another generator while it was not known whether one that is \
+             gone had applied them, by tenant",
+            families.spans_possibly_duplicated.clone(),
+        );
+        registry.register(
+            "spans_unowned",
+            "Spans for which there was no generator, by tenant; clients were told to retry",
+            families.spans_unowned.clone(),
         );
         registry.register(
             "pushes",
@@ -272,6 +285,21 @@ impl TenantMetrics {
         self.spans_pushed.inc_by(spans);
     }
 
+    /// Counts spans that may have been applied by a generator that is gone, and go to
+    /// another.
+    pub(crate) fn possibly_duplicated(&self, spans: u64) {
+        let counter = &self.families.spans_possibly_duplicated;
+        counter.get_or_create(&self.label).inc_by(spans);
+    }
+
+    /// Counts spans for which there is no generator.
+    pub(crate) fn unowned(&self, spans: u64) {
+        if spans > 0 {
+            let counter = &self.families.spans_unowned;
+            counter.get_or_create(&self.label).inc_by(spans);
+        }
+    }
+
     /// Counts spans that it did not.
     pub(crate) fn refused(&self, reason: DiscardReason, spans: u64) {
         if spans > 0 {
@@ -295,6 +323,8 @@ impl Drop for TenantMetrics {
         self.families.spans_received.remove(&self.label);
         self.families.spans_pushed.remove(&self.label);
         self.families.bytes_received.remove(&self.label);
+        self.families.spans_possibly_duplicated.remove(&self.label);
+        self.families.spans_unowned.remove(&self.label);
         for reason in DiscardReason::VARIANTS {
             self.families
                 .spans_refused

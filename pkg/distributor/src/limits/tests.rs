@@ -110,7 +110,7 @@ fn live_distributors_divide_a_global_rate_as_they_come_and_go() {
         rate_strategy: RateStrategy::Global,
         ..of(60, 60)
     };
-    let mut wait_of = |id, live| {
+    let wait_of = |id, live| {
         limits.set_live_distributors(live);
         assert_eq!(limits.admit(&tenant(id), &global, 60, start), Ok(()));
         wait(limits.admit(&tenant(id), &global, 60, start))

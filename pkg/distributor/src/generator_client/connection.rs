@@ -1,0 +1,167 @@
+//! A connection to one generator, made when it is needed.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::rt::Executor as _;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use rustls::pki_types::InvalidDnsNameError;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::message::Message;
+use super::tls::ClientTls;
+
+/// Where to connect to, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) address: SocketAddr,
+    pub(super) tls: Option<ClientTls>,
+    pub(super) connect_timeout: Duration,
+    /// How often the other end is asked whether it is there, and how long it may take to
+    /// say so; `None` if never.
+    pub(super) ping: Option<(Duration, Duration)>,
+}
+
+/// A connection that is not there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    /// The network.
+    #[error("cannot connect")]
+    Tcp(#[source] io::Error),
+    /// The handshake, or a certificate.
+    #[error("cannot speak TLS")]
+    Tls(#[source] io::Error),
+    /// A name that no certificate can have.
+    #[error("tls_server_name is not a host name")]
+    ServerName(#[source] InvalidDnsNameError),
+    /// HTTP/2.
+    #[error("cannot speak HTTP/2")]
+    Http(#[source] hyper::Error),
+    /// It took too long.
+    #[error("not connected in time")]
+    TimedOut,
+}
+
+/// Sends requests over the connection of the moment; clones send over the same.
+pub(super) type Sender = SendRequest<Message>;
+
+/// Whoever waits for it shares one attempt.
+type Connecting = Shared<BoxFuture<'static, Result<Sender, Arc<ConnectError>>>>;
+
+/// The connection to one generator.
+pub(super) struct Connection {
+    target: Target,
+    state: Mutex<State>,
+}
+
+enum State {
+    None,
+    Connecting(Connecting),
+    Connected(Sender),
+}
+
+impl Connection {
+    pub(super) fn new(target: Target) -> Self {
+        Self {
+            target,
+            state: Mutex::new(State::None),
+        }
+    }
+
+    /// What sends over it; connects if nothing is connected.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], the same for all who have waited for one attempt. The next who asks
+    /// makes another.
+    pub(super) async fn sender(&self) -> Result<Sender, Arc<ConnectError>> {
+        let connecting = {
+            let mut state = self.state.lock();
+            match &*state {
+                State::Connected(sender) if !sender.is_closed() => return Ok(sender.clone()),
+                State::Connecting(connecting) => connecting.clone(),
+                State::Connected(_) | State::None => {
+                    let connecting = connect(self.target.clone()).boxed().shared();
+                    *state = State::Connecting(connecting.clone());
+                    connecting
+                }
+            }
+        };
+        let connected = connecting.clone().await;
+        let mut state = self.state.lock();
+        if let State::Connecting(current) = &*state
+            && current.ptr_eq(&connecting)
+        {
+            *state = match &connected {
+                Ok(sender) => State::Connected(sender.clone()),
+                Err(_) => State::None,
+            };
+        }
+        drop(state);
+        connected
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connection").field(&self.target).finish()
+    }
+}
+
+async fn connect(target: Target) -> Result<Sender, Arc<ConnectError>> {
+    let connected = timeout(target.connect_timeout, try_connect(&target)).await;
+    connected
+        .unwrap_or(Err(ConnectError::TimedOut))
+        .map_err(Arc::new)
+}
+
+async fn try_connect(target: &Target) -> Result<Sender, ConnectError> {
+    let stream = TcpStream::connect(target.address).await;
+    let stream = stream.map_err(ConnectError::Tcp)?;
+    stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
+    match &target.tls {
+        None => handshake(target, stream).await,
+        Some(tls) => {
+            let name = tls.server_name(target.address.ip());
+            let name = name.map_err(ConnectError::ServerName)?;
+            let stream = tls.connector().connect(name, stream).await;
+            handshake(target, stream.map_err(ConnectError::Tls)?).await
+        }
+    }
+}
+
+async fn handshake<S>(target: &Target, stream: S) -> Result<Sender, ConnectError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new());
+    if let Some((interval, patience)) = target.ping {
+        builder
+            .keep_alive_interval(interval)
+            .keep_alive_timeout(patience)
+            .keep_alive_while_idle(true);
+    }
+    let connected = builder.handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = connected.map_err(ConnectError::Http)?;
+    let address = target.address;
+    // It ends with its last sender or the connection, and nothing waits for it: whoever has
+    // sent something hears of its end.
+    TokioExecutor::new().execute(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%address, error = %telemetry::error_chain(&error), "connection to a generator ended");
+        }
+    });
+    Ok(sender)
+}

@@ -1,0 +1,44 @@
+//! One gRPC message as the body of a request, without a copy of it.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+/// What is left of the body: the message, and before it a flag and its length.
+#[derive(Debug)]
+pub(super) struct Message(VecDeque<Bytes>);
+
+impl Message {
+    pub(super) fn new(message: Bytes) -> Self {
+        // Longer ones are refused before.
+        let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+        let [a, b, c, d] = length.to_be_bytes();
+        let prefix = Bytes::copy_from_slice(&[0, a, b, c, d]);
+        let frames = [prefix, message].into_iter();
+        Self(frames.filter(|frame| !frame.is_empty()).collect())
+    }
+}
+
+impl Body for Message {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|frame| Ok(Frame::data(frame))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|frame| frame.len() as u64).sum())
+    }
+}

@@ -1,0 +1,199 @@
+//! A push to the generators of a cluster: each gets the spans of the traces that it owns.
+//!
+//! The client's OK means that all of them have applied theirs. Spans that were certainly
+//! not applied go to the next owner at once. Where that is in doubt the same bytes go to the
+//! same generator again, which recognises them, for as long as it lives; only then do they
+//! go on, and are counted as possibly duplicated. What is not applied in the end is told to
+//! the client, which sends the whole request again: split by the same ring it gives the same
+//! shares, and those that were applied are recognised.
+
+mod delivery;
+mod tally;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use model::{ClusterSeed, Push, PushError, PushOutcome, PushSpans, TraceTokens};
+use otlp::WireError;
+use overrides::Overrides;
+use ring::{Member, MemberIndex, RingView, agreement};
+use tokio::time::Instant;
+
+use self::delivery::{Delivered, Delivery};
+use self::tally::Tally;
+use crate::generator_client::GeneratorClients;
+use crate::metrics::DistributorMetrics;
+
+/// How long all attempts for a push may take together: twice what one may, and more than it
+/// takes until a generator that is gone is known to be. Clients wait for ten seconds by
+/// default.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Hands pushes to the generators that own their traces; clones share everything.
+#[derive(Clone, Debug)]
+pub struct ClusterPusher(Arc<ClusterPusherDependencies>);
+
+/// What a distributor of a cluster needs to push.
+#[derive(Clone, Debug)]
+pub struct ClusterPusherDependencies {
+    /// The cluster.
+    pub ring: RingView,
+    /// What its tokens are hashed with.
+    pub seed: ClusterSeed,
+    /// The settings of tenants, for how many generators each uses.
+    pub overrides: Overrides,
+    /// The way to the generators.
+    pub clients: GeneratorClients,
+    /// The id of this node in the ring.
+    pub id: Arc<str>,
+    /// Which life of this node it is.
+    pub incarnation: u64,
+    /// When this life began: what generators tell the age of pushes by.
+    pub began: Instant,
+    /// Where to count.
+    pub metrics: DistributorMetrics,
+}
+
+/// Spans that are to be split.
+#[derive(Clone, Debug)]
+struct Parcel {
+    request: Bytes,
+    /// Those lives of generators that do not take them.
+    gone: Vec<(Arc<str>, u64)>,
+}
+
+impl ClusterPusher {
+    /// A pusher over a ring.
+    pub fn new(dependencies: ClusterPusherDependencies) -> Self {
+        Self(Arc::new(dependencies))
+    }
+}
+
+impl PushSpans for ClusterPusher {
+    async fn push(&self, push: Push) -> Result<PushOutcome, PushError> {
+        let tenant = self.0.metrics.for_tenant(&push.tenant);
+        let route = Route::new(&self.0, &push, Instant::now() + PATIENCE);
+        let mut tally = Tally::default();
+        let mut under_way = FuturesUnordered::new();
+        let whole = Parcel {
+            request: push.request.clone(),
+            gone: Vec::new(),
+        };
+        let sent = route.send(whole, &under_way, &mut tally);
+        sent.map_err(|error| PushError::Malformed {
+            problem: error.to_string(),
+        })?;
+        while let Some((delivery, delivered)) = under_way.next().await {
+            match delivered {
+                Delivered::Applied(outcome) => tally.applied(delivery.spans, outcome),
+                Delivered::Refused { problem } => tally.refused(delivery.spans, problem),
+                Delivered::GivenUp {
+                    reason,
+                    is_in_doubt,
+                } => tally.given_up(delivery.spans, reason, is_in_doubt),
+                Delivered::Elsewhere {
+                    reason,
+                    is_in_doubt,
+                } => {
+                    if is_in_doubt {
+                        tenant.possibly_duplicated(delivery.spans);
+                    }
+                    tally.says(reason);
+                    let spans = delivery.spans;
+                    if let Err(error) = route.send(delivery.elsewhere(), &under_way, &mut tally) {
+                        tally.refused(spans, error.to_string());
+                    }
+                }
+            }
+        }
+        tenant.unowned(tally.unowned());
+        tally.result()
+    }
+}
+
+/// The deliveries that are under way.
+type UnderWay<'a> = FuturesUnordered<BoxFuture<'a, (Delivery<'a>, Delivered)>>;
+
+/// Where the spans of one push go.
+struct Route<'a> {
+    dependencies: &'a ClusterPusherDependencies,
+    push: &'a Push,
+    tokens: TraceTokens,
+    ring_size: usize,
+    deadline: Instant,
+}
+
+impl<'a> Route<'a> {
+    fn new(dependencies: &'a ClusterPusherDependencies, push: &'a Push, deadline: Instant) -> Self {
+        let ring_size = dependencies.overrides.for_tenant(&push.tenant).ring_size;
+        Self {
+            tokens: TraceTokens::new(dependencies.seed, &push.tenant),
+            ring_size: usize::try_from(ring_size).unwrap_or(usize::MAX),
+            dependencies,
+            push,
+            deadline,
+        }
+    }
+
+    /// Splits spans by the ring as it is now, and sends each share on its way.
+    fn send(
+        &self,
+        parcel: Parcel,
+        under_way: &UnderWay<'a>,
+        tally: &mut Tally,
+    ) -> Result<(), WireError> {
+        let ring = &self.dependencies.ring;
+        let shard = ring.shard(&self.push.tenant, self.ring_size);
+        let gone = indexes(shard.placement().members(), &parcel.gone);
+        let shard = if gone.is_empty() {
+            shard
+        } else {
+            shard.without(&gone)
+        };
+        let placement = shard.placement();
+        let split = otlp::split::split(&parcel.request, |trace_id| {
+            let owner = shard.owner(self.tokens.of(trace_id));
+            owner.map(|MemberIndex(index)| index)
+        })?;
+        tally.nobody_for(split.unowned_spans);
+        let hash = agreement::hash(placement);
+        for share in split.shares {
+            let Some(owner) = placement.member(MemberIndex(share.owner)) else {
+                continue;
+            };
+            let delivery = Delivery {
+                dependencies: self.dependencies,
+                push: self.push,
+                owner: owner.clone(),
+                placement: hash,
+                request: share.request,
+                spans: share.spans,
+                gone: parcel.gone.clone(),
+                deadline: self.deadline,
+            };
+            under_way.push(Box::pin(async move {
+                let delivered = delivery.run().await;
+                (delivery, delivered)
+            }));
+        }
+        Ok(())
+    }
+}
+
+/// The places of those lives that are still members.
+fn indexes(members: &[Member], lives: &[(Arc<str>, u64)]) -> Vec<MemberIndex> {
+    let is_one = |member: &Member| {
+        let mut lives = lives.iter();
+        lives.any(|(id, incarnation)| member.id == *id && member.incarnation == *incarnation)
+    };
+    (0..)
+        .map(MemberIndex)
+        .zip(members)
+        .filter(|(_, member)| !lives.is_empty() && is_one(member))
+        .map(|(index, _)| index)
+        .collect()
+}

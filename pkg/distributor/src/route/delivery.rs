@@ -1,0 +1,188 @@
+//! The spans of one generator, until it is known what became of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use model::{Push, PushOutcome};
+use ring::{Member, RingView};
+use server::nodes::PushMetadata;
+use tokio::time::{Instant, sleep};
+
+use super::{ClusterPusherDependencies, Parcel};
+use crate::generator_client::Answer;
+
+/// The pause before spans whose fate is in doubt are sent again, doubled from the first to
+/// the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LAST_PAUSE: Duration = Duration::from_millis(500);
+
+/// A share on its way to its owner.
+#[derive(Debug)]
+pub(super) struct Delivery<'a> {
+    pub(super) dependencies: &'a ClusterPusherDependencies,
+    pub(super) push: &'a Push,
+    /// As it was when the share was split.
+    pub(super) owner: Member,
+    /// What it was split by.
+    pub(super) placement: u64,
+    pub(super) request: Bytes,
+    pub(super) spans: u64,
+    /// Those lives of generators that did not take it.
+    pub(super) gone: Vec<(Arc<str>, u64)>,
+    pub(super) deadline: Instant,
+}
+
+/// What became of a share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Delivered {
+    /// It was applied.
+    Applied(PushOutcome),
+    /// Nobody will ever take it.
+    Refused { problem: String },
+    /// The owner does not take it, and the next one is to have it.
+    Elsewhere {
+        reason: String,
+        /// The owner is gone and may have applied it.
+        is_in_doubt: bool,
+    },
+    /// The time is up, or the owner has enough to do.
+    GivenUp {
+        reason: String,
+        /// It may have been applied, or may yet be.
+        is_in_doubt: bool,
+    },
+}
+
+impl Delivery<'_> {
+    /// What is left to deliver, to others.
+    pub(super) fn elsewhere(self) -> Parcel {
+        let mut gone = self.gone;
+        gone.push((self.owner.id, self.owner.incarnation));
+        Parcel {
+            request: self.request,
+            gone,
+        }
+    }
+
+    /// Sends it until it is known what became of it, or the time is up.
+    ///
+    /// Not cancel-safe: whether a dropped one was applied is unknown.
+    pub(super) async fn run(&self) -> Delivered {
+        let mut is_in_doubt = false;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let reason = match self.attempt().await {
+                Answer::Applied(outcome) => return Delivered::Applied(outcome),
+                Answer::Refused { problem } => return Delivered::Refused { problem },
+                Answer::NotApplied { reason } => {
+                    return Delivered::Elsewhere {
+                        reason,
+                        is_in_doubt,
+                    };
+                }
+                Answer::NotSent { reason } if !is_in_doubt => {
+                    return Delivered::Elsewhere {
+                        reason,
+                        is_in_doubt,
+                    };
+                }
+                Answer::Busy => {
+                    return Delivered::GivenUp {
+                        reason: "too much is under way to it".to_owned(),
+                        is_in_doubt,
+                    };
+                }
+                // That it cannot be reached now says nothing of what it got before.
+                Answer::NotSent { reason } => reason,
+                Answer::InDoubt { reason } => {
+                    is_in_doubt = true;
+                    reason
+                }
+            };
+            let left = self.left();
+            tokio::select! {
+                () = self.owner_is_gone() => {
+                    return Delivered::Elsewhere { reason, is_in_doubt };
+                }
+                () = sleep(pause.min(left)) => {}
+            }
+            if self.left().is_zero() {
+                return Delivered::GivenUp {
+                    reason,
+                    is_in_doubt,
+                };
+            }
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
+    /// Sends it once. Ends early if the owner dies, which does not answer any more.
+    async fn attempt(&self) -> Answer {
+        let clients = &self.dependencies.clients;
+        let within = clients.remote_timeout().min(self.left());
+        let Some(headers) = self.headers(within) else {
+            return Answer::NotSent {
+                reason: "the id of this node does not fit a header".to_owned(),
+            };
+        };
+        let client = clients.of(&self.owner);
+        let is_sent = AtomicBool::new(false);
+        tokio::select! {
+            biased;
+            answer = client.push(headers, self.request.clone(), within, &is_sent) => answer,
+            () = self.owner_is_gone() => {
+                let reason = "it has left the ring".to_owned();
+                if is_sent.load(Ordering::Relaxed) {
+                    Answer::InDoubt { reason }
+                } else {
+                    Answer::NotSent { reason }
+                }
+            }
+        }
+    }
+
+    fn headers(&self, expires_in: Duration) -> Option<HeaderMap> {
+        let dependencies = self.dependencies;
+        let metadata = PushMetadata {
+            tenant: self.push.tenant.clone(),
+            sender: Arc::clone(&dependencies.id),
+            incarnation: dependencies.incarnation,
+            sent_at: Instant::now().saturating_duration_since(dependencies.began),
+            expires_in,
+            placement: self.placement,
+            skip_metrics: self.push.skip_metrics,
+        };
+        let mut headers = HeaderMap::with_capacity(16);
+        metadata.write(&mut headers).ok()?;
+        Some(headers)
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Waits until the life of the owner that it was sent to has ended, as the ring sees it.
+    ///
+    /// Cancel-safe.
+    async fn owner_is_gone(&self) {
+        let ring = &self.dependencies.ring;
+        let mut changes = ring.changes();
+        while lives(ring, &self.owner) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether a member is still there and alive, and the same as it was.
+fn lives(ring: &RingView, owner: &Member) -> bool {
+    let placement = ring.placement();
+    let members = placement.members();
+    let found = members.binary_search_by(|member| member.id.cmp(&owner.id));
+    let found = found.ok().and_then(|index| members.get(index));
+    found.is_some_and(|member| member.is_alive && member.incarnation == owner.incarnation)
+}

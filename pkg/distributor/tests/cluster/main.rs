@@ -1,0 +1,12 @@
+//! A distributor and the generators of its cluster, over real connections.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod certificates;
+mod failing;
+mod harness;
+mod owners;
+mod refusing;
