@@ -2,18 +2,29 @@
 //!
 //! Placement is a pure function of the member list, so that every distributor that
 //! knows the same members sends a trace to the same generator, and so that it can be
-//! tested without a network.
+//! tested without a network. The member list comes from gossip.
 
 pub mod agreement;
+pub mod config;
+pub mod gossip;
+pub mod lifecycler;
 pub mod lookup;
 pub mod member;
+pub mod metrics;
+pub mod node_file;
+pub mod ring;
 #[cfg(test)]
 mod sample;
 pub mod shuffle_shard;
 pub mod tokens;
 pub mod view;
 
+pub use config::{GossipSettings, MemberlistConfig, RingConfig};
+pub use gossip::{MemberStatus, own_address};
 pub use lookup::{MemberIndex, Placement};
 pub use member::{Member, MemberState, Role};
+pub use metrics::RingMetrics;
+pub use node_file::{Node, NodeFileError};
+pub use ring::{ForgetError, Identity, Ring, StartRingError};
 pub use shuffle_shard::Shard;
 pub use view::RingView;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use strum::{EnumString, IntoStaticStr};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// A node as the others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Member {
 }
 
 /// What a node does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Role {
     /// Takes spans in and sends them on; has no tokens.
@@ -41,6 +41,8 @@ pub enum Role {
     Generator,
     /// Both.
     All,
+    /// Something that this version does not know.
+    Unknown,
 }
 
 impl Role {
@@ -56,7 +58,7 @@ impl Role {
 }
 
 /// What a node takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum MemberState {
     /// It restores, and takes nothing yet.
@@ -67,6 +69,8 @@ pub enum MemberState {
     Leaving,
     /// It takes no new spans, and stays.
     ReadOnly,
+    /// It says something that this version does not know.
+    Unknown,
 }
 
 impl Member {
