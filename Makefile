@@ -85,10 +85,10 @@ bench-e2e: ## Measure a release build over real sockets.
 	  --spangen $(TARGET_DIR)/release/spangen $(BENCH_ARGS)
 
 fuzz: FUZZ_SECONDS ?= 60
-fuzz: $(TOOLS)/bin/cargo-fuzz ## Fuzz the wire view, the receivers' conversions and the spool's reader for FUZZ_SECONDS (60) each; needs a nightly toolchain.
+fuzz: $(TOOLS)/bin/cargo-fuzz ## Fuzz the wire view, the receivers' conversions, the spool's reader and gossip for FUZZ_SECONDS (60) each; needs a nightly toolchain.
 	@rustup toolchain list 2>/dev/null | grep -q '^nightly' || \
 	  { echo "make fuzz needs a nightly toolchain: rustup toolchain install nightly" >&2; exit 1; }
-	@mkdir -p $(TARGET_DIR)/fuzz-corpus $(TARGET_DIR)/fuzz-corpus-conversion $(TARGET_DIR)/fuzz-corpus-segment
+	@mkdir -p $(TARGET_DIR)/fuzz-corpus $(TARGET_DIR)/fuzz-corpus-conversion $(TARGET_DIR)/fuzz-corpus-segment $(TARGET_DIR)/fuzz-corpus-frame
 	cd pkg/otlp && cargo +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz view \
 	  $(TARGET_DIR)/fuzz-corpus fuzz/corpus/view ../../integration/testdata/conformance/inputs \
 	  -- -max_total_time=$(FUZZ_SECONDS)
@@ -97,6 +97,9 @@ fuzz: $(TOOLS)/bin/cargo-fuzz ## Fuzz the wire view, the receivers' conversions 
 	  -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -malloc_limit_mb=512
 	cd pkg/remote-write && cargo +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz segment \
 	  $(TARGET_DIR)/fuzz-corpus-segment fuzz/corpus/segment \
+	  -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -malloc_limit_mb=512
+	cd pkg/ring && cargo +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz frame \
+	  $(TARGET_DIR)/fuzz-corpus-frame fuzz/corpus/frame \
 	  -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -malloc_limit_mb=512
 
 tools: test-tools $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-audit ## Install every tool that `make ci` needs.

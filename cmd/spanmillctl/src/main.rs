@@ -14,6 +14,7 @@ mod hash_credential;
 mod overrides;
 mod red;
 mod reference;
+mod ring;
 mod spool;
 mod table;
 mod tenants;
@@ -36,6 +37,7 @@ enum Command {
     Overrides(overrides::Args),
     Red(red::Args),
     Reference(reference::Args),
+    Ring(ring::Args),
     Spool(spool::Args),
     Tenant(tenants::OneArgs),
     Tenants(tenants::Args),
@@ -65,6 +67,7 @@ fn run(args: Args) -> anyhow::Result<String> {
         Command::Overrides(args) => waited(overrides::run(&args)),
         Command::Red(args) => waited(red::run(&args)),
         Command::Reference(args) => reference::run(&args),
+        Command::Ring(args) => waited(ring::run(&args)),
         Command::Spool(args) => spool::run(&args),
         Command::Tenant(args) => waited(tenants::one(&args)),
         Command::Tenants(args) => waited(tenants::run(&args)),

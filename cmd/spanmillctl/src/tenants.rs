@@ -144,7 +144,7 @@ impl Source {
     }
 
     /// Writes an answer down.
-    fn written(
+    pub(crate) fn written(
         &self,
         path: &str,
         body: &str,

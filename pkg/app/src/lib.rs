@@ -4,6 +4,7 @@
 pub mod config;
 pub mod error;
 pub mod reference;
+pub mod ring_api;
 pub mod tenants_api;
 pub mod version;
 

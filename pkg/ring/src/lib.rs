@@ -27,4 +27,4 @@ pub use metrics::RingMetrics;
 pub use node_file::{Node, NodeFileError};
 pub use ring::{ForgetError, Identity, Ring, StartRingError};
 pub use shuffle_shard::Shard;
-pub use view::RingView;
+pub use view::{RingView, shares};

@@ -12,6 +12,7 @@ use model::Clock;
 use parking_lot::Mutex;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 use crate::config::GossipSettings;
 use crate::gossip::census::{Census, Duplicate};
@@ -26,6 +27,9 @@ use crate::view::RingView;
 /// How loaded generators ought to be: what is left takes the traces of one that fails,
 /// and the time until more are there.
 const DESIRED_LOAD: f64 = 0.7;
+
+/// How long a start waits for names of seeds; they are looked up again afterwards.
+const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
 
 /// Who this node is in the ring.
 #[derive(Clone, Debug)]
@@ -126,7 +130,8 @@ impl Ring {
         let failed = |source| StartRingError::Bind { address, source };
         let socket = UdpSocket::bind(address).await.map_err(failed)?;
         let bound = socket.local_addr().map_err(failed)?;
-        let found = seeds::resolve(&settings.join).await;
+        let found = timeout(FIRST_LOOK_UP, seeds::resolve(&settings.join)).await;
+        let found = found.unwrap_or_default();
         let gossip_address = advertised(&settings, bound, &found);
         if settings.keys.is_empty() && !gossip_address.ip().is_loopback() {
             tracing::warn!(

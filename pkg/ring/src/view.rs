@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use model::TenantId;
+use model::{TenantId, Token};
 use tokio::sync::watch;
 
 use crate::lookup::Placement;
 use crate::member::Member;
 use crate::shuffle_shard::Shard;
+
+/// How many places of the ring are looked at to say who has which share of it: a share
+/// is right within a fiftieth of a percent.
+const PLACES: u32 = 1 << 16;
 
 /// The ring as this node sees it now; clones share it.
 #[derive(Clone, Debug)]
@@ -54,5 +58,54 @@ impl RingView {
     /// Says when the members have changed since it was made or last asked.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+}
+
+/// Which part of all traces each member of a placement owns, from 0 to 1, in the order of
+/// [`Placement::members`]. It looks at 65,536 places, which takes milliseconds.
+pub fn shares(placement: &Placement) -> Vec<f64> {
+    let mut places = vec![0_u32; placement.members().len()];
+    for place in 0..PLACES {
+        let owner = placement.owner(Token(place * (u32::MAX / PLACES + 1)));
+        let count = owner.and_then(|owner| places.get_mut(usize::from(owner.0)));
+        if let Some(count) = count {
+            *count += 1;
+        }
+    }
+    let share = |count: u32| f64::from(count) / f64::from(PLACES);
+    places.into_iter().map(share).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::member::{MemberState, Role};
+
+    fn member(id: &str, token_seed: u64, state: MemberState) -> Member {
+        Member {
+            id: id.into(),
+            incarnation: 1,
+            role: Role::Generator,
+            state,
+            zone: "".into(),
+            address: ([127, 0, 0, 1], 9095).into(),
+            token_seed,
+            tokens: 512,
+            version: "".into(),
+            is_alive: true,
+        }
+    }
+
+    #[test]
+    fn shares_of_those_that_take_spans_are_all_of_the_ring() {
+        let ring = RingView::new(vec![
+            member("a", 1, MemberState::Active),
+            member("b", 2, MemberState::Leaving),
+            member("c", 3, MemberState::Active),
+        ]);
+        let [a, b, c] = shares(&ring.placement()).try_into().unwrap();
+        assert_eq!((a + c, b), (1.0, 0.0));
+        assert!(a > 0.4 && c > 0.4, "{a} {c}");
+        assert!(shares(&Placement::default()).is_empty());
     }
 }
