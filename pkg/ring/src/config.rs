@@ -20,7 +20,7 @@ const PORT: u16 = 7946;
 const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
 /// Below this, rounds of gossip would meet each other.
 const MIN_GOSSIP_INTERVAL: Duration = Duration::from_millis(50);
-/// Above this a dead node would be noticed after more than 50 s.
+/// Above this a dead node would be noticed after more than 40 s.
 const MAX_GOSSIP_INTERVAL: Duration = Duration::from_secs(5);
 /// The bytes of a key.
 const KEY_BYTES: usize = 32;
@@ -61,7 +61,7 @@ pub struct MemberlistConfig {
     /// key, whoever reaches the port can join. Default: none.
     pub secret_keys: Vec<Secret>,
 
-    /// How often a node gossips, from 50ms to 5s; a node is taken for dead after ten
+    /// How often a node gossips, from 50ms to 5s; a node is taken for dead after eight
     /// times as long. The same on all nodes. Default: 200ms.
     #[serde(with = "settings::duration")]
     #[schemars(with = "settings::duration::Text")]
@@ -100,7 +100,7 @@ pub struct RingConfig {
     /// Without effect: nodes gossip every `memberlist.gossip_interval`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_period: Option<Value>,
-    /// Without effect: a node is dead after ten times `memberlist.gossip_interval`.
+    /// Without effect: a node is dead after eight times `memberlist.gossip_interval`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_timeout: Option<Value>,
     /// Without effect: see `instance_addr`.

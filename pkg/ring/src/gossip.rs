@@ -34,9 +34,9 @@ pub(crate) mod keys;
 mod sealed;
 pub(crate) mod seeds;
 
-/// A node that was silent for so many rounds is dead: 2 s at 200 ms. In a cluster of 64
-/// news takes three rounds.
-pub(crate) const PATIENCE_ROUNDS: u32 = 10;
+/// A node that was silent for so many rounds is dead: 1.6 s at 200 ms. The last that was
+/// heard of it goes round for some rounds more, so that it takes 2 to 3 s in all.
+pub(crate) const PATIENCE_ROUNDS: u32 = 8;
 /// How often what was heard is looked at, at least: a change of state is to be seen
 /// before the next round passes it on.
 const LOOK: Duration = Duration::from_millis(100);

@@ -73,7 +73,6 @@ impl Plan {
                 .iter()
                 .map(|key| Secret::new(STANDARD.encode(key)))
                 .collect(),
-            gossip_interval: Duration::from_millis(100),
             ..MemberlistConfig::default()
         };
         let identity = Identity {
