@@ -2,6 +2,7 @@
 
 use axum::http::Method;
 use server::authentication::{Needs, Role};
+use server::nodes::NODE_PUSH;
 
 use crate::ports::Face;
 
@@ -20,6 +21,8 @@ pub(crate) fn needs(face: Face, prefix: &str, method: &Method, path: &str) -> Ne
         Face::OtlpGrpc | Face::JaegerGrpc | Face::Internal if path.starts_with(GRPC_HEALTH) => {
             Needs::Nothing
         }
+        // It tells nodes from others itself.
+        Face::Internal if path == NODE_PUSH => Needs::Nothing,
         // A browser asks so before it sends, and cannot send a credential with it.
         Face::OtlpHttp if method == Method::OPTIONS => Needs::Nothing,
         Face::OtlpGrpc
@@ -116,6 +119,13 @@ mod tests {
                 Needs::Tenant(Role::Write),
             ),
             (Face::Internal, Method::POST, health, Needs::Nothing),
+            (Face::Internal, Method::POST, NODE_PUSH, Needs::Nothing),
+            (
+                Face::OtlpGrpc,
+                Method::POST,
+                NODE_PUSH,
+                Needs::Tenant(Role::Write),
+            ),
             (Face::JaegerGrpc, Method::POST, health, Needs::Nothing),
             (
                 Face::JaegerGrpc,

@@ -4,15 +4,21 @@
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use distributor::{Distributor, Forwarders, Limits, UsageTracker};
-use generator::{Dependencies, Generator, GeneratorConfig};
+use distributor::{
+    ClusterPusher, ClusterPusherDependencies, Distributor, Forwarders, GeneratorClients, Limits,
+    UsageTracker,
+};
+use generator::{
+    Dependencies, Generator, GeneratorConfig, NodePushDependencies, NodePushMetrics, NodePushes,
+};
 use model::Clock;
 use overrides::{Overrides, UserOverrides};
 use remote_write::RemoteWrite;
 use server::grpc::Health;
-use server::{Authentication, Tenancy};
+use server::{Authentication, NodeAuthentication, Tenancy};
 use tokio::sync::oneshot;
 
+use crate::cluster::{self, Cluster, host_name};
 use crate::config::{AppConfig, Loaded, Target};
 use crate::data_dir::DataDir;
 use crate::deletion::{self, Deletion};
@@ -20,7 +26,7 @@ use crate::error::StartError;
 use crate::own_metrics::{DistributingMetrics, GeneratingMetrics, OwnMetrics};
 use crate::pages::tenants::Tenants;
 use crate::pages::{Pages, ShownConfig};
-use crate::ports;
+use crate::ports::{self, Face};
 use crate::process::{Address, Generating, Part, Process, StopLimits};
 use crate::pusher::Pusher;
 use crate::readiness::{Readiness, Stage};
@@ -43,6 +49,8 @@ struct Common<'a> {
     tenancy: Tenancy,
     overrides: Overrides,
     clock: Clock,
+    /// None where the process is alone.
+    cluster: Option<Cluster>,
     background: Part,
 }
 
@@ -108,18 +116,35 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         ),
         false => None,
     };
+    let clock = Clock::system();
+    let cluster = match cluster::is_wanted(&config) {
+        true => {
+            let internal = ports.iter().find(|port| port.faces.contains(&Face::Internal));
+            let internal = internal.map(|port| port.listener.local_addr());
+            let joined =
+                Cluster::join(&config, internal, clock.clone(), metrics.ring, &background).await?;
+            Some(joined)
+        }
+        false => None,
+    };
     let common = Common {
         config: &config,
         tenancy,
         overrides: overrides.clone(),
-        clock: Clock::system(),
+        clock,
+        cluster: cluster.clone(),
         background: background.clone(),
     };
     let of_intake = metrics.distributing.distributor.clone();
+    let of_nodes = metrics.generating.node_pushes.clone();
     let generating = match config.target.generates() {
         true => Some(generating(&common, metrics.generating)?),
         false => None,
     };
+    let node_pushes = generating
+        .as_ref()
+        .zip(cluster.as_ref())
+        .map(|(part, cluster)| node_pushes(&common, cluster, &part.generator, of_nodes));
     let deletion = generating.as_ref().map(|generating| {
         let parts = deletion::Parts {
             overrides: overrides.clone(),
@@ -135,13 +160,15 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         overrides.clone(),
         common.clock.clone(),
     );
-    let distributor = match generating.as_ref().filter(|_| config.target.distributes()) {
-        Some(Generating { generator, .. }) => {
-            let pusher = Pusher::Here(generator.clone());
-            let distributor = distributing(&common, pusher, metrics.distributing)?;
-            Some(distributor.with_usage(usage.clone()))
+    let rates = Limits::new(overrides.clone(), &config.distributor);
+    let distributor = match config.target.distributes() {
+        true => {
+            let here = generating.as_ref().map(|part| &part.generator);
+            let distributor =
+                distributing(&common, here, rates.clone(), metrics.distributing)?;
+            distributor.map(|distributor| distributor.with_usage(usage.clone()))
         }
-        None => None,
+        false => None,
     };
 
     warnings::log(&config, &ignored, &overrides, &ports, &udp_ports);
@@ -176,6 +203,9 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         )
     });
     let services = services(config.target);
+    if let Some(cluster) = &cluster {
+        cluster.keep_up(rates, &background);
+    }
     let routes = Routes {
         config,
         tenancy,
@@ -183,6 +213,8 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         distributor,
         usage,
         generator: generating.as_ref().map(|part| part.generator.clone()),
+        node_pushes,
+        ring: cluster.as_ref().map(|cluster| cluster.ring.clone()),
         user_overrides,
         deletion,
         pages: Pages {
@@ -217,10 +249,14 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         addresses.extend(routes.receive(port, &intake));
     }
     readiness.enter(Stage::Running);
+    if let Some(cluster) = &cluster {
+        cluster.take_spans();
+    }
     Ok(Process {
         readiness,
         addresses,
         generating,
+        cluster,
         intake,
         pages,
         background,
@@ -253,7 +289,10 @@ fn generating(common: &Common<'_>, metrics: GeneratingMetrics) -> Result<Generat
         clock: common.clock.clone(),
         max_lanes,
         deduplicate_pushes: config.deduplicate_pushes,
-        instance_label: instance_id(config).into(),
+        instance_label: match &common.cluster {
+            Some(cluster) => cluster.instance_label(),
+            None => instance_id(config).into(),
+        },
         state_dir: Some(storage.join(STATE_DIR)),
         retire_after: config.retire_idle_tenants_after,
     });
@@ -266,10 +305,16 @@ fn generating(common: &Common<'_>, metrics: GeneratingMetrics) -> Result<Generat
 /// What takes spans in.
 fn distributing(
     common: &Common<'_>,
-    pusher: Pusher,
+    here: Option<&Generator>,
+    limits: Limits,
     metrics: DistributingMetrics,
-) -> Result<Distributor<Pusher>, StartError> {
+) -> Result<Option<Distributor<Pusher>>, StartError> {
     let config = &common.config.distributor;
+    let pusher = match (&common.cluster, here) {
+        (Some(cluster), _) => Pusher::Cluster(pusher(common, cluster, &metrics)?),
+        (None, Some(generator)) => Pusher::Here(generator.clone()),
+        (None, None) => return Ok(None),
+    };
     let forwarders = Forwarders::start(
         &config.forwarders,
         common.overrides.clone(),
@@ -278,9 +323,58 @@ fn distributing(
         &common.background.shutdown,
     )
     .map_err(StartError::Forwarders)?;
-    let limits = Limits::new(common.overrides.clone(), config);
     let distributor = Distributor::new(common.tenancy, pusher, metrics.distributor, limits);
-    Ok(distributor.with_forwarders(forwarders))
+    Ok(Some(distributor.with_forwarders(forwarders)))
+}
+
+/// The way to the generators of a cluster.
+fn pusher(
+    common: &Common<'_>,
+    cluster: &Cluster,
+    metrics: &DistributingMetrics,
+) -> Result<ClusterPusher, StartError> {
+    let background = &common.background;
+    let clients = GeneratorClients::start(
+        &common.config.metrics_generator_client,
+        &common.config.node_authentication,
+        cluster.ring.view(),
+        metrics.generators.clone(),
+        &background.tasks,
+        &background.shutdown,
+    )
+    .map_err(StartError::GeneratorClient)?;
+    let identity = cluster.ring.identity();
+    Ok(ClusterPusher::new(ClusterPusherDependencies {
+        ring: cluster.ring.view(),
+        seed: cluster.seed,
+        overrides: common.overrides.clone(),
+        clients,
+        id: Arc::clone(&identity.id),
+        incarnation: identity.incarnation,
+        began: cluster.began.into(),
+        metrics: metrics.distributor.clone(),
+    }))
+}
+
+/// What takes pushes from distributors of the cluster.
+fn node_pushes(
+    common: &Common<'_>,
+    cluster: &Cluster,
+    generator: &Generator,
+    metrics: NodePushMetrics,
+) -> NodePushes {
+    let back = cluster.clone();
+    let dependencies = NodePushDependencies {
+        generator: generator.clone(),
+        ring: cluster.ring.view(),
+        id: Arc::clone(&cluster.ring.identity().id),
+        seed: cluster.seed,
+        authentication: NodeAuthentication::new(&common.config.node_authentication),
+        is_back: Arc::new(move |since| back.is_back(since)),
+        metrics,
+    };
+    let background = &common.background;
+    NodePushes::start(dependencies, &background.tasks, &background.shutdown)
 }
 
 /// Restores what the last stop saved. Nothing can fail from here on, so it is gone
@@ -326,9 +420,5 @@ fn services(target: Target) -> &'static [&'static str] {
 
 /// The name of this generator: that of its host, unless it has one of its own.
 pub(crate) fn instance_id(config: &GeneratorConfig) -> String {
-    if !config.instance_id.is_empty() {
-        return config.instance_id.clone();
-    }
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    host.map_or_else(|_| "localhost".to_owned(), |host| host.trim().to_owned())
+    config.named_instance().map_or_else(host_name, str::to_owned)
 }

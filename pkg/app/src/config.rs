@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::server::AuthenticationConfig;
-use distributor::DistributorConfig;
+use ::server::{AuthenticationConfig, NodeAuthenticationConfig};
+use distributor::{DistributorConfig, MetricsGeneratorClientConfig};
 use generator::GeneratorConfig;
 use overrides::{OverridesConfig, OverridesSources};
+use ring::config::MemberlistConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use settings::{Node, Problem, Problems};
@@ -79,6 +80,15 @@ pub struct AppConfig {
     /// How spans become series, and where these go.
     pub metrics_generator: GeneratorConfig,
 
+    /// How distributors of a cluster reach its generators.
+    pub metrics_generator_client: MetricsGeneratorClientConfig,
+
+    /// How the nodes of a cluster find each other.
+    pub memberlist: MemberlistConfig,
+
+    /// What the nodes of a cluster show each other.
+    pub node_authentication: NodeAuthenticationConfig,
+
     /// Where the settings of tenants come from.
     pub overrides: OverridesConfig,
 }
@@ -97,6 +107,9 @@ impl Default for AppConfig {
             storage: StorageConfig::default(),
             distributor: DistributorConfig::default(),
             metrics_generator: GeneratorConfig::default(),
+            metrics_generator_client: MetricsGeneratorClientConfig::default(),
+            memberlist: MemberlistConfig::default(),
+            node_authentication: NodeAuthenticationConfig::default(),
             overrides: OverridesConfig::default(),
         }
     }
@@ -215,6 +228,9 @@ impl AppConfig {
         problems.extend(self.authentication.validate("authentication"));
         problems.extend(self.distributor.validate());
         problems.extend(self.metrics_generator.validate());
+        problems.extend(self.metrics_generator_client.validate());
+        problems.extend(self.memberlist.validate());
+        problems.extend(self.node_authentication.validate("node_authentication"));
         problems.extend(self.overrides.validate());
         problems.extend(self.datagrams_with_authentication());
         let prefix = &self.http_api_prefix;
@@ -260,11 +276,11 @@ impl AppConfig {
     }
 
     fn without_effect(&self) -> impl Iterator<Item = String> {
-        let of_generator = self.metrics_generator.without_effect().into_iter();
+        let of_generator = self.metrics_generator.without_effect();
         self.distributor
             .without_effect()
             .into_iter()
-            .chain(of_generator.map(str::to_owned))
+            .chain(of_generator)
     }
 }
 

@@ -34,6 +34,15 @@ pub enum StartError {
     /// The store of what tenants set themselves cannot be used.
     #[error("overrides.user_configurable_overrides.client")]
     UserOverrides(#[source] overrides::StoreError),
+    /// The file that says who this node is cannot be used.
+    #[error(transparent)]
+    Node(#[from] ring::NodeFileError),
+    /// The cluster cannot be joined.
+    #[error(transparent)]
+    Ring(#[from] ring::StartRingError),
+    /// TLS of the way to generators cannot be set up.
+    #[error("metrics_generator_client.grpc_client_config")]
+    GeneratorClient(#[source] distributor::ClientTlsError),
     /// A forwarder cannot be set up.
     #[error("distributor.forwarders")]
     Forwarders(#[source] distributor::ForwarderStartError),
@@ -61,8 +70,9 @@ impl StartError {
             | Self::Tls { .. }
             | Self::RemoteWrite(_)
             | Self::Forwarders(_)
+            | Self::GeneratorClient(_)
             | Self::UserOverrides(_) => 2,
-            Self::DataDir(_) | Self::Ports(_) | Self::Signals(_) | Self::Runtime(_) => 1,
+            Self::DataDir(_) | Self::Node(_) | Self::Ring(_) | Self::Ports(_) | Self::Signals(_) | Self::Runtime(_) => 1,
         }
     }
 

@@ -10,6 +10,7 @@ pub mod version;
 
 mod authentication;
 mod build;
+mod cluster;
 mod data_dir;
 mod deletion;
 mod file_limit;

@@ -1,9 +1,10 @@
 //! The metrics of every part.
 
-use distributor::{DistributorMetrics, ForwarderMetrics};
-use generator::GeneratorMetrics;
+use distributor::{DistributorMetrics, ForwarderMetrics, GeneratorClientMetrics};
+use generator::{GeneratorMetrics, NodePushMetrics};
 use overrides::OverridesMetrics;
 use remote_write::RemoteWriteMetrics;
+use ring::RingMetrics;
 use server::authentication::AuthenticationMetrics;
 use telemetry::MetricsRegistry;
 
@@ -15,6 +16,7 @@ use crate::version;
 pub(crate) struct OwnMetrics {
     pub(crate) authentication: AuthenticationMetrics,
     pub(crate) overrides: OverridesMetrics,
+    pub(crate) ring: RingMetrics,
     pub(crate) distributing: DistributingMetrics,
     pub(crate) generating: GeneratingMetrics,
 }
@@ -24,12 +26,14 @@ pub(crate) struct OwnMetrics {
 pub(crate) struct DistributingMetrics {
     pub(crate) distributor: DistributorMetrics,
     pub(crate) forwarders: ForwarderMetrics,
+    pub(crate) generators: GeneratorClientMetrics,
 }
 
 /// Of what makes series.
 #[derive(Debug)]
 pub(crate) struct GeneratingMetrics {
     pub(crate) generator: GeneratorMetrics,
+    pub(crate) node_pushes: NodePushMetrics,
     pub(crate) remote_write: RemoteWriteMetrics,
 }
 
@@ -40,12 +44,15 @@ impl OwnMetrics {
         Self {
             authentication: AuthenticationMetrics::register(registry),
             overrides: OverridesMetrics::register(registry),
+            ring: RingMetrics::register(registry),
             distributing: DistributingMetrics {
                 distributor: DistributorMetrics::register(registry),
                 forwarders: ForwarderMetrics::register(registry),
+                generators: GeneratorClientMetrics::register(registry),
             },
             generating: GeneratingMetrics {
                 generator: GeneratorMetrics::register(registry),
+                node_pushes: NodePushMetrics::register(registry),
                 remote_write: RemoteWriteMetrics::register(registry),
             },
         }

@@ -24,13 +24,6 @@ pub(crate) mod deletion;
 pub(crate) mod not_offered;
 mod overrides;
 pub(crate) mod overrides_api;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "for processes of a cluster, which are not offered yet"
-    )
-)]
 pub(crate) mod ring;
 pub(crate) mod tenants;
 

@@ -9,6 +9,7 @@ use remote_write::RemoteWrite;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::cluster::Cluster;
 use crate::data_dir::DataDir;
 use crate::ports::Face;
 use crate::readiness::{Readiness, Stage};
@@ -43,6 +44,8 @@ pub(crate) struct Process {
     pub(crate) addresses: Vec<Address>,
     /// None where no series are made.
     pub(crate) generating: Option<Generating>,
+    /// None where the process is alone.
+    pub(crate) cluster: Option<Cluster>,
     /// Listeners that take spans.
     pub(crate) intake: Part,
     /// The other listeners.
@@ -78,6 +81,9 @@ impl Process {
     /// Cancelled, it leaves the process running, without an intake after the delay.
     pub(crate) async fn stop(self) {
         self.readiness.enter(Stage::Stopping);
+        if let Some(cluster) = &self.cluster {
+            cluster.announce_leaving().await;
+        }
         sleep(self.limits.delay).await;
         let start = Instant::now();
         let left = || self.limits.whole.saturating_sub(start.elapsed());

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use distributor::{Distributor, UsageTracker};
-use generator::{Generator, PUSH_SERVICE};
+use generator::{Generator, NodePushes, PUSH_SERVICE};
 use overrides::UserOverrides;
+use ring::Ring;
 use server::grpc::Health;
+use server::nodes::NODE_PUSH_SERVICE;
 use server::{Authentication, Tenancy};
 
 use crate::authentication::needs;
@@ -29,6 +31,10 @@ pub(crate) struct Routes {
     pub(crate) usage: UsageTracker,
     /// None where no series are made.
     pub(crate) generator: Option<Generator>,
+    /// None where no distributors of a cluster push.
+    pub(crate) node_pushes: Option<NodePushes>,
+    /// None where the process is alone.
+    pub(crate) ring: Option<Ring>,
     /// What tenants change themselves, if they may.
     pub(crate) user_overrides: Option<UserOverrides>,
     pub(crate) pages: Pages,
@@ -73,21 +79,27 @@ impl Routes {
                 let limit = self.config.server.grpc_server_max_recv_msg_size.as_usize();
                 let generator = self.generator.as_ref();
                 let pushes = generator.map(|own| own.push_routes(self.tenancy, limit));
-                let services: &[_] = if pushes.is_some() {
-                    &[PUSH_SERVICE]
-                } else {
-                    &[]
+                let of_nodes = self.node_pushes.as_ref().map(|own| own.routes(limit));
+                let services: &[_] = match (&pushes, &of_nodes) {
+                    (Some(_), Some(_)) => &[PUSH_SERVICE, NODE_PUSH_SERVICE],
+                    (Some(_), None) => &[PUSH_SERVICE],
+                    (None, _) => &[],
                 };
-                let health = self.health.router(services);
-                pushes.unwrap_or_default().merge(health)
+                pushes
+                    .unwrap_or_default()
+                    .merge(of_nodes.unwrap_or_default())
+                    .merge(self.health.router(services))
             }
             Face::Api => self.api(address),
             Face::Admin => {
                 let deletion = self.deletion.clone().map(pages::deletion::routes);
+                let ring = self.ring.clone().map(pages::ring::admin_routes);
                 let pages = self.pages.clone().routes();
                 pages
                     .merge(self.usage.routes())
                     .merge(deletion.unwrap_or_default())
+                    .merge(ring.unwrap_or_default())
+                    .merge(self.ring_page())
             }
             _ => {
                 let distributor = self.distributor.as_ref();
@@ -95,6 +107,11 @@ impl Routes {
                 router.unwrap_or_default()
             }
         }
+    }
+
+    fn ring_page(&self) -> Router {
+        let ring = self.ring.clone();
+        ring.map(pages::ring::routes).unwrap_or_default()
     }
 
     fn api(&self, address: SocketAddr) -> Router {
@@ -111,6 +128,7 @@ impl Routes {
             .routes()
             .merge(self.usage.routes())
             .merge(scrape.unwrap_or_default())
+            .merge(self.ring_page())
             .merge(pages::not_offered::routes(prefix))
             .merge(pages::overrides_api::routes(
                 prefix,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use overrides::{LimiterType, ProcessorDocument, RegistryDocument};
+use ring::config::RingConfig;
 use remote_write::{EndpointConfig, Fsync, RemoteWriteConfig, SpoolConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use settings::{ByteSize, Problem};
 #[serde(default)]
 pub struct GeneratorConfig {
     /// The name of this generator, of which the instance label is made where it
-    /// is on. Default: empty, the host's name.
+    /// is on. Default: empty, `ring.instance_id`; without that the host's name.
     pub instance_id: String,
 
     /// Where samples go.
@@ -58,9 +59,9 @@ pub struct GeneratorConfig {
     #[schemars(with = "settings::duration::Text")]
     pub retire_idle_tenants_after: Duration,
 
-    /// Membership of generators. Without effect.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ring: Option<Value>,
+    /// What this process is in the ring, where it is one of several.
+    pub ring: RingConfig,
+
     /// Without effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub override_ring_key: Option<Value>,
@@ -172,7 +173,7 @@ impl Default for GeneratorConfig {
             max_lanes: 0,
             deduplicate_pushes: true,
             retire_idle_tenants_after: Duration::from_secs(30 * 60),
-            ring: None,
+            ring: RingConfig::default(),
             override_ring_key: None,
             traces_storage: None,
             traces_query_storage: None,
@@ -227,7 +228,7 @@ impl GeneratorConfig {
     /// among them, are checked where they are read.
     pub fn validate(&self) -> Vec<Problem> {
         let spool = &self.storage.spool;
-        let mut problems = Vec::new();
+        let mut problems = self.ring.validate();
         for (key, size) in [
             ("max_size_per_tenant", spool.max_size_per_tenant),
             ("max_size", spool.max_size),
@@ -242,10 +243,15 @@ impl GeneratorConfig {
         problems
     }
 
+    /// The name that this process is given, if it is.
+    pub fn named_instance(&self) -> Option<&str> {
+        let names = [&self.instance_id, &self.ring.instance_id];
+        names.into_iter().map(String::as_str).find(|name| !name.is_empty())
+    }
+
     /// Paths of the settings that are given and have no effect, for a warning.
-    pub fn without_effect(&self) -> Vec<&'static str> {
+    pub fn without_effect(&self) -> Vec<String> {
         let given = [
-            ("metrics_generator.ring", &self.ring),
             (
                 "metrics_generator.override_ring_key",
                 &self.override_ring_key,
@@ -275,7 +281,8 @@ impl GeneratorConfig {
         ];
         given
             .into_iter()
-            .filter_map(|(path, value)| value.is_some().then_some(path))
+            .filter_map(|(path, value)| value.is_some().then_some(path.to_owned()))
+            .chain(self.ring.without_effect())
             .collect()
     }
 }
@@ -318,9 +325,9 @@ mod tests {
     fn what_has_no_effect_is_named_if_it_is_given() {
         assert!(GeneratorConfig::default().without_effect().is_empty());
         assert_eq!(
-            read("ring: {kvstore: {store: memberlist}}\ncodec: otlp\nquery_timeout:")
+            read("ring: {heartbeat_period: 5s}\ncodec: otlp\nquery_timeout:")
                 .without_effect(),
-            ["metrics_generator.ring", "metrics_generator.codec"]
+            ["metrics_generator.codec", "metrics_generator.ring.heartbeat_period"]
         );
     }
 }

@@ -82,7 +82,7 @@ impl Ownership {
             .zip(0_u16..)
             .find(|(member, _)| member.id == self.id);
         match own.map(|(member, _)| member.state) {
-            Some(MemberState::Leaving | MemberState::ReadOnly) => {
+            Some(MemberState::Leaving | MemberState::ReadOnly | MemberState::Unknown) => {
                 return Standing::TakesNothing(NotApplied::Leaving);
             }
             Some(MemberState::Joining) => return Standing::TakesNothing(NotApplied::NotOwner),
