@@ -20,13 +20,19 @@ GUNGRAUN_VERSION      := $(shell sed -n '/^name = "gungraun"$$/{n;s/version = "\
 # Installed tools come last, so that what the machine has wins.
 export PATH := $(PATH):$(TOOLS)/bin
 
-.PHONY: help reference run test test-tools ci fmt fmt-check clippy doc layout deny audit bench bench-e2e fuzz tools
+.PHONY: help reference run cluster prometheus test test-tools ci fmt fmt-check clippy doc layout deny audit bench bench-e2e fuzz tools
 
 help: ## List these commands.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
 run: ## Build spanmill and start it with its defaults, ready to receive.
 	cargo run --release -p spanmill
+
+cluster: prometheus ## Start 2 distributors, 3 generators, spangen and Prometheus on this machine.
+	cargo build --release -p spanmill -p spanmillctl -p spangen
+	SPANMILL_BIN_DIR=$(TARGET_DIR)/release \
+	SPANMILL_PROMETHEUS=$$(PATH="$$PATH:$(TOOLS)/prometheus/usr/bin" command -v prometheus) \
+	  operations/cluster/run.sh $(CLUSTER_ARGS)
 
 test: test-tools ## Install what the tests need and run them all.
 	# Programs and tests in one go: built apart, they would differ in the features of
@@ -104,18 +110,20 @@ fuzz: $(TOOLS)/bin/cargo-fuzz ## Fuzz the wire view, the receivers' conversions,
 
 tools: test-tools $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-audit ## Install every tool that `make ci` needs.
 
-test-tools: $(VENV)/.installed $(VENV)-older/.installed $(NODE)/node_modules/.installed
+test-tools: prometheus $(VENV)/.installed $(VENV)-older/.installed $(NODE)/node_modules/.installed
 	@command -v cargo-nextest >/dev/null || \
 	  cargo install --locked --root $(TOOLS) cargo-nextest@$(CARGO_NEXTEST_VERSION)
-	@for program in prometheus victoria-metrics; do \
-	  PATH="$$PATH:$(TOOLS)/$$program/usr/bin" command -v $$program >/dev/null || \
-	    operations/fetch-debian-package.sh $$program $(TOOLS)/$$program; \
-	done
+	@PATH="$$PATH:$(TOOLS)/victoria-metrics/usr/bin" command -v victoria-metrics >/dev/null || \
+	  operations/fetch-debian-package.sh victoria-metrics $(TOOLS)/victoria-metrics
 	@PATH="$$PATH:$(TOOLS)/slowhttptest/usr/bin" command -v slowhttptest >/dev/null || \
 	  operations/fetch-debian-package.sh slowhttptest $(TOOLS)/slowhttptest
 	@PATH="$$PATH:$(TOOLS)/nghttp2-client/usr/bin" command -v h2load >/dev/null || \
 	  operations/fetch-debian-package.sh nghttp2-client $(TOOLS)/nghttp2-client h2load \
 	    libjemalloc2 libev4
+
+prometheus:
+	@PATH="$$PATH:$(TOOLS)/prometheus/usr/bin" command -v prometheus >/dev/null || \
+	  operations/fetch-debian-package.sh prometheus $(TOOLS)/prometheus
 
 $(VENV)/.installed: integration/requirements.txt
 	python3 -m venv $(VENV)
