@@ -7,6 +7,7 @@
 pub mod json;
 pub mod rewrite;
 pub mod split;
+pub mod truncate;
 pub mod validate;
 pub mod view;
 pub mod wire;

@@ -36,11 +36,16 @@ pub fn copy_fields(
         }
         scratch.clear();
         if matches!(rewrite(value.bytes(number)?, &mut scratch)?, Keep::Yes) {
-            push_varint(u64::from(inner) << 3 | 2, out);
-            push_varint(scratch.len() as u64, out);
-            out.extend_from_slice(&scratch);
+            push_length(inner, &scratch, out);
         }
     }
+}
+
+/// Writes a field of so many bytes, with its tag and length.
+pub(crate) fn push_length(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    push_varint(u64::from(number) << 3 | 2, out);
+    push_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
 }
 
 fn push_varint(mut value: u64, out: &mut Vec<u8>) {

@@ -28,6 +28,9 @@ pub struct Checked {
     pub spans: u64,
     /// How many were refused, and why.
     pub rejected: RejectedSpans,
+    /// Bytes that no attribute of the request is longer than: those of the longest span,
+    /// or of all that is not spans.
+    pub longest_attribute: usize,
     /// The request without the refused spans; `None` if there are none, and
     /// then the request is good as it is.
     pub rewritten: Option<Vec<u8>>,
@@ -76,16 +79,23 @@ impl RejectedSpans {
 /// protobuf: then no span of it can be trusted.
 pub fn check(request: &[u8]) -> Result<Checked, WireError> {
     let mut checked = Checked::default();
+    let mut beside_spans = request.len();
+    let mut longest_span = 0;
     for resource_spans in Request::new(request).resource_spans() {
         for scope_spans in resource_spans?.scope_spans() {
             for span in scope_spans?.spans() {
+                let span = span?;
                 checked.spans += 1;
-                if let Err(reason) = check_span(span?) {
+                longest_span = longest_span.max(span.len());
+                // Two bytes for its tag and length, at least.
+                beside_spans = beside_spans.saturating_sub(span.len() + 2);
+                if let Err(reason) = check_span(span) {
                     checked.rejected.add(reason);
                 }
             }
         }
     }
+    checked.longest_attribute = longest_span.max(beside_spans);
     if checked.rejected.total() > 0 {
         checked.rewritten = Some(without_rejected(request)?);
     }
@@ -182,6 +192,7 @@ mod tests {
             check(&bytes),
             Ok(Checked {
                 spans: 1,
+                longest_attribute: 31,
                 ..Checked::default()
             })
         );
