@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use spanmill_integration::spanmill::SINGLE_TENANT;
-use spanmill_integration::traces::{Traces, post};
+use spanmill_integration::traces::{Traces, post, text_attribute};
 use spanmill_integration::{Spanmill, eventually};
 
 const CALLS: &str = "traces_spanmetrics_calls_total";
@@ -106,4 +106,22 @@ async fn target_that_is_not_required_stands_in_nobodys_way() -> anyhow::Result<(
     .await?;
     front.finish(&[(SINGLE_TENANT, 51)]).await?;
     copy.finish(&[(SINGLE_TENANT, 50)]).await
+}
+
+#[tokio::test]
+async fn attributes_that_are_cut_here_are_sent_on_whole() -> anyhow::Result<()> {
+    let store = target().await?;
+    let front = front(&store, "required: true").await?;
+    let mut request = request(0).request();
+    let span = &mut request.resource_spans[0].scope_spans[0].spans[0];
+    let long = text_attribute("db.statement", &"x".repeat(3_000));
+    span.attributes.push(long);
+    post(&front.otlp_http(), &request, None).await?.accepted()?;
+    for spanmill in [&store, &front] {
+        let cut = "spanmill_distributor_attributes_truncated_total";
+        let cut = spanmill.metrics().await?.sum(cut, &[]);
+        ensure!(cut == 1.0, "{cut} attributes cut");
+    }
+    store.finish(&[(SINGLE_TENANT, SPANS)]).await?;
+    front.finish(&[(SINGLE_TENANT, SPANS)]).await
 }

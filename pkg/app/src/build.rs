@@ -15,7 +15,7 @@ use model::Clock;
 use overrides::{Overrides, UserOverrides};
 use remote_write::RemoteWrite;
 use server::grpc::Health;
-use server::{Authentication, NodeAuthentication, Tenancy};
+use server::{Authentication, Budget, NodeAuthentication, Tenancy};
 use tokio::sync::oneshot;
 
 use crate::cluster::{self, Cluster, host_name};
@@ -23,6 +23,7 @@ use crate::config::{AppConfig, Loaded, Target};
 use crate::data_dir::DataDir;
 use crate::deletion::{self, Deletion};
 use crate::error::StartError;
+use crate::memory::{self, Marks};
 use crate::own_metrics::{DistributingMetrics, GeneratingMetrics, OwnMetrics};
 use crate::pages::tenants::Tenants;
 use crate::pages::{Pages, ShownConfig};
@@ -52,6 +53,8 @@ struct Common<'a> {
     /// None where the process is alone.
     cluster: Option<Cluster>,
     background: Part,
+    /// The memory that requests in flight share.
+    budget: Budget,
 }
 
 /// Starts everything.
@@ -127,6 +130,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         }
         false => None,
     };
+    let marks = Marks::new(config.memory_limit);
     let common = Common {
         config: &config,
         tenancy,
@@ -134,6 +138,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         clock,
         cluster: cluster.clone(),
         background: background.clone(),
+        budget: marks.budget(),
     };
     let of_intake = metrics.distributing.distributor.clone();
     let of_nodes = metrics.generating.node_pushes.clone();
@@ -145,6 +150,13 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         .as_ref()
         .zip(cluster.as_ref())
         .map(|(part, cluster)| node_pushes(&common, cluster, &part.generator, of_nodes));
+    memory::watch(
+        marks,
+        common.budget.clone(),
+        generating.as_ref().map(|part| part.generator.clone()),
+        metrics.memory,
+        &background,
+    );
     let deletion = generating.as_ref().map(|generating| {
         let parts = deletion::Parts {
             overrides: overrides.clone(),
@@ -160,7 +172,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         overrides.clone(),
         common.clock.clone(),
     );
-    let rates = Limits::new(overrides.clone(), &config.distributor);
+    let rates = Limits::new(overrides.clone(), common.budget.clone(), &config.distributor);
     let distributor = match config.target.distributes() {
         true => {
             let here = generating.as_ref().map(|part| &part.generator);

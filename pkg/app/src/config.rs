@@ -10,7 +10,7 @@ use overrides::{OverridesConfig, OverridesSources};
 use ring::config::MemberlistConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use settings::{Node, Problem, Problems};
+use settings::{ByteSize, Node, Problem, Problems};
 
 pub(crate) mod ignored;
 mod server;
@@ -24,6 +24,9 @@ const BUILT_IN: &str = include_str!("../../../config/single-process.yaml");
 
 /// The shortest [`AppConfig::shutdown_deadline`]: closing alone may take it.
 const MIN_SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
+
+/// The lowest [`AppConfig::memory_limit`]: less is hardly more than a start takes.
+const MIN_MEMORY_LIMIT: ByteSize = ByteSize::mib(64);
 
 /// Everything that is fixed for the life of the process.
 ///
@@ -65,6 +68,12 @@ pub struct AppConfig {
     #[schemars(with = "settings::duration::Text")]
     pub shutdown_deadline: Duration,
 
+    /// What the process may take of memory; 0 is nine tenths of what its cgroup, or else
+    /// the machine, gives. Requests in flight may have an eighth of it. When resident
+    /// memory comes near, requests of the tenants that hold most series and waiting spans
+    /// are refused, first in part, and may be sent again. At least 64MiB. Default: 0.
+    pub memory_limit: ByteSize,
+
     /// Listeners and logs.
     pub server: ServerConfig,
 
@@ -102,6 +111,7 @@ impl Default for AppConfig {
             tempo_metric_names: true,
             shutdown_delay: Duration::ZERO,
             shutdown_deadline: Duration::from_secs(30),
+            memory_limit: ByteSize::default(),
             server: ServerConfig::default(),
             authentication: AuthenticationConfig::default(),
             storage: StorageConfig::default(),
@@ -244,6 +254,15 @@ impl AppConfig {
             problems.push(Problem::new(
                 "shutdown_deadline",
                 "is below the minimum of 1s: nothing could be collected or sent",
+            ));
+        }
+        if self.memory_limit != ByteSize::default() && self.memory_limit < MIN_MEMORY_LIMIT {
+            problems.push(Problem::new(
+                "memory_limit",
+                format!(
+                    "{} is below the minimum of {MIN_MEMORY_LIMIT}",
+                    self.memory_limit
+                ),
             ));
         }
         if self.storage.path.as_os_str().is_empty() {

@@ -15,6 +15,7 @@ mod data_dir;
 mod deletion;
 mod file_limit;
 mod listening;
+mod memory;
 mod own_metrics;
 mod pages;
 mod ports;

@@ -8,6 +8,7 @@ use ring::RingMetrics;
 use server::authentication::AuthenticationMetrics;
 use telemetry::MetricsRegistry;
 
+use crate::memory::MemoryMetrics;
 use crate::version;
 
 /// The metrics of every part, also of those that do not run in this process: what shows
@@ -15,6 +16,7 @@ use crate::version;
 #[derive(Debug)]
 pub(crate) struct OwnMetrics {
     pub(crate) authentication: AuthenticationMetrics,
+    pub(crate) memory: MemoryMetrics,
     pub(crate) overrides: OverridesMetrics,
     pub(crate) ring: RingMetrics,
     pub(crate) distributing: DistributingMetrics,
@@ -43,6 +45,7 @@ impl OwnMetrics {
         version::register(registry);
         Self {
             authentication: AuthenticationMetrics::register(registry),
+            memory: MemoryMetrics::register(registry),
             overrides: OverridesMetrics::register(registry),
             ring: RingMetrics::register(registry),
             distributing: DistributingMetrics {

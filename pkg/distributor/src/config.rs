@@ -22,8 +22,11 @@ pub use self::receivers::{
 };
 pub use self::usage::{CostAttributionConfig, UsageConfig};
 
+/// As in Tempo.
+const MAX_ATTRIBUTE_BYTES: u64 = 2_048;
+
 /// The `distributor` block.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DistributorConfig {
     /// What spans come in by. Default: OTLP over gRPC and HTTP on loopback.
@@ -45,6 +48,11 @@ pub struct DistributorConfig {
     #[schemars(with = "settings::duration::Text")]
     pub retry_after_on_resource_exhausted: Duration,
 
+    /// The longest key and text value of an attribute, in bytes, for tenants whose
+    /// `ingestion.max_attribute_bytes` is 0; 0 means the default. What is longer is cut,
+    /// on resources, scopes, spans, events and links. Default: 2048.
+    pub max_attribute_bytes: u64,
+
     /// Membership of distributors, for global rate limits. Without effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring: Option<Value>,
@@ -60,10 +68,6 @@ pub struct DistributorConfig {
     /// Without effect: received spans are always counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric_received_spans: Option<Value>,
-    /// Without effect: attributes are not stored, and label values have limits
-    /// of their own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_attribute_bytes: Option<Value>,
     /// Without effect: there are no ingesters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extend_writes: Option<Value>,
@@ -79,6 +83,28 @@ pub struct DistributorConfig {
     /// Without effect: there is no Kafka.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka_config: Option<Value>,
+}
+
+impl Default for DistributorConfig {
+    fn default() -> Self {
+        Self {
+            receivers: ReceiversConfig::default(),
+            retry_after_on_resource_exhausted: Duration::ZERO,
+            max_attribute_bytes: MAX_ATTRIBUTE_BYTES,
+            ring: None,
+            override_ring_key: None,
+            forwarders: Vec::new(),
+            usage: UsageConfig::default(),
+            log_received_spans: None,
+            log_discarded_spans: None,
+            metric_received_spans: None,
+            extend_writes: None,
+            ingester_write_path_enabled: None,
+            artificial_delay: None,
+            kafka_write_path_enabled: None,
+            kafka_config: None,
+        }
+    }
 }
 
 impl DistributorConfig {
@@ -101,6 +127,14 @@ impl DistributorConfig {
         problems
     }
 
+    /// [`DistributorConfig::max_attribute_bytes`], with the default for 0.
+    pub fn max_attribute_bytes(&self) -> u64 {
+        match self.max_attribute_bytes {
+            0 => MAX_ATTRIBUTE_BYTES,
+            set => set,
+        }
+    }
+
     /// Paths of the settings that are given and have no effect, for a warning.
     pub fn without_effect(&self) -> Vec<String> {
         let given = [
@@ -112,7 +146,6 @@ impl DistributorConfig {
                 "distributor.metric_received_spans",
                 &self.metric_received_spans,
             ),
-            ("distributor.max_attribute_bytes", &self.max_attribute_bytes),
             ("distributor.extend_writes", &self.extend_writes),
             (
                 "distributor.ingester_write_path_enabled",

@@ -22,7 +22,7 @@ pub enum ReceiveError {
     /// It does not say whose spans these are.
     #[error(transparent)]
     Tenant(#[from] TenantError),
-    /// Its body could not be read; over HTTP only, since gRPC has it behind it.
+    /// Its body could not be read, over HTTP, or there is no memory for it, over both.
     #[error(transparent)]
     Body(#[from] BodyError),
     /// It is not protobuf.
@@ -132,6 +132,7 @@ impl ReceiveError {
         match self {
             Self::Tenant(_) => DiscardReason::Unauthenticated,
             Self::Body(BodyError::TooLarge { .. }) => DiscardReason::TooLarge,
+            Self::Body(BodyError::Overloaded(_)) => DiscardReason::Overloaded,
             Self::Body(BodyError::Corrupt { .. })
             | Self::Malformed { .. }
             | Self::MalformedJson { .. }
@@ -162,6 +163,9 @@ impl ReceiveError {
                 PushError::Unavailable { retry_after, .. }
                 | PushError::Incomplete { retry_after, .. },
             ) => failure.retry_after(*retry_after),
+            Self::Body(BodyError::Overloaded(overloaded)) => {
+                failure.retry_after(overloaded.retry_after())
+            }
             Self::Limit(LimitError::RateLimited {
                 retry_after: Some(delay),
                 ..
@@ -200,6 +204,8 @@ pub enum DiscardReason {
     TooLarge,
     /// The tenant is over its rate, or the push is longer than its burst.
     RateLimited,
+    /// There is no memory for the push now; the client was told to retry.
+    Overloaded,
     /// The push has a media type, compression, method or path that is not served.
     Unsupported,
     /// The client went away, or was too slow, before the push was answered. If

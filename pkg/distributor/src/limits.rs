@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use model::TenantId;
 use overrides::{IngestionConfig, Overrides, RateStrategy, TenantConfig};
 use parking_lot::{Mutex, RwLock};
+use server::Budget;
 
 use self::bucket::{Bucket, Full};
 use crate::config::DistributorConfig;
@@ -29,10 +30,13 @@ pub struct Limits(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     overrides: Overrides,
+    budget: Budget,
     /// What clients over their rate are told; `None` for as long as it takes.
     retry_after: Option<Duration>,
     /// What a global rate is divided by.
     live_distributors: AtomicU64,
+    /// Where a tenant has none of its own.
+    max_attribute_bytes: u64,
     tenants: RwLock<Tenants>,
 }
 
@@ -78,13 +82,15 @@ struct Tenants {
 }
 
 impl Limits {
-    /// Limits as the tenants' settings have them, at any time.
-    pub fn new(overrides: Overrides, config: &DistributorConfig) -> Self {
-        Self::with_capacity(overrides, config, MAX_TENANTS, Instant::now())
+    /// Limits as the tenants' settings have them, at any time, and the memory that
+    /// requests in flight share.
+    pub fn new(overrides: Overrides, budget: Budget, config: &DistributorConfig) -> Self {
+        Self::with_capacity(overrides, budget, config, MAX_TENANTS, Instant::now())
     }
 
     fn with_capacity(
         overrides: Overrides,
+        budget: Budget,
         config: &DistributorConfig,
         capacity: usize,
         now: Instant,
@@ -92,8 +98,10 @@ impl Limits {
         let retry_after = config.retry_after_on_resource_exhausted;
         Self(Arc::new(Inner {
             overrides,
+            budget,
             retry_after: (!retry_after.is_zero()).then_some(retry_after),
             live_distributors: AtomicU64::new(1),
+            max_attribute_bytes: config.max_attribute_bytes(),
             tenants: RwLock::new(Tenants {
                 by_id: HashMap::new(),
                 other: Arc::new(Mutex::new(Bucket::new(now))),
@@ -113,6 +121,20 @@ impl Limits {
     /// The settings of a tenant as they are now.
     pub(crate) fn of(&self, tenant: &TenantId) -> Arc<TenantConfig> {
         self.0.overrides.for_tenant(tenant)
+    }
+
+    /// The memory that requests in flight share.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.0.budget
+    }
+
+    /// The longest key and text value of an attribute of the tenant, in bytes.
+    pub(crate) fn max_attribute_bytes(&self, limits: &IngestionConfig) -> usize {
+        let max = match limits.max_attribute_bytes {
+            0 => self.0.max_attribute_bytes,
+            own => own,
+        };
+        usize::try_from(max).unwrap_or(usize::MAX)
     }
 
     /// Takes a push of so many bytes out of the tenant's rate.

@@ -52,6 +52,7 @@ struct Families {
     bytes_received: Family<TenantLabel, Counter>,
     spans_possibly_duplicated: Family<TenantLabel, Counter>,
     spans_unowned: Family<TenantLabel, Counter>,
+    attributes_truncated: Family<TenantLabel, Counter>,
 }
 
 #[derive(Debug)]
@@ -158,6 +159,11 @@ impl DistributorMetrics {
             "spans_unowned",
             "Spans for which there was no generator, by tenant; clients were told to retry",
             families.spans_unowned.clone(),
+        );
+        registry.register(
+            "attributes_truncated",
+            "Attributes of which the key or the value was too long and was cut, by tenant",
+            families.attributes_truncated.clone(),
         );
         registry.register(
             "pushes",
@@ -310,6 +316,12 @@ impl TenantMetrics {
         }
     }
 
+    /// Counts attributes that were cut.
+    pub(crate) fn truncated(&self, attributes: u64) {
+        let truncated = &self.families.attributes_truncated;
+        truncated.get_or_create(&self.label).inc_by(attributes);
+    }
+
     fn refused_labels(&self, reason: DiscardReason) -> RefusedLabels {
         RefusedLabels {
             tenant: Arc::clone(&self.label.tenant),
@@ -325,6 +337,7 @@ impl Drop for TenantMetrics {
         self.families.bytes_received.remove(&self.label);
         self.families.spans_possibly_duplicated.remove(&self.label);
         self.families.spans_unowned.remove(&self.label);
+        self.families.attributes_truncated.remove(&self.label);
         for reason in DiscardReason::VARIANTS {
             self.families
                 .spans_refused

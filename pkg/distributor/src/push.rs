@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use model::{Push, PushError, PushOutcome, PushSpans, TenantId};
+use otlp::truncate::truncate;
 use otlp::validate::{self, RejectedSpans, SpanRejection};
-use server::Tenancy;
+use server::{Overloaded, RequestMemory, Tenancy};
 use strum::VariantArray;
 
 use crate::error::{DiscardReason, ReceiveError};
@@ -49,6 +50,22 @@ impl<P: PushSpans> Distributor<P> {
     /// The same that sends spans on. Default: there are no forwarders.
     pub fn with_forwarders(self, forwarders: Forwarders) -> Self {
         Self { forwarders, ..self }
+    }
+
+    /// Takes memory for a request, before its body is read: `bytes` as far as its length
+    /// is known. It is to be kept until the push has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Overloaded`], worth a retry; what reads the request then throws it away and
+    /// fails with the same.
+    pub(crate) fn hold(
+        &self,
+        tenant: &TenantId,
+        bytes: usize,
+        memory: &RequestMemory,
+    ) -> Result<(), Overloaded> {
+        memory.take(self.limits.budget(), tenant, bytes)
     }
 
     /// Hands the spans of an OTLP request, in protobuf, to a generator.
@@ -102,13 +119,9 @@ impl<P: PushSpans> Distributor<P> {
             pending.refused(error.discard_reason());
             return Err(error);
         }
-        let push = Push {
-            tenant,
-            request: checked.rewritten.map_or(request, Bytes::from),
-            skip_metrics,
-        };
+        let request = checked.rewritten.map_or(request, Bytes::from);
         // Before it is counted: what has to be sent again then counts once.
-        match self.forwarders.require(&push.tenant, &push.request).await {
+        match self.forwarders.require(&tenant, &request).await {
             Ok(message) => say(&mut outcome, &message),
             Err(error) => {
                 let error = ReceiveError::from(error);
@@ -116,7 +129,21 @@ impl<P: PushSpans> Distributor<P> {
                 return Err(error);
             }
         }
-        let (tenant, request) = (push.tenant.clone(), push.request.clone());
+        // Others get attributes as they came.
+        let mut cut = None;
+        let longest = self.limits.max_attribute_bytes(&config.ingestion);
+        if checked.longest_attribute > longest
+            // What is broken is found by who reads it.
+            && let Ok(Some(shorter)) = truncate(&request, longest)
+        {
+            metrics.truncated(shorter.attributes);
+            cut = Some(shorter.request.into());
+        }
+        let push = Push {
+            tenant: tenant.clone(),
+            request: cut.unwrap_or_else(|| request.clone()),
+            skip_metrics,
+        };
         match self.pusher.push(push).await {
             Ok(applied) => {
                 pending.pushed();

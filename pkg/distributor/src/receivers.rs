@@ -6,20 +6,23 @@ mod jaeger_http;
 mod jaeger_udp;
 mod otlp_grpc;
 mod otlp_http;
+mod plain_http;
 mod unary;
 mod zipkin;
 
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use model::{PushError, PushOutcome};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, header};
+use model::{PushError, PushOutcome, PushSpans, TenantId};
 use proto::otlp::collector::{ExportTracePartialSuccess, ExportTraceServiceResponse};
-
+use server::budget::UNKNOWN_LENGTH;
+use server::{BodyError, RequestMemory, read_held_body};
 use tokio::task::spawn_blocking;
 
+use crate::Distributor;
 use crate::conversion::ConversionError;
 use crate::error::ReceiveError;
 use crate::metrics::PushResult;
@@ -28,6 +31,10 @@ use crate::metrics::PushResult;
 /// as much time as a usual push of protobuf.
 const LONG_CONVERSION: usize = 64 << 10;
 
+/// What a request takes of memory while it is converted, in lengths of it: itself, what
+/// it becomes, and what is between the two.
+const CONVERSION_MEMORY: usize = 3;
+
 /// When to come again after a conversion that did not end, which only happens to a
 /// process that does.
 const RETRY_AFTER_FAILED_CONVERSION: Duration = Duration::from_secs(1);
@@ -35,6 +42,39 @@ const RETRY_AFTER_FAILED_CONVERSION: Duration = Duration::from_secs(1);
 /// The header, and gRPC metadata key, by which a client asks for no metrics
 /// from its spans, whatever its value. As in Tempo.
 const NO_GENERATE_METRICS: &str = "no-generate-metrics";
+
+/// What holds for the body of a request over HTTP.
+#[derive(Clone, Copy)]
+struct BodyLimits {
+    max_bytes: usize,
+    read_timeout: Duration,
+}
+
+impl<P: PushSpans> Distributor<P> {
+    /// Reads the body of a tenant's request into memory that it takes for it, which is to
+    /// be kept until the push has ended.
+    async fn read_body(
+        &self,
+        tenant: &TenantId,
+        parts: &Parts,
+        body: Body,
+        limits: BodyLimits,
+    ) -> Result<(Bytes, RequestMemory), BodyError> {
+        let (max, within) = (limits.max_bytes, limits.read_timeout);
+        let memory = RequestMemory::default();
+        // Where there is none, reading throws the body away and fails.
+        let _ = self.hold(tenant, expected_length(&parts.headers, max), &memory);
+        let body = read_held_body(&parts.headers, body, max, within, &memory).await?;
+        Ok((body, memory))
+    }
+}
+
+/// How long a request's body is as far as its headers say, within the limit.
+fn expected_length(headers: &HeaderMap, limit: usize) -> usize {
+    let length = headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    length.unwrap_or(UNKNOWN_LENGTH).min(limit)
+}
 
 fn skip_metrics(headers: &HeaderMap) -> bool {
     headers.contains_key(NO_GENERATE_METRICS)
@@ -55,9 +95,13 @@ fn response(outcome: PushOutcome) -> ExportTraceServiceResponse {
 /// connections of a worker of the runtime do not wait for it.
 async fn converted<E: Send + 'static>(
     request: Bytes,
+    memory: &RequestMemory,
     convert: impl FnOnce(&[u8]) -> Result<Vec<u8>, E> + Send + 'static,
     refused: impl FnOnce(E) -> ReceiveError,
 ) -> Result<Bytes, ReceiveError> {
+    memory
+        .raise_to(request.len().saturating_mul(CONVERSION_MEMORY))
+        .map_err(BodyError::from)?;
     let converted = if request.len() < LONG_CONVERSION {
         convert(&request)
     } else {
@@ -72,33 +116,6 @@ async fn converted<E: Send + 'static>(
 
 fn not_converted(format: &'static str) -> impl FnOnce(ConversionError) -> ReceiveError {
     move |source| ReceiveError::NotConverted { format, source }
-}
-
-/// The answer of Zipkin and of Jaeger over HTTP: 202, or a status with a sentence for
-/// people. Neither can say that some spans were refused but in words.
-fn plain_answer(result: Result<PushOutcome, ReceiveError>) -> Response {
-    let (status, sentence, retry_after) = match result {
-        Ok(outcome) => (StatusCode::ACCEPTED, outcome.message, None),
-        Err(error) => {
-            tracing::debug!(error = %telemetry::error_chain(&error), "push refused");
-            let failure = error.failure();
-            (error.http_status(), failure.message, failure.retry_after)
-        }
-    };
-    let mut response = Response::new(Body::from(sentence));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    let text = HeaderValue::from_static("text/plain; charset=utf-8");
-    headers.insert(header::CONTENT_TYPE, text);
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
-    }
-    if let Some(delay) = retry_after {
-        // Rounded up: 0 would mean at once.
-        let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
-        headers.insert(header::RETRY_AFTER, seconds.into());
-    }
-    response
 }
 
 /// The media type of a request without parameters, in lower case; empty if there is

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use proto::otlp::collector::ExportTraceServiceRequest;
 use proto::otlp::trace::{ResourceSpans, ScopeSpans, Span};
-use server::Tenancy;
+use server::{Budget, Tenancy};
 use telemetry::{MetricsRegistry, encode_metrics, new_metrics_registry};
 
 use crate::{Distributor, DistributorConfig, DistributorMetrics, Limits};
@@ -42,7 +42,12 @@ impl PushSpans for Recorder {
 
 /// The limits of these settings, for all tenants.
 pub(crate) fn limits(config: TenantConfig) -> Limits {
-    Limits::new(Overrides::fixed(config), &DistributorConfig::default())
+    limits_within(config, Budget::unlimited())
+}
+
+fn limits_within(config: TenantConfig, budget: Budget) -> Limits {
+    let overrides = Overrides::fixed(config);
+    Limits::new(overrides, budget, &DistributorConfig::default())
 }
 
 /// A distributor in front of a recorder.
@@ -59,6 +64,15 @@ impl Fixture {
 
     /// One with these settings for all tenants.
     pub(crate) fn with(multitenancy_enabled: bool, config: TenantConfig) -> Self {
+        Self::with_limits(multitenancy_enabled, limits(config))
+    }
+
+    /// One whose requests in flight share this memory.
+    pub(crate) fn within(budget: Budget) -> Self {
+        Self::with_limits(false, limits_within(TenantConfig::default(), budget))
+    }
+
+    fn with_limits(multitenancy_enabled: bool, limits: Limits) -> Self {
         let mut registry = new_metrics_registry();
         let metrics = DistributorMetrics::register(&mut registry);
         let recorder = Recorder(Arc::new(Mutex::new(Recorded {
@@ -69,7 +83,7 @@ impl Fixture {
             multitenancy_enabled,
         };
         Self {
-            distributor: Distributor::new(tenancy, recorder.clone(), metrics, limits(config)),
+            distributor: Distributor::new(tenancy, recorder.clone(), metrics, limits),
             recorder,
             registry,
         }

@@ -47,6 +47,8 @@ pub struct Discards {
 pub struct Standing {
     /// Series that count against the limit.
     pub active_series: u64,
+    /// Spans that wait for the other half of their edge.
+    pub waiting_spans: u64,
     /// Spans in a second at the moment.
     pub spans_per_second: f64,
     /// Spans that no processor saw, ever.

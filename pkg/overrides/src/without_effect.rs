@@ -6,11 +6,10 @@ use serde_json::Value;
 use settings::{Node, Place};
 
 /// The keys, each by its path in overrides' layout.
-const KEYS: [&[&str]; 13] = [
+const KEYS: [&[&str]; 12] = [
     &["compaction"],
     &["global"],
     &["ingestion", "artificial_delay"],
-    &["ingestion", "max_attribute_bytes"],
     &["ingestion", "max_global_traces_per_user"],
     &["ingestion", "max_traces_per_user"],
     &["ingestion", "tenant_shard_size"],

@@ -1,7 +1,7 @@
 //! Reading HTTP request bodies within a limit.
 
 use std::error::Error;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,7 +11,8 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::inflate::{Encoding, InflateError, Inflation};
+use crate::budget::{Overloaded, RequestMemory};
+use crate::inflate::{Encoding, InflateError, Inflation, expected};
 
 /// How long a client may take to send a body where nothing is set. As Tempo's
 /// `http_server_read_timeout`.
@@ -48,6 +49,9 @@ pub enum BodyError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// There is no memory for it now.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     /// The client took too long.
     #[error("request body took longer than {limit:?}")]
     TimedOut {
@@ -57,7 +61,8 @@ pub enum BodyError {
 }
 
 impl BodyError {
-    /// The HTTP status that the client sees; none of them asks for a retry.
+    /// The HTTP status that the client sees; only that of [`BodyError::Overloaded`] asks
+    /// for a retry.
     pub fn http_status(&self) -> StatusCode {
         self.codes().0
     }
@@ -75,6 +80,7 @@ impl BodyError {
             Self::Corrupt { .. } | Self::Interrupted { .. } => {
                 (StatusCode::BAD_REQUEST, Code::InvalidArgument)
             }
+            Self::Overloaded(error) => (error.http_status(), error.grpc_code()),
             Self::TimedOut { .. } => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
         }
     }
@@ -101,37 +107,89 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let encoding = content_encoding(headers)?;
-    let declared = content_length(headers);
-    if declared.is_some_and(|length| length > limit) {
-        return Err(BodyError::TooLarge { limit });
-    }
-    let read = async {
-        match encoding {
-            None => collect(body, limit, declared.unwrap_or(0)).await,
-            Some((encoding, name)) => {
-                let compressed = collect(body, limit, declared.unwrap_or(0)).await?;
-                inflate(compressed, limit, encoding, name).await
-            }
-        }
-    };
-    timeout(within, read)
-        .await
-        .unwrap_or(Err(BodyError::TimedOut { limit: within }))
+    read_held_body(headers, body, limit, within, &RequestMemory::default()).await
 }
 
-async fn collect<B>(body: B, limit: usize, expected: usize) -> Result<Bytes, BodyError>
+/// As [`read_body`]; `memory` is raised before memory is used, to what the request takes
+/// as sent and decompressed. A body that there is no memory for is read to its end and
+/// thrown away, up to the limit and the time, so that its connection can be used on.
+///
+/// # Errors
+///
+/// As [`read_body`], and [`BodyError::Overloaded`].
+pub async fn read_held_body<B>(
+    headers: &HeaderMap,
+    body: B,
+    limit: usize,
+    within: Duration,
+    memory: &RequestMemory,
+) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let encoding = content_encoding(headers)?;
+    let declared = content_length(headers).unwrap_or(0);
+    if declared > limit {
+        return Err(BodyError::TooLarge { limit });
+    }
     let mut body = pin!(body);
+    let read = async {
+        if let Some(overloaded) = memory.refusal() {
+            return Err(overloaded.into());
+        }
+        memory.raise_to(declared)?;
+        let sent = collect(body.as_mut(), limit, declared, memory).await?;
+        let Some((encoding, name)) = encoding else {
+            return Ok(sent);
+        };
+        memory.raise_to(sent.len() + expected(encoding, &sent, limit))?;
+        let inflated = inflate(sent, limit, encoding, name).await?;
+        // It may be longer than it said.
+        memory.raise_to(inflated.len())?;
+        Ok(inflated)
+    };
+    let read = timeout(within, read)
+        .await
+        .unwrap_or(Err(BodyError::TimedOut { limit: within }));
+    if matches!(read, Err(BodyError::Overloaded(_))) {
+        // Who is slower loses the connection.
+        let _ = timeout(within, throw_away(body, limit)).await;
+    }
+    read
+}
+
+/// Reads what is left of a body, up to a length.
+async fn throw_away<B>(mut body: Pin<&mut B>, limit: usize)
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut length = 0;
+    while length <= limit
+        && let Ok(Some(data)) = next_data(body.as_mut()).await
+    {
+        length += data.len();
+    }
+}
+
+async fn collect<B>(
+    mut body: Pin<&mut B>,
+    limit: usize,
+    expected: usize,
+    memory: &RequestMemory,
+) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let Some(first) = next_data(body.as_mut()).await? else {
         return Ok(Bytes::new());
     };
     if first.len() > limit {
         return Err(BodyError::TooLarge { limit });
     }
+    memory.raise_to(first.len())?;
     let Some(second) = next_data(body.as_mut()).await? else {
         return Ok(first);
     };
@@ -142,6 +200,7 @@ where
         if whole.len() + data.len() > limit {
             return Err(BodyError::TooLarge { limit });
         }
+        memory.raise_to(whole.len() + data.len())?;
         whole.extend_from_slice(&data);
         next = next_data(body.as_mut()).await?;
     }
@@ -165,7 +224,7 @@ async fn inflate(
 }
 
 /// The next data of a body; trailers are skipped.
-async fn next_data<B>(mut body: std::pin::Pin<&mut B>) -> Result<Option<Bytes>, BodyError>
+async fn next_data<B>(mut body: Pin<&mut B>) -> Result<Option<Bytes>, BodyError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,

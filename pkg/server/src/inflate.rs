@@ -70,6 +70,15 @@ impl Encoding {
     }
 }
 
+/// How long data is to be expected at least once it is decompressed: what it says of
+/// itself, within `limit`, or what is usual. Never less than memory is taken for at
+/// first.
+pub(crate) fn expected(encoding: Encoding, compressed: &[u8], limit: usize) -> usize {
+    declared(encoding, compressed)
+        .unwrap_or_else(|| ZSTD_FIRST_GUESS.max(compressed.len().saturating_mul(16)))
+        .min(limit)
+}
+
 impl Inflation {
     /// Begins to decompress a message, which may be as long as `limit` then.
     ///
@@ -184,9 +193,7 @@ fn inflate_zstd(compressed: &[u8], limit: usize) -> Result<Bytes, InflateError> 
     let mut capacity = match declared(Encoding::Zstd, compressed) {
         Some(size) if size > limit => return Err(InflateError::TooLarge { limit }),
         Some(size) => size,
-        None => ZSTD_FIRST_GUESS
-            .max(compressed.len().saturating_mul(16))
-            .min(limit),
+        None => expected(Encoding::Zstd, compressed, limit),
     };
     let mut context = DCtx::create();
     loop {

@@ -3,6 +3,7 @@
 
 pub mod authentication;
 pub mod body;
+pub mod budget;
 pub mod cors;
 pub mod datagrams;
 pub mod grpc;
@@ -21,7 +22,8 @@ mod peer;
 mod stream;
 
 pub use authentication::{Authentication, AuthenticationConfig};
-pub use body::{BodyError, read_body};
+pub use body::{BodyError, read_body, read_held_body};
+pub use budget::{Budget, Hold, Overloaded, RequestMemory};
 pub use cors::CorsConfig;
 pub use datagrams::{Datagram, Datagrams};
 pub use listener::{BindError, Listener, ServeOptions};

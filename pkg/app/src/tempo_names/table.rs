@@ -76,6 +76,12 @@ pub(crate) const NAMES: &[OtherName] = &[
         &[all("spanmill_distributor_bytes_received_total")],
     ),
     named(
+        "tempo_distributor_attributes_truncated",
+        Counter,
+        TENANT,
+        &[all("spanmill_distributor_attributes_truncated_total")],
+    ),
+    named(
         "tempo_distributor_push_duration_seconds",
         Histogram,
         &[("le", Of("le"))],

@@ -241,7 +241,6 @@ fn settings_without_effect_are_known() {
     let config = read(
         "
 ring: {kvstore: {store: memberlist}}
-max_attribute_bytes: 2048
 receivers:
   otlp:
     protocols:
@@ -275,8 +274,7 @@ receivers:
             &format!("{jaeger}.thrift_compact.queue_size"),
             &format!("{jaeger}.thrift_compact.workers"),
             &format!("{jaeger}.thrift_binary.workers"),
-            "distributor.ring",
-            "distributor.max_attribute_bytes"
+            "distributor.ring"
         ]
     );
     assert_eq!(config.validate(), []);

@@ -6,7 +6,7 @@ fn tenant(id: &str) -> TenantId {
 
 fn limits(config: &DistributorConfig, capacity: usize, now: Instant) -> Limits {
     let overrides = Overrides::fixed(TenantConfig::default());
-    Limits::with_capacity(overrides, config, capacity, now)
+    Limits::with_capacity(overrides, Budget::unlimited(), config, capacity, now)
 }
 
 fn of(rate: u64, burst: u64) -> IngestionConfig {

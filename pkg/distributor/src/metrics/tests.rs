@@ -14,6 +14,7 @@ fn exported_names_and_labels_are_stable() {
     let acme = metrics.for_tenant(&tenant("acme"));
     acme.received(5, 700);
     acme.pushed(3);
+    acme.truncated(4);
     acme.refused(DiscardReason::InvalidTraceId, 2);
     acme.refused(DiscardReason::MalformedSpan, 0);
     let took = Duration::from_millis(1);
@@ -27,6 +28,7 @@ fn exported_names_and_labels_are_stable() {
         r#"spanmill_distributor_spans_pushed_total{tenant="acme"} 3"#,
         r#"spanmill_distributor_spans_refused_total{tenant="acme",reason="invalid_trace_id"} 2"#,
         r#"spanmill_distributor_bytes_received_total{tenant="acme"} 700"#,
+        r#"spanmill_distributor_attributes_truncated_total{tenant="acme"} 4"#,
         r#"spanmill_distributor_pushes_total{receiver="otlp_grpc",result="partial"} 1"#,
         r#"spanmill_distributor_pushes_total{receiver="otlp_http",result="too_large"} 1"#,
         r#"spanmill_distributor_push_duration_seconds_count{receiver="otlp_grpc"} 1"#,

@@ -6,6 +6,9 @@ use std::time::Duration;
 use model::PushError;
 use overrides::TenantConfig;
 use prost::Message;
+use proto::otlp::collector::ExportTraceServiceRequest;
+use proto::otlp::common::any_value::Value;
+use proto::otlp::common::{AnyValue, KeyValue};
 
 use super::*;
 use crate::limits::LimitError;
@@ -170,4 +173,34 @@ async fn spans_over_the_rate_are_refused_and_counted() {
     assert_eq!(fixture.ledger("acme"), (6, 2, 4));
     let limited = fixture.metric("spans_refused_total{tenant=\"acme\",reason=\"rate_limited\"}");
     assert_eq!(limited, 2);
+}
+
+#[tokio::test]
+async fn long_attributes_are_cut_by_the_limit_of_the_tenant_or_of_all() {
+    for (own, longest) in [(0, 2_048), (100, 100), (5_000, 3_000)] {
+        let mut config = TenantConfig::default();
+        config.ingestion.max_attribute_bytes = own;
+        let fixture = Fixture::with(true, config);
+        let mut long = span("long");
+        long.attributes = vec![text("key", &"v".repeat(3_000))];
+        push(&fixture, bytes(vec![span("a"), long])).await.unwrap();
+        let pushes = fixture.recorder.pushes();
+        let got = ExportTraceServiceRequest::decode(pushes[0].request.clone()).unwrap();
+        let spans = &got.resource_spans[0].scope_spans[0].spans;
+        assert_eq!(spans[0], span("a"));
+        assert_eq!(spans[1].attributes, [text("key", &"v".repeat(longest))]);
+        let truncated = fixture.metric("attributes_truncated_total{tenant=\"acme\"}");
+        assert_eq!(truncated, u64::from(longest < 3_000));
+        assert_eq!(fixture.ledger("acme"), (2, 2, 0));
+    }
+}
+
+fn text(key: &str, value: &str) -> KeyValue {
+    KeyValue {
+        key: key.into(),
+        value: Some(AnyValue {
+            value: Some(Value::StringValue(value.into())),
+        }),
+        ..KeyValue::default()
+    }
 }

@@ -5,6 +5,7 @@ use axum::extract::{Request, State};
 use axum::routing::post;
 use http::Response;
 use model::PushSpans;
+use server::RequestMemory;
 use server::grpc::{Health, SizeLimitLayer};
 use tonic::Status;
 use tonic::body::Body;
@@ -36,12 +37,9 @@ async fn post_spans<P: PushSpans>(
     State(distributor): State<Distributor<P>>,
     request: Request,
 ) -> Response<Body> {
-    let convert = |message| {
-        converted(
-            message,
-            jaeger::post_spans,
-            not_converted("Jaeger protobuf"),
-        )
+    let convert = async |message, memory: RequestMemory| {
+        let refused = not_converted("Jaeger protobuf");
+        converted(message, &memory, jaeger::post_spans, refused).await
     };
     // A PostSpansResponse has no fields.
     let answer = |_| Vec::new();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::HeaderMap;
 use model::{PushOutcome, PushSpans};
-use server::{BodyError, Datagram};
+use server::{BodyError, Datagram, RequestMemory};
 
 use super::{converted, not_converted, result_label};
 use crate::Distributor;
@@ -42,8 +42,12 @@ impl<P: PushSpans> Distributor<P> {
             Datagram::Whole(bytes) => bytes,
             Datagram::TooLarge { limit } => return Err(BodyError::TooLarge { limit }.into()),
         };
+        let memory = RequestMemory::default();
+        self.hold(&tenant, datagram.len(), &memory)
+            .map_err(BodyError::from)?;
         let convert = move |bytes: &[u8]| jaeger::datagram(encoding, bytes);
-        let request: Bytes = converted(datagram, convert, not_converted("Jaeger Thrift")).await?;
+        let refused = not_converted("Jaeger Thrift");
+        let request: Bytes = converted(datagram, &memory, convert, refused).await?;
         self.push(tenant, request, false).await
     }
 }

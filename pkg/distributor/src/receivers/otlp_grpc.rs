@@ -83,7 +83,7 @@ impl<P: PushSpans> Service<Request<Body>> for TraceService<P> {
             if request.uri().path() != EXPORT {
                 return Ok(Status::unimplemented("TraceService has only Export").into_http());
             }
-            let same = |message| ready(Ok(message));
+            let same = |message, _| ready(Ok(message));
             let answer = |outcome| response(outcome).encode_to_vec();
             let receiver = Receiver::OtlpGrpc;
             Ok(distributor.unary(receiver, request, same, answer).await)

@@ -1,6 +1,6 @@
 //! OTLP/HTTP, protobuf and JSON. Source: OTLP specification, "OTLP/HTTP".
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -12,10 +12,11 @@ use model::{PushOutcome, PushSpans, TenantId};
 use prost::Message;
 use proto::otlp::collector::ExportTraceServiceResponse;
 use serde_json::json;
-use server::read_body;
 use server::status::MediaType;
 
-use super::{content_type, converted, media_type_essence, response, result_label, skip_metrics};
+use super::{
+    BodyLimits, content_type, converted, media_type_essence, response, result_label, skip_metrics,
+};
 use crate::Distributor;
 use crate::config::HttpReceiverConfig;
 use crate::error::ReceiveError;
@@ -24,8 +25,7 @@ use crate::metrics::Receiver;
 #[derive(Clone)]
 struct HttpState<P> {
     distributor: Distributor<P>,
-    max_body_bytes: usize,
-    body_read_timeout: Duration,
+    body: BodyLimits,
     path: String,
 }
 
@@ -34,8 +34,10 @@ impl<P: PushSpans> Distributor<P> {
     pub fn http_router(&self, config: &HttpReceiverConfig) -> Router {
         let state = HttpState {
             distributor: self.clone(),
-            max_body_bytes: config.max_body_bytes(),
-            body_read_timeout: config.body_read_timeout(),
+            body: BodyLimits {
+                max_bytes: config.max_body_bytes(),
+                read_timeout: config.body_read_timeout(),
+            },
             path: config.traces_url_path.clone(),
         };
         let router = Router::new()
@@ -81,13 +83,15 @@ async fn receive<P: PushSpans>(
             content_type: content_type(&parts.headers),
         });
     };
-    let (limit, within) = (state.max_body_bytes, state.body_read_timeout);
-    let body = read_body(&parts.headers, body, limit, within).await?;
+    let read = state
+        .distributor
+        .read_body(&tenant, &parts, body, state.body);
+    let (body, memory) = read.await?;
     let request = match media_type {
         MediaType::Protobuf => body,
         MediaType::Json => {
             let refused = |source| ReceiveError::MalformedJson { source };
-            converted(body, otlp::json::to_protobuf, refused).await?
+            converted(body, &memory, otlp::json::to_protobuf, refused).await?
         }
     };
     state

@@ -3,11 +3,12 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use lifecycle::{Shutdown, TaskGroup};
+use model::TenantId;
 use model::{PushError, PushOutcome};
 use overrides::TenantConfig;
 use prost::Message;
 use proto::rpc;
-use server::{Listener, ServeOptions};
+use server::{Budget, Hold, Listener, ServeOptions};
 
 use super::*;
 use crate::testing::Fixture;
@@ -53,6 +54,14 @@ fn one_push_an_hour(bytes: usize) -> TenantConfig {
     config.ingestion.rate_limit_bytes = 1;
     config.ingestion.burst_size_bytes = bytes as u64;
     config
+}
+
+/// A budget of which another tenant holds a part.
+fn budget_beside_another(capacity: u64, held: u64) -> (Budget, Hold) {
+    let budget = Budget::new(capacity);
+    let other = TenantId::parse("other").unwrap();
+    let hold = budget.begin(&other, held).unwrap();
+    (budget, hold)
 }
 
 fn retry_delay(status: &rpc::Status) -> Option<Duration> {
@@ -101,10 +110,12 @@ fn only_short_requests_are_converted_on_a_worker() {
     let (release, wait) = std::sync::mpsc::channel::<()>();
     runtime.block_on(async {
         spawn_blocking(move || wait.recv());
+        let unlimited = RequestMemory::default();
         let mut context = Context::from_waker(Waker::noop());
         let convert = |length: usize| {
             let request = Bytes::from(" ".repeat(length));
-            converted(request, |_| Ok(vec![1]), not_converted("test"))
+            let convert = |_: &[u8]| Ok(vec![1]);
+            converted(request, &unlimited, convert, not_converted("test"))
         };
         let short = pin!(convert(60_000));
         assert!(matches!(short.poll(&mut context), Poll::Ready(Ok(_))));

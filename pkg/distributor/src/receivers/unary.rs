@@ -8,6 +8,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{Request, Response};
 use model::{PushOutcome, PushSpans, TenantId};
+use server::RequestMemory;
+use server::budget::UNKNOWN_LENGTH;
 use server::grpc::unary;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -24,7 +26,7 @@ impl<P: PushSpans> Distributor<P> {
         &self,
         receiver: Receiver,
         request: Request<B>,
-        to_otlp: impl FnOnce(Bytes) -> F,
+        to_otlp: impl FnOnce(Bytes, RequestMemory) -> F,
         answer: fn(PushOutcome) -> Vec<u8>,
     ) -> Response<Body>
     where
@@ -36,10 +38,15 @@ impl<P: PushSpans> Distributor<P> {
         // Before the body, so that strangers cost us little.
         let (result, response) = match self.tenancy.tenant(request.headers()) {
             Ok(tenant) => {
+                // Kept until the push has ended, and raised by what reads the body.
+                let memory = request.extensions().get::<RequestMemory>().cloned();
+                let memory = memory.unwrap_or_default();
+                // Where there is none, reading throws the message away and fails.
+                let _ = self.hold(&tenant, UNKNOWN_LENGTH, &memory);
                 let skip_metrics = skip_metrics(request.headers());
                 let result = OnceLock::new();
                 let call = async |message| {
-                    let push = async { to_otlp(message).await };
+                    let push = to_otlp(message, memory.clone());
                     let pushed = self.push_converted(tenant, push, skip_metrics).await;
                     result.get_or_init(|| result_label(&pushed));
                     match pushed {
@@ -85,6 +92,7 @@ fn unreadable(response: &Response<Body>) -> PushResult {
     let code = Status::from_header_map(response.headers()).map(|status| status.code());
     PushResult::Refused(match code {
         Some(Code::ResourceExhausted) => DiscardReason::TooLarge,
+        Some(Code::Unavailable) => DiscardReason::Overloaded,
         Some(Code::Unimplemented) => DiscardReason::Unsupported,
         Some(Code::InvalidArgument | Code::Internal) => DiscardReason::Malformed,
         // The connection broke, or the client took too long.

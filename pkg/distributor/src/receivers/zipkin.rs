@@ -1,18 +1,11 @@
 //! Zipkin over HTTP: version 1 in JSON, version 2 in JSON and protobuf.
 
-use std::time::{Duration, Instant};
-
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::response::Response;
-use axum::routing::post;
-use model::{PushOutcome, PushSpans};
-use server::read_body;
+use http::request::Parts;
+use model::PushSpans;
 
-use super::{
-    content_type, converted, media_type_essence, not_converted, plain_answer, result_label,
-    skip_metrics,
-};
+use super::plain_http::{Conversion, PlainHttp};
+use super::{BodyLimits, content_type, media_type_essence};
 use crate::Distributor;
 use crate::config::ZipkinConfig;
 use crate::conversion::zipkin::{self, Options};
@@ -22,55 +15,27 @@ use crate::metrics::Receiver;
 const V1_SPANS: &str = "/api/v1/spans";
 const V2_SPANS: &str = "/api/v2/spans";
 
-#[derive(Clone)]
-struct HttpState<P> {
-    distributor: Distributor<P>,
-    max_body_bytes: usize,
-    body_read_timeout: Duration,
-    options: Options,
-}
-
 impl<P: PushSpans> Distributor<P> {
     /// What the Zipkin port serves: the paths of spans of both versions, by POST.
     pub fn zipkin_router(&self, config: &ZipkinConfig) -> Router {
-        let state = HttpState {
-            distributor: self.clone(),
-            max_body_bytes: config.max_body_bytes(),
-            body_read_timeout: config.body_read_timeout(),
-            options: Options {
-                parse_string_tags: config.parse_string_tags,
-            },
+        let options = Options {
+            parse_string_tags: config.parse_string_tags,
         };
-        let router = Router::new()
-            .route(V1_SPANS, post(spans::<P>).fallback(not_post))
-            .route(V2_SPANS, post(spans::<P>).fallback(not_post))
-            .fallback(unknown_path)
-            .with_state(state);
-        match config.cors.layer() {
-            Some(cors) => router.layer(cors),
-            None => router,
-        }
+        let receiver = PlainHttp {
+            distributor: self.clone(),
+            receiver: Receiver::Zipkin,
+            paths: &[V1_SPANS, V2_SPANS],
+            body: BodyLimits {
+                max_bytes: config.max_body_bytes(),
+                read_timeout: config.body_read_timeout(),
+            },
+            choose: move |parts: &Parts| choose(parts, options),
+        };
+        receiver.router(&config.cors)
     }
 }
 
-async fn spans<P: PushSpans>(State(state): State<HttpState<P>>, request: Request) -> Response {
-    let started = Instant::now();
-    let result = receive(&state, request).await;
-    state.distributor.metrics.push_answered(
-        Receiver::Zipkin,
-        result_label(&result),
-        started.elapsed(),
-    );
-    plain_answer(result)
-}
-
-async fn receive<P: PushSpans>(
-    state: &HttpState<P>,
-    request: Request,
-) -> Result<PushOutcome, ReceiveError> {
-    let (parts, body) = request.into_parts();
-    // Before the body, so that strangers cost us little.
-    let tenant = state.distributor.tenancy.tenant(&parts.headers)?;
+fn choose(parts: &Parts, options: Options) -> Result<Conversion, ReceiveError> {
     let is_v1 = parts.uri.path() == V1_SPANS;
     let media_type = media_type_essence(&parts.headers);
     // Whatever else it is called, it is JSON, as in the Collector.
@@ -87,20 +52,8 @@ async fn receive<P: PushSpans>(
         }
         _ => ("Zipkin JSON", zipkin::v2_json),
     };
-    let (limit, within) = (state.max_body_bytes, state.body_read_timeout);
-    let body = read_body(&parts.headers, body, limit, within).await?;
-    let options = state.options;
-    let convert = move |body: &[u8]| convert(body, options);
-    let request = converted(body, convert, not_converted(format)).await?;
-    let skip_metrics = skip_metrics(&parts.headers);
-    state.distributor.push(tenant, request, skip_metrics).await
-}
-
-async fn not_post() -> Response {
-    plain_answer(Err(ReceiveError::MethodNotAllowed))
-}
-
-async fn unknown_path() -> Response {
-    let traces = V2_SPANS.to_owned();
-    plain_answer(Err(ReceiveError::UnknownPath { traces }))
+    Ok(Conversion {
+        format,
+        convert: Box::new(move |body| convert(body, options)),
+    })
 }

@@ -29,6 +29,7 @@ impl Instance {
     pub(crate) fn standing(&self) -> Standing {
         Standing {
             active_series: self.registry.active().series,
+            waiting_spans: self.edges.waiting_spans(),
             spans_per_second: self.rate().spans,
             discarded: self.metrics.unseen(),
         }

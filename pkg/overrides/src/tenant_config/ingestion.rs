@@ -24,8 +24,8 @@ pub struct IngestionConfig {
     pub max_global_traces_per_user: u64,
     /// Accepted for compatibility: ingesters that the tenant is spread over.
     pub tenant_shard_size: u64,
-    /// Longest attribute key and value, in bytes; 0 leaves it to the
-    /// distributor. Default: 0.
+    /// The longest key and text value of an attribute, in bytes; what is longer is cut. 0
+    /// leaves it to `distributor.max_attribute_bytes`. Default: 0.
     pub max_attribute_bytes: u64,
     /// How long an answer is held back, to slow a client down. Default: none.
     #[serde(with = "settings::duration::option")]

@@ -1,10 +1,13 @@
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::HeaderValue;
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
+use model::TenantId;
 
 use super::*;
+use crate::Budget;
 use crate::inflate::tests::{gzip, zstd_of_unknown_size};
 
 fn headers(encodings: &[&'static str]) -> HeaderMap {
@@ -149,4 +152,73 @@ async fn slow_body_is_cut_off() {
     assert_eq!(start.elapsed(), limit);
     assert_eq!(error.http_status(), StatusCode::REQUEST_TIMEOUT);
     assert_eq!(error.to_string(), "request body took longer than 7s");
+}
+
+/// A body that counts the bytes that were taken of it.
+fn counted<'a>(
+    data: &'a [u8],
+    taken: &'a AtomicUsize,
+) -> impl Body<Data = Bytes, Error = Infallible> {
+    let body = pieces(data);
+    body.map_frame(|frame| {
+        taken.fetch_add(frame.data_ref().map_or(0, Bytes::len), Ordering::Relaxed);
+        frame
+    })
+}
+
+#[tokio::test]
+async fn body_without_memory_for_it_is_read_to_its_end() {
+    const LIMIT: usize = 100_000;
+    let (tenant, other) = (
+        TenantId::parse("acme").unwrap(),
+        TenantId::parse("b").unwrap(),
+    );
+    let plain = vec![7; 50_000];
+    let zipped = gzip(&vec![7; 4_000_000]);
+    let endless = vec![7; 1_000_000];
+    let long = ("content-length", "50000");
+    let is_gzip = ("content-encoding", "gzip");
+    for (name, asked, header, sent, taken) in [
+        ("refused before", 60_000, None, &plain, plain.len()),
+        (
+            "refused by its declared length",
+            10,
+            Some(long),
+            &plain,
+            plain.len(),
+        ),
+        ("refused partway", 10, None, &plain, plain.len()),
+        (
+            "refused by what it becomes",
+            10,
+            Some(is_gzip),
+            &zipped,
+            zipped.len(),
+        ),
+        (
+            "refused and never ending",
+            60_000,
+            None,
+            &endless,
+            LIMIT + 1_000,
+        ),
+    ] {
+        let budget = Budget::new(60_000);
+        let _other = budget.begin(&other, 20_000).unwrap();
+        let memory = RequestMemory::default();
+        let _ = memory.take(&budget, &tenant, asked);
+        let mut headers = HeaderMap::new();
+        if let Some((name, value)) = header {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let count = AtomicUsize::new(0);
+        let body = counted(sent, &count);
+        let read = read_held_body(&headers, body, LIMIT, BODY_READ_TIMEOUT, &memory).await;
+        let refused = Overloaded::Full;
+        assert!(
+            matches!(read, Err(BodyError::Overloaded(why)) if why == refused),
+            "{name}: {read:?}"
+        );
+        assert_eq!(count.into_inner(), taken, "{name}");
+    }
 }

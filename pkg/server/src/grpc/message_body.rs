@@ -10,7 +10,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
-use crate::inflate::{Encoding, InflateError, Inflation};
+use crate::budget::{Overloaded, RequestMemory};
+use crate::inflate::{Encoding, InflateError, Inflation, expected};
 
 /// How long a client may take to send one message.
 const MESSAGE_READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,11 +25,13 @@ const PREFIX: usize = 5;
 /// nothing is buffered for one that is too long. Uncompressed messages pass
 /// through as they are; compressed ones come out inflated. A message that is too
 /// long ends the body with a [`Status`] `RESOURCE_EXHAUSTED` without retry
-/// information, which no client repeats.
+/// information, which no client repeats; one that there is no memory for now, with
+/// `UNAVAILABLE`.
 pub struct MessageBody<B> {
     inner: B,
     encoding: Option<Encoding>,
     limit: usize,
+    memory: RequestMemory,
     input: Bytes,
     state: State,
     /// Runs while a message has begun and not ended.
@@ -60,11 +63,17 @@ enum State {
 type BoxError = Box<dyn Error + Send + Sync>;
 
 impl<B> MessageBody<B> {
-    pub(super) fn new(inner: B, encoding: Option<Encoding>, limit: usize) -> Self {
+    pub(super) fn new(
+        inner: B,
+        encoding: Option<Encoding>,
+        limit: usize,
+        memory: RequestMemory,
+    ) -> Self {
         Self {
             inner,
             encoding,
             limit,
+            memory,
             input: Bytes::new(),
             state: State::start(),
             stalled: None,
@@ -74,7 +83,7 @@ impl<B> MessageBody<B> {
 
     /// A body that is not gRPC and passes as it is.
     pub(super) fn untouched(inner: B) -> Self {
-        let mut body = Self::new(inner, None, usize::MAX);
+        let mut body = Self::new(inner, None, usize::MAX, RequestMemory::default());
         body.state = State::Untouched;
         body
     }
@@ -130,6 +139,8 @@ impl<B> MessageBody<B> {
                     if !is_only {
                         piece = std::mem::take(pieces).freeze();
                     }
+                    let both = piece.len() + expected(*encoding, &piece, self.limit);
+                    self.memory.raise_to(both).map_err(Overloaded::to_grpc)?;
                     let inflation = Inflation::begin(*encoding, piece, self.limit);
                     self.state = State::Inflating(inflation);
                 }
@@ -182,6 +193,7 @@ impl<B> MessageBody<B> {
         if left > self.limit {
             return Err(self.too_large());
         }
+        self.memory.raise_to(left).map_err(Overloaded::to_grpc)?;
         self.state = match (flag, self.encoding) {
             (1, Some(encoding)) => State::Compressed {
                 encoding,
@@ -198,6 +210,10 @@ impl<B> MessageBody<B> {
     /// Ends a compressed message; gives its new prefix.
     fn finish_message(&mut self, inflated: Result<Bytes, InflateError>) -> Result<Bytes, Status> {
         let message = inflated.map_err(|error| self.inflate_status(&error))?;
+        // It may be longer than it said.
+        self.memory
+            .raise_to(message.len())
+            .map_err(Overloaded::to_grpc)?;
         let length = u32::try_from(message.len()).map_err(|_| self.too_large())?;
         let [a, b, c, d] = length.to_be_bytes();
         self.state = State::Inflated { message };
@@ -260,8 +276,15 @@ where
                 let prefix = self.finish_message(inflated)?;
                 return Poll::Ready(Some(Ok(Frame::data(prefix))));
             }
-            if let Some(out) = self.step()? {
-                return Poll::Ready(Some(Ok(Frame::data(out))));
+            if let Some(overloaded) = self.memory.refusal() {
+                ready!(self.poll_thrown_away(context));
+                return Poll::Ready(Some(Err(overloaded.to_grpc().into())));
+            }
+            match self.step() {
+                Ok(Some(out)) => return Poll::Ready(Some(Ok(Frame::data(out)))),
+                Ok(None) => {}
+                Err(_) if self.memory.refusal().is_some() => continue,
+                Err(status) => return Poll::Ready(Some(Err(status.into()))),
             }
             if matches!(self.state, State::Inflating(_)) {
                 continue;
@@ -280,6 +303,21 @@ where
                 Err(other) => return Poll::Ready(Some(Ok(other))),
             }
         }
+    }
+
+    /// Ready when all of the body has come and gone, or does not come to its end.
+    fn poll_thrown_away(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.input = Bytes::new();
+        self.state = State::Untouched;
+        while let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            if !matches!(frame, Some(Ok(_))) {
+                return Poll::Ready(());
+            }
+        }
+        self.stalled
+            .get_or_insert_with(|| Box::pin(sleep(MESSAGE_READ_TIMEOUT)))
+            .as_mut()
+            .poll(context)
     }
 
     /// Ready when a message that has begun does not come to its end.

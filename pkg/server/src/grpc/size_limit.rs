@@ -9,6 +9,7 @@ use tonic::Status;
 use tower::{Layer, Service};
 
 use super::MessageBody;
+use crate::budget::RequestMemory;
 use crate::inflate::Encoding;
 
 /// Holds the messages of gRPC requests to a size, before and after
@@ -16,6 +17,9 @@ use crate::inflate::Encoding;
 ///
 /// tonic's own check answers `OUT_OF_RANGE`, which OTLP clients retry; this one
 /// answers `RESOURCE_EXHAUSTED`. Requests that are not gRPC pass untouched.
+///
+/// The others have a [`RequestMemory`] among their extensions: once it has taken some, it
+/// is raised before memory is used, and `UNAVAILABLE` is the answer where there is none.
 #[derive(Clone, Copy, Debug)]
 pub struct SizeLimitLayer {
     /// The longest message in bytes, as sent and as decompressed.
@@ -71,7 +75,9 @@ where
             Err(status) => return Either::Right(ready(Ok(advertise(status.into_http())))),
         };
         let limit = self.max_message_bytes;
-        let limited = request.map(|body| MessageBody::new(body, encoding, limit));
+        let memory = RequestMemory::default();
+        request.extensions_mut().insert(memory.clone());
+        let limited = request.map(|body| MessageBody::new(body, encoding, limit, memory));
         Either::Left(self.inner.call(limited).map_ok(advertise))
     }
 }

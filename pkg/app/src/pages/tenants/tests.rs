@@ -167,7 +167,11 @@ async fn tenant_of_whom_every_span_was_refused_is_shown_with_its_limits() {
     let distributor = tenants.distributor.clone();
     let tenancy = server::Tenancy::default();
     let config = distributor::DistributorConfig::default();
-    let limits = distributor::Limits::new(tenants.overrides.clone(), &config);
+    let limits = distributor::Limits::new(
+        tenants.overrides.clone(),
+        server::Budget::unlimited(),
+        &config,
+    );
     let front = distributor::Distributor::new(tenancy, generator.clone(), distributor, limits);
     let site = Site { generator, tenants };
     // A resource with one span, without ids.

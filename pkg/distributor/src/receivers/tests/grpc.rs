@@ -202,6 +202,50 @@ async fn over_the_rate_is_retryable_and_over_the_burst_is_not() {
 }
 
 #[tokio::test]
+async fn message_without_memory_for_it_is_refused_and_may_come_again() {
+    let long = request(vec![span(&"x".repeat(200_000))]).encode_to_vec();
+    for (name, capacity, held) in [
+        ("before its length is known", 50_000, 40_000),
+        ("once its length is known", 150_000, 40_000),
+    ] {
+        let (budget, other) = budget_beside_another(capacity, held);
+        let fixture = Fixture::within(budget.clone());
+        let client = Client::new(&fixture).await;
+        let status = client.export(long.clone()).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{name}");
+        let details = rpc::Status::decode(status.details()).unwrap();
+        assert_eq!(
+            retry_delay(&details),
+            Some(Duration::from_secs(1)),
+            "{name}"
+        );
+        assert_eq!(pushes(&fixture, "otlp_grpc", "overloaded"), 1, "{name}");
+        drop(other);
+        client.export(long.clone()).await.unwrap();
+        assert_eq!(budget.used(), 0, "{name}");
+        assert_eq!(fixture.ledger("single-tenant"), (1, 1, 0), "{name}");
+    }
+}
+
+/// More than the resets after which a connection is closed.
+#[tokio::test]
+async fn connection_goes_on_after_many_refusals() {
+    let long = request(vec![span(&"x".repeat(200_000))]).encode_to_vec();
+    for capacity in [50_000, 150_000] {
+        let (budget, other) = budget_beside_another(capacity, 40_000);
+        let fixture = Fixture::within(budget);
+        let client = Client::new(&fixture).await;
+        for _ in 0..1_100 {
+            let status = client.export(long.clone()).await.unwrap_err();
+            assert_eq!(status.code(), Code::Unavailable, "{status}");
+            assert!(!status.details().is_empty(), "{status}");
+        }
+        drop(other);
+        client.export(long.clone()).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn unknown_methods_and_services_are_unimplemented() {
     let fixture = Fixture::new(false);
     let client = Client::new(&fixture).await;

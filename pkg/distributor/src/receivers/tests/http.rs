@@ -449,6 +449,35 @@ async fn over_the_rate_is_429_and_over_the_burst_is_413() {
 }
 
 #[tokio::test]
+async fn body_without_memory_for_it_is_503_and_may_come_again() {
+    let long = request(vec![span(&"x".repeat(200_000))]).encode_to_vec();
+    let short = gzip(&long);
+    assert!(short.len() < 5_000);
+    for (name, body, encoding) in [
+        ("by its declared length", &long, "identity"),
+        ("by what it becomes", &short, "gzip"),
+    ] {
+        let (budget, other) = budget_beside_another(150_000, 40_000);
+        let fixture = Fixture::within(budget.clone());
+        let client = Client::new(&fixture);
+        let post = || {
+            let request = client.post(PROTOBUF, body.clone());
+            request.header("content-encoding", encoding).send()
+        };
+        let response = post().await.unwrap();
+        assert_eq!(response.status(), 503, "{name}");
+        assert_eq!(response.headers()["retry-after"], "1", "{name}");
+        let status = rpc::Status::decode(response.bytes().await.unwrap()).unwrap();
+        assert_eq!(retry_delay(&status), Some(Duration::from_secs(1)), "{name}");
+        assert_eq!(pushes(&fixture, "otlp_http", "overloaded"), 1, "{name}");
+        drop(other);
+        assert_eq!(post().await.unwrap().status(), 200, "{name}");
+        assert_eq!(budget.used(), 0, "{name}");
+        assert_eq!(fixture.ledger("single-tenant"), (1, 1, 0), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn json_errors_name_the_field() {
     let fixture = Fixture::new(false);
     let client = Client::new(&fixture);

@@ -195,3 +195,31 @@ async fn datagrams_are_of_nobody_where_there_are_tenants() {
         1
     );
 }
+
+#[tokio::test]
+async fn spans_without_memory_for_their_conversion_are_refused() {
+    // There is memory for the message, but not for three times as much.
+    let (budget, other) = budget_beside_another(150_000, 40_000);
+    let fixture = Fixture::within(budget.clone());
+    let served = serve_grpc(&fixture);
+    let long = request(&"g".repeat(25_000));
+    let status = call(&served, POST_SPANS, Request::new(long.clone())).await;
+    let status = status.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(!status.details().is_empty(), "{status}");
+    assert_eq!(pushes(&fixture, "jaeger_grpc", "overloaded"), 1);
+    drop(other);
+    call(&served, POST_SPANS, Request::new(long)).await.unwrap();
+    assert_eq!(budget.used(), 0);
+
+    let (budget, _other) = budget_beside_another(100, 90);
+    let fixture = Fixture::within(budget.clone());
+    let datagram = Datagram::Whole(Bytes::from_static(COMPACT));
+    fixture
+        .distributor
+        .jaeger_datagram(ThriftEncoding::Compact, datagram)
+        .await;
+    assert!(fixture.recorder.pushes().is_empty());
+    assert_eq!(pushes(&fixture, "jaeger_thrift_compact", "overloaded"), 1);
+    assert_eq!(budget.used(), 90);
+}

@@ -161,3 +161,23 @@ async fn tenant_is_that_of_the_header() {
     assert_eq!((recorded.len(), recorded[0].tenant.as_str()), (1, "acme"));
     assert!(recorded[0].skip_metrics);
 }
+
+#[tokio::test]
+async fn body_without_memory_for_it_or_its_conversion_is_503_and_may_come_again() {
+    let body = spans(&[&"x".repeat(50_000)]);
+    for (name, capacity) in [("to be read", 80_000), ("to be converted", 150_000)] {
+        let (budget, other) = budget_beside_another(capacity, 40_000);
+        let fixture = Fixture::within(budget.clone());
+        let client = Client::new(&fixture);
+        let response = client.post("/api/v2/spans", body.clone()).send();
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), 503, "{name}");
+        assert_eq!(response.headers()["retry-after"], "1", "{name}");
+        assert_eq!(pushes(&fixture, "zipkin", "overloaded"), 1, "{name}");
+        drop(other);
+        let again = answer(client.post("/api/v2/spans", body.clone())).await;
+        assert_eq!(again, (StatusCode::ACCEPTED, String::new()), "{name}");
+        assert_eq!(budget.used(), 0, "{name}");
+        assert_eq!(fixture.ledger("single-tenant"), (1, 1, 0), "{name}");
+    }
+}

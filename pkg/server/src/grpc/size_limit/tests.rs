@@ -228,7 +228,7 @@ async fn message_that_stalls_is_cut_off_and_a_silent_stream_is_not() {
         begun,
         futures_util::stream::pending(),
     ));
-    let mut body = MessageBody::new(Box::pin(stalls), None, LIMIT);
+    let mut body = MessageBody::new(Box::pin(stalls), None, LIMIT, RequestMemory::default());
     assert_eq!(
         body.frame()
             .await
@@ -246,7 +246,7 @@ async fn message_that_stalls_is_cut_off_and_a_silent_stream_is_not() {
     let silent = StreamBody::new(futures_util::stream::pending::<
         Result<Frame<Bytes>, Infallible>,
     >());
-    let mut body = MessageBody::new(Box::pin(silent), None, LIMIT);
+    let mut body = MessageBody::new(Box::pin(silent), None, LIMIT, RequestMemory::default());
     let waited = tokio::time::timeout(std::time::Duration::from_secs(3_600), body.frame()).await;
     assert!(waited.is_err());
 }
