@@ -20,7 +20,7 @@ GUNGRAUN_VERSION      := $(shell sed -n '/^name = "gungraun"$$/{n;s/version = "\
 # Installed tools come last, so that what the machine has wins.
 export PATH := $(PATH):$(TOOLS)/bin
 
-.PHONY: help reference run cluster prometheus test test-tools ci fmt fmt-check clippy doc layout deny audit bench bench-e2e fuzz tools
+.PHONY: help reference run cluster prometheus test test-tools ci fmt fmt-check clippy doc layout deny audit bench bench-e2e soak fuzz tools
 
 help: ## List these commands.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -89,6 +89,10 @@ bench-e2e: ## Measure a release build over real sockets.
 	cargo build --release --bins -p spanmill -p spangen -p spanmill-integration
 	$(TARGET_DIR)/release/bench_e2e --spanmill $(TARGET_DIR)/release/spanmill \
 	  --spangen $(TARGET_DIR)/release/spangen $(BENCH_ARGS)
+
+soak: ## Measure what tenants feel of each other, in 512 MiB (needs the right to make cgroups).
+	cargo build --release --bins -p spanmill -p spangen -p spanmill-integration
+	SPANMILL_BIN_DIR=$(TARGET_DIR)/release $(TARGET_DIR)/release/soak $(SOAK_ARGS)
 
 fuzz: FUZZ_SECONDS ?= 60
 fuzz: $(TOOLS)/bin/cargo-fuzz ## Fuzz the wire view, the receivers' conversions, the spool's reader and gossip for FUZZ_SECONDS (60) each; needs a nightly toolchain.

@@ -8,6 +8,7 @@
 pub mod authority;
 pub mod binaries;
 pub mod cluster;
+pub mod cgroup;
 pub mod deliveries;
 pub mod expected;
 pub mod exposition;
@@ -24,6 +25,7 @@ pub mod prometheus;
 pub mod push_spans;
 pub mod python;
 pub mod remote_write_sink;
+pub mod spangen;
 pub mod spanmill;
 pub mod traces;
 pub mod truth;

@@ -119,11 +119,25 @@ impl Spanmill {
     ///
     /// When it has ended.
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most bytes of memory that it ever had.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended.
+    pub fn peak_resident_bytes(&self) -> anyhow::Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> anyhow::Result<u64> {
         let id = self.process.id()?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.split_whitespace().next());
-        Ok(kib.context("no VmRSS")?.parse::<u64>()? * 1_024)
+        let kib = kib.with_context(|| format!("no {name}"))?;
+        Ok(kib.parse::<u64>()? * 1_024)
     }
 
     /// What it has logged so far.
