@@ -217,7 +217,7 @@ for name in "${nodes[@]}"; do
 done)
 
 the ring             http://$first:3200/ring
-                     $binaries/spanmillctl ring --address http://$first:3200
+                     $binaries/spanmillctl ring --url http://$first:3200
 its metrics          http://$prometheus_address/graph?g0.tab=0&g0.expr=sum%20by%20(service)%20(rate(traces_spanmetrics_calls_total%5B1m%5D))
 alerts               http://$prometheus_address/alerts
 send spans           http://$first:4317 (OTLP/gRPC), http://$first:4318 (OTLP/HTTP)
