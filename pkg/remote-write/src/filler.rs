@@ -147,6 +147,7 @@ impl Filler {
         };
         let mut position = next.position;
         let head = rows.head;
+        let is_delivered = head.is_delivered_to(self.queue.key);
         for shard in &mut self.shards {
             shard.requests.set_trace_id_label(head.trace_id_label);
         }
@@ -155,7 +156,8 @@ impl Filler {
             let Some(shard) = self.shards.get_mut(place) else {
                 break;
             };
-            let is_wanted = position >= shard.done && !is_too_old;
+            let is_new = position >= shard.done;
+            let is_wanted = is_new && !is_too_old && !is_delivered;
             let samples = if is_wanted {
                 let full = shard.requests.make_room_for_row(row.series());
                 let start = position;
@@ -182,7 +184,9 @@ impl Filler {
             let Some(samples) = samples else {
                 break;
             };
-            if is_too_old && position >= shard.done {
+            if is_new && is_delivered {
+                read.delivered_elsewhere += u64::from(samples);
+            } else if is_new && is_too_old {
                 read.too_old += u64::from(samples);
             }
             position += u64::from(samples);

@@ -12,6 +12,7 @@ mod destination;
 mod encode;
 pub mod error;
 mod filler;
+mod handover;
 mod headers;
 pub mod inspect;
 pub mod metrics;
@@ -31,8 +32,11 @@ mod written;
 
 pub use config::{EndpointConfig, ProtobufMessage, RemoteWriteConfig};
 pub use error::StartError;
+pub use handover::ChunkError;
 pub use metrics::RemoteWriteMetrics;
 pub use relabel::relabelled;
-pub use remote_write::{DestinationStatus, RemoteWrite, TenantStatus};
+pub use remote_write::{
+    DestinationStatus, HandedChunk, Handover, RemoteWrite, TakeError, TakenOver, TenantStatus,
+};
 pub use spool::{Fsync, SpoolConfig};
 pub use writer::{Append, TenantDestinations, TenantWriter};

@@ -37,6 +37,8 @@ pub struct RemoteWriteMetrics {
     bytes_sent: Family<ByEndpoint, Counter>,
     samples_retried: Family<ByEndpoint, Counter>,
     samples_dropped: Family<ByReason, Counter>,
+    samples_handed_over: Family<ByEndpoint, Counter>,
+    samples_taken_over: Family<OfTenant, Counter>,
     samples_pending: Family<ByEndpoint, Gauge>,
     shards: Family<ByEndpoint, Gauge>,
     spool_age: Family<ByEndpoint, Seconds>,
@@ -128,6 +130,8 @@ pub(crate) enum DropReason {
     TooOld,
     /// The destination that they were for is not configured any more.
     DestinationRemoved,
+    /// They were taken over from a generator that had delivered them there.
+    DeliveredElsewhere,
     /// 400.
     BadRequest,
     /// 401 or 403.
@@ -164,6 +168,8 @@ impl RemoteWriteMetrics {
             bytes_sent: Family::default(),
             samples_retried: Family::default(),
             samples_dropped: Family::default(),
+            samples_handed_over: Family::default(),
+            samples_taken_over: Family::default(),
             samples_pending: Family::default(),
             shards: Family::default(),
             spool_age: Family::default(),
@@ -215,8 +221,18 @@ impl RemoteWriteMetrics {
             metrics.samples_dropped.clone(),
         );
         registry.register(
+            "samples_handed_over",
+            "Samples that another generator has taken over, to deliver them",
+            metrics.samples_handed_over.clone(),
+        );
+        registry.register(
+            "samples_taken_over",
+            "Samples that another generator has handed over; they are among those that were collected, and spooled",
+            metrics.samples_taken_over.clone(),
+        );
+        registry.register(
             "samples_pending",
-            "Samples in the spool that are neither acknowledged nor dropped",
+            "Samples in the spool that are neither acknowledged nor dropped, nor handed over",
             metrics.samples_pending.clone(),
         );
         registry.register(
@@ -362,6 +378,14 @@ impl TenantMetrics {
         }
     }
 
+    /// Counts samples that another generator is to deliver.
+    pub(crate) fn handed_over(&self, samples: u64) {
+        if samples > 0 {
+            let handed_over = &self.families.samples_handed_over;
+            handed_over.get_or_create(&self.labels).inc_by(samples);
+        }
+    }
+
     /// Notes how far behind the endpoint is.
     pub(crate) fn pending(&self, samples: u64, age_ms: i64, lag_ms: i64) {
         self.samples_pending.set(signed(samples));
@@ -419,6 +443,7 @@ impl Drop for TenantMetrics {
         families.exemplars_sent.remove(&self.labels);
         families.bytes_sent.remove(&self.labels);
         families.samples_retried.remove(&self.labels);
+        families.samples_handed_over.remove(&self.labels);
         families.samples_pending.remove(&self.labels);
         families.shards.remove(&self.labels);
         families.spool_age.remove(&self.labels);
@@ -443,6 +468,14 @@ impl SpoolMetrics {
         self.highest_spooled_timestamp.set(seconds(newest_ms));
     }
 
+    /// Counts samples that another generator has handed over.
+    pub(crate) fn taken_over(&self, samples: u64) {
+        if samples > 0 {
+            let taken_over = &self.families.samples_taken_over;
+            taken_over.get_or_create(&self.labels).inc_by(samples);
+        }
+    }
+
     /// Notes how much there is on disk.
     pub(crate) fn bytes(&self, bytes: u64) {
         self.spool_bytes.set(signed(bytes));
@@ -458,6 +491,7 @@ impl Drop for SpoolMetrics {
     fn drop(&mut self) {
         let families = &self.families;
         families.samples_collected.remove(&self.labels);
+        families.samples_taken_over.remove(&self.labels);
         families.samples_spooled.remove(&self.labels);
         families.highest_spooled_timestamp.remove(&self.labels);
         families.spool_bytes.remove(&self.labels);

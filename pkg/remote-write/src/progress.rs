@@ -60,6 +60,19 @@ pub(crate) struct RecordRead {
     pub(crate) too_old: u64,
     /// Samples that are dropped by relabelling.
     pub(crate) relabelled: u64,
+    /// Samples that were taken over from somebody who had delivered them.
+    pub(crate) delivered_elsewhere: u64,
+}
+
+/// Samples that somebody else is to deliver, as far as they could be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GivenAway {
+    /// Those that had been read before.
+    pub(crate) again: u64,
+    /// Those that had not.
+    pub(crate) new: u64,
+    /// Samples among the new that were taken over from somebody who had delivered them.
+    pub(crate) delivered_elsewhere: u64,
 }
 
 /// Samples that will not be sent.
@@ -73,6 +86,8 @@ pub(crate) struct Lost {
     pub(crate) too_old: u64,
     /// Relabelling drops them.
     pub(crate) relabelled: u64,
+    /// Somebody else had delivered them.
+    pub(crate) delivered_elsewhere: u64,
 }
 
 impl Progress {
@@ -236,6 +251,7 @@ impl Progress {
             lost.damaged = reading.position.saturating_sub(known) + read.lost;
             lost.too_old = read.too_old;
             lost.relabelled = read.relabelled;
+            lost.delivered_elsewhere = read.delivered_elsewhere;
         }
         if self.read >= reading.frontier {
             // What was owed and has not turned up cannot be read any more.
@@ -280,6 +296,35 @@ impl Progress {
         self.owed += std::mem::take(&mut self.unsent);
         let low = self.shards.iter().map(|shard| shard.done).min();
         self.read = low.unwrap_or(self.read).min(self.read);
+    }
+
+    /// Up to where samples have been read, ever; the rest has not been looked at.
+    pub(crate) fn frontier(&self) -> u64 {
+        self.frontier
+    }
+
+    /// Notes that somebody else is to deliver what was pending up to a position, of
+    /// which so much could be read. Returns how many samples these are, and what is
+    /// lost of the rest. Nothing may be in memory.
+    pub(crate) fn give_away(&mut self, end: u64, found: GivenAway) -> (u64, Lost) {
+        let mut lost = Lost::default();
+        let mut given = found.again.min(self.owed);
+        self.owed -= given;
+        if end >= self.frontier {
+            let unread = end - self.frontier;
+            let new = found.new.min(unread);
+            lost.delivered_elsewhere = found.delivered_elsewhere.min(unread - new);
+            lost.damaged = unread - new - lost.delivered_elsewhere;
+            // What was owed and has not turned up cannot be read any more.
+            lost.damaged += std::mem::take(&mut self.owed);
+            given += new;
+            self.frontier = end;
+        }
+        for shard in &mut self.shards {
+            shard.done = shard.done.max(end);
+        }
+        self.read = self.read.max(end);
+        (given, lost)
     }
 
     /// Skips what has been removed from the spool, up to a position. Returns how

@@ -10,8 +10,9 @@ use telemetry::LogThrottle;
 use tokio::time::Instant;
 
 use crate::destination::Destination;
+use crate::handover::Outstanding;
 use crate::metrics::{DropReason, TenantMetrics};
-use crate::progress::{Progress, RecordRead};
+use crate::progress::{GivenAway, Progress, RecordRead};
 use crate::retry::Backoff;
 use crate::spool::TenantSpool;
 use crate::spool::cursor;
@@ -227,6 +228,7 @@ impl Queue {
             (DropReason::SpoolFull, lost.removed),
             (DropReason::TooOld, lost.too_old),
             (DropReason::Relabelled, lost.relabelled),
+            (DropReason::DeliveredElsewhere, lost.delivered_elsewhere),
         ] {
             self.metrics.dropped(reason, samples);
         }
@@ -307,6 +309,28 @@ impl Queue {
             self.write_cursor(&mut state);
         }
         lost
+    }
+
+    /// What is still to be sent, once nothing is sent any more; what was in memory is
+    /// among it.
+    pub(crate) fn outstanding(&self) -> Outstanding {
+        self.park();
+        self.skip_removed();
+        Outstanding::of(self.key, &self.state.lock().progress)
+    }
+
+    /// Notes that somebody else is to deliver what was pending up to a position.
+    /// Returns how many samples these are.
+    pub(crate) fn give_away(&self, end: u64, found: GivenAway) -> u64 {
+        let mut state = self.state.lock();
+        let (given, lost) = state.progress.give_away(end, found);
+        self.write_cursor(&mut state);
+        self.metrics.handed_over(given);
+        self.metrics.dropped(DropReason::Damaged, lost.damaged);
+        let elsewhere = lost.delivered_elsewhere;
+        self.metrics
+            .dropped(DropReason::DeliveredElsewhere, elsewhere);
+        given
     }
 
     /// Takes the queue out of use, and removes its cursor. Returns how many samples

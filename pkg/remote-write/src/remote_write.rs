@@ -10,7 +10,7 @@ use lifecycle::TaskGroup;
 use model::{Clock, TenantId};
 use parking_lot::Mutex;
 use telemetry::LogThrottle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::config::RemoteWriteConfig;
@@ -23,10 +23,14 @@ use crate::tenant::{Tenant, note_unreadable};
 use crate::turn::Turns;
 use crate::writer::{TenantDestinations, TenantWriter};
 
+mod handing_over;
 mod removal;
 mod status;
+mod taking_over;
 
+pub use self::handing_over::{HandedChunk, Handover};
 pub use self::status::{DestinationStatus, TenantStatus};
+pub use self::taking_over::{TakeError, TakenOver};
 
 /// Memory for records that is kept: one thread collects.
 const MAX_KEPT_WRITERS: usize = 2;
@@ -72,6 +76,10 @@ struct Shared {
     writers: Mutex<Vec<SamplesWriter>>,
     write_log: LogThrottle,
     bound_log: LogThrottle,
+    /// Turns true when nothing is given a turn any more.
+    has_ended: watch::Receiver<bool>,
+    /// How many may read and encode at the same time.
+    fillers: u32,
 }
 
 impl RemoteWrite {
@@ -104,11 +112,11 @@ impl RemoteWrite {
         for recovered in &recovered {
             note_unreadable(recovered, &metrics);
         }
+        let fillers = available_parallelism().map_or(1, usize::from);
+        let (tell_ended, has_ended) = watch::channel(false);
         let turns = Arc::new(Turns {
             clock: clock.clone(),
-            fillers: Arc::new(Semaphore::new(
-                available_parallelism().map_or(1, usize::from),
-            )),
+            fillers: Arc::new(Semaphore::new(fillers)),
             more_shards: Arc::new(Semaphore::new(MAX_MORE_SHARDS)),
             is_stopped: AtomicBool::new(false),
         });
@@ -124,16 +132,19 @@ impl RemoteWrite {
             writers: Mutex::default(),
             write_log: LogThrottle::new(LOG_INTERVAL),
             bound_log: LogThrottle::new(LOG_INTERVAL),
+            has_ended,
+            fillers: fillers as u32,
         });
         let (ready, swept) = (Arc::clone(&shared.ready), Arc::downgrade(&shared));
-        tasks.spawn(
-            "remote-write-sender",
-            sender::run(turns, ready, move || {
+        tasks.spawn("remote-write-sender", async move {
+            let sweep = move || {
                 if let Some(shared) = swept.upgrade() {
                     shared.sweep();
                 }
-            }),
-        );
+            };
+            sender::run(turns, ready, sweep).await;
+            let _ = tell_ended.send(true);
+        });
         Ok(Self(Arc::new(Handle(shared))))
     }
 

@@ -12,14 +12,15 @@ mod config;
 pub(crate) mod cursor;
 mod definitions;
 mod dictionary;
-mod record;
+pub(crate) mod record;
 mod recovery;
 pub(crate) mod row;
 mod samples;
 mod segment;
 pub(crate) mod tailer;
+mod take_over;
 mod tenant;
-mod wire;
+pub(crate) mod wire;
 mod writer;
 
 use std::collections::{BTreeSet, HashMap};
@@ -32,9 +33,11 @@ use parking_lot::Mutex;
 
 pub(crate) use self::append::{Appended, SpoolAppend};
 pub use self::config::{Fsync, SpoolConfig};
-pub(crate) use self::definitions::DefinedLabelSet;
+pub(crate) use self::definitions::{DefinedLabelSet, Definitions};
+pub(crate) use self::dictionary::{Dictionary, NO_METADATA};
 pub(crate) use self::recovery::{Recovered, recover_tenant};
-pub(crate) use self::samples::SamplesWriter;
+pub(crate) use self::samples::{Head, RowSamples, SamplesReader, SamplesWriter};
+pub(crate) use self::take_over::TakeOver;
 pub(crate) use self::tenant::{Shared, TenantSpool};
 
 /// The spool of all tenants.
@@ -133,6 +136,16 @@ impl Spool {
             .lock()
             .set(tenant, Some((bytes, Arc::clone(spool))));
         bytes
+    }
+
+    /// Whether there is room for so many bytes more of a tenant, within its bound and
+    /// that of all.
+    pub(crate) fn has_room(&self, spool: &Arc<TenantSpool>, bytes: u64) -> bool {
+        let config = &self.shared.config;
+        let of_tenant = self.measure(spool);
+        let total = self.sizes.lock().total;
+        of_tenant.saturating_add(bytes) <= config.max_bytes_per_tenant
+            && total.saturating_add(bytes) <= config.max_bytes
     }
 
     /// Removes the oldest segments of a tenant that is over its bound, or that are

@@ -10,8 +10,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::EndpointConfig;
 use crate::destination::{Destination, Destinations, names};
+use crate::handover::Outstanding;
+use crate::handover::ledger::Ledger;
+use crate::handover::mark::Mark;
 use crate::metrics::{DropReason, RemoteWriteMetrics, SpoolMetrics};
-use crate::progress::Progress;
+use crate::progress::{GivenAway, Progress};
 use crate::queue::Queue;
 use crate::spool::cursor::{self, Cursor, Found};
 use crate::spool::{Recovered, TenantSpool};
@@ -26,6 +29,10 @@ pub(crate) struct Tenant {
     /// Cursors that were found and have no destination yet, by their keys; or one that
     /// cannot be used.
     found: Mutex<Vec<(u64, Progress)>>,
+    /// Up to where an earlier process has handed samples over.
+    handed_over: u64,
+    /// What was taken over, once somebody has asked.
+    pub(crate) taken_over: Mutex<Option<Ledger>>,
     /// The destinations that were asked for last.
     wanted: Mutex<TenantDestinations>,
     /// Whether it has ever had a destination.
@@ -43,13 +50,19 @@ impl Tenant {
         metrics: &RemoteWriteMetrics,
     ) -> Arc<Self> {
         let extent = spool.extent();
+        let mark = Mark::read(spool.directory());
+        let handed_over = mark.map_or(0, |mark| mark.position);
+        spool.raise(handed_over, i64::MIN);
         let mut found = Vec::new();
         for key in cursors {
             let path = cursor::path(spool.directory(), *key);
             match Cursor::read(&path) {
                 Found::Cursor(cursor) => {
                     spool.raise(cursor.frontier, cursor.newest_ms);
-                    found.push((*key, Progress::resume(cursor)));
+                    let mut progress = Progress::resume(cursor);
+                    // Whoever handed them over may have had no time to write it here.
+                    progress.give_away(handed_over, GivenAway::default());
+                    found.push((*key, progress));
                 }
                 Found::Nothing => {}
                 Found::Damaged => {
@@ -59,7 +72,7 @@ impl Tenant {
                         cursor = %path.display(),
                         "cannot read up to where samples were sent; all that are in the spool are sent again"
                     );
-                    found.push((*key, Progress::at(extent.first)));
+                    found.push((*key, Progress::at(extent.first.max(handed_over))));
                 }
             }
         }
@@ -70,6 +83,8 @@ impl Tenant {
             queues: RwLock::default(),
             had_destinations: AtomicBool::new(!found.is_empty()),
             found: Mutex::new(found),
+            handed_over,
+            taken_over: Mutex::default(),
             wanted: Mutex::default(),
             writers: Mutex::new(0),
             me: Weak::clone(me),
@@ -134,6 +149,47 @@ impl Tenant {
         if let Some(low) = low.min() {
             self.spool.remove_before(low);
         }
+    }
+
+    /// What each destination is still to get, once nothing is sent any more; also those
+    /// that cannot be used for now.
+    pub(crate) fn outstanding(&self) -> Vec<Outstanding> {
+        let queues = self.queues.read();
+        let found = self.found.lock();
+        let of_queues = queues.iter().map(|queue| queue.outstanding());
+        let of_others = found
+            .iter()
+            .map(|(key, progress)| Outstanding::of(*key, progress));
+        of_queues.chain(of_others).collect()
+    }
+
+    /// Notes that somebody else is to deliver what was pending up to a position.
+    /// Returns how many samples these are, summed over the destinations.
+    pub(crate) fn give_away(&self, end: u64, found: &[(u64, GivenAway)]) -> u64 {
+        let of = |key: u64| {
+            let own = found.iter().find(|(known, _)| *known == key);
+            own.map(|(_, given)| *given).unwrap_or_default()
+        };
+        let queues = self.queues.read();
+        let given = queues
+            .iter()
+            .map(|queue| queue.give_away(end, of(queue.key)));
+        let mut given: u64 = given.sum();
+        drop(queues);
+        for (key, progress) in self.found.lock().iter_mut() {
+            given += progress.give_away(end, of(*key)).0;
+            let path = cursor::path(self.spool.directory(), *key);
+            if let Err(error) = progress.cursor().write(&path) {
+                tracing::warn!(
+                    tenant = %self.id(),
+                    path = %path.display(),
+                    error = %telemetry::error_chain(&error),
+                    "cannot write down what was handed over"
+                );
+            }
+        }
+        self.remove_delivered();
+        given
     }
 
     /// Adds a writer.
@@ -284,7 +340,8 @@ impl Tenant {
     /// spool has been sent.
     fn begin(&self, is_first: bool) -> Progress {
         let extent = self.spool.extent();
-        Progress::at(if is_first { extent.first } else { extent.end })
+        let position = if is_first { extent.first } else { extent.end };
+        Progress::at(position.max(self.handed_over))
     }
 
     fn queue(

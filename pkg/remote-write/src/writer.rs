@@ -56,6 +56,11 @@ impl TenantWriter {
         })
     }
 
+    /// Whose it is.
+    pub(crate) fn tenant(&self) -> &Arc<Tenant> {
+        &self.0.tenant
+    }
+
     /// Starts taking the samples of one collection; one at a time.
     ///
     /// The external labels are added to every series that has no label of that

@@ -208,7 +208,7 @@ impl SpoolAppend {
             false => most,
         };
         let is_long = writer.segment_bytes().is_some_and(|bytes| bytes >= enough);
-        let newest_ms = self.spool.extent().newest_ms;
+        let newest_ms = self.spool.last_segment_ms();
         let oldest_ms = writer.segment_oldest_ms();
         let is_old = oldest_ms
             .is_some_and(|oldest_ms| newest_ms.saturating_sub(oldest_ms) > config.segment_ms());

@@ -128,11 +128,32 @@ impl Dictionary {
         self.external
     }
 
-    /// The number of a label set that has counted since `started_ms`.
+    /// The number of a label set that has counted since `started_ms`, and gets the
+    /// external labels.
     pub(crate) fn label_set(&mut self, labels: LabelSet<'_>, started_ms: Option<i64>) -> u32 {
+        let is_complete = self.external.is_empty();
+        self.number_of(labels, started_ms, is_complete)
+    }
+
+    /// The number of a label set that has all its labels.
+    pub(crate) fn complete_label_set(
+        &mut self,
+        labels: LabelSet<'_>,
+        started_ms: Option<i64>,
+    ) -> u32 {
+        self.number_of(labels, started_ms, true)
+    }
+
+    fn number_of(
+        &mut self,
+        labels: LabelSet<'_>,
+        started_ms: Option<i64>,
+        is_complete: bool,
+    ) -> u32 {
         let mut hasher = SipHasher13::new_with_keys(self.keys.0, self.keys.1);
         hasher.write(labels.as_bytes());
         hasher.write_i64(started_ms.unwrap_or(i64::MIN));
+        hasher.write_u8(is_complete.into());
         let hash = hasher.finish128().as_u128();
         let found = self
             .label_sets
@@ -150,7 +171,7 @@ impl Dictionary {
             }
             None => part.bytes.push(0),
         }
-        if self.external.is_empty() {
+        if is_complete {
             put_slice(&mut part.bytes, labels.as_bytes());
         } else {
             self.merged.clear();

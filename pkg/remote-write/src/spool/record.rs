@@ -25,6 +25,15 @@ pub(crate) enum Kind {
     Definitions,
     /// Samples.
     Samples,
+    /// Samples that were taken over, and that some destinations have already.
+    TakenOver,
+}
+
+impl Kind {
+    /// Whether there are samples in it.
+    pub(crate) fn is_samples(self) -> bool {
+        self != Self::Definitions
+    }
 }
 
 /// What is known of a record before its payload is read.
@@ -61,6 +70,7 @@ impl Header {
         let kind = match fields.byte()? {
             1 => Kind::Definitions,
             2 => Kind::Samples,
+            3 => Kind::TakenOver,
             _ => return None,
         };
         let header = Self {
@@ -87,6 +97,7 @@ pub(crate) fn seal(record: &mut [u8], kind: Kind, position: u64, samples: u32, n
     let kind = match kind {
         Kind::Definitions => 1,
         Kind::Samples => 2,
+        Kind::TakenOver => 3,
     };
     put(record, 0, &MARK);
     put(record, 4, &length.to_le_bytes());

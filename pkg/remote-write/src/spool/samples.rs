@@ -4,7 +4,7 @@ use model::{Exemplar, HistogramSample, LabelSet, Point, SampleSink, Series};
 
 use super::definitions::{DefinedLabelSet, Definitions};
 use super::dictionary::Dictionary;
-use super::record::HEADER_BYTES;
+use super::record::{HEADER_BYTES, Kind};
 use super::row::{RowReader, RowWriter, Times, Values};
 use super::wire::{Fields, put_slice};
 use crate::encode::v1::put_varint;
@@ -34,6 +34,10 @@ pub(crate) struct SamplesWriter {
     started_ms: Option<i64>,
     row_samples: u32,
     samples: u32,
+    /// Who has the samples of the next records already.
+    delivered_to: Vec<u64>,
+    /// Whether label sets come with all labels that they are to have.
+    is_complete: bool,
 }
 
 /// A full record, but for its header.
@@ -41,15 +45,43 @@ pub(crate) struct SamplesWriter {
 pub(crate) struct FilledRecord {
     /// [`HEADER_BYTES`] and the payload.
     pub(crate) bytes: Vec<u8>,
+    pub(crate) kind: Kind,
     pub(crate) samples: u32,
     pub(crate) newest_ms: i64,
 }
 
 impl SamplesWriter {
+    /// For samples that were collected elsewhere, whose label sets are as they are to
+    /// be.
+    pub(crate) fn of_others() -> Self {
+        Self {
+            is_complete: true,
+            ..Self::default()
+        }
+    }
+
+    /// Says which destinations have the samples of the next record already; between
+    /// records.
+    pub(crate) fn set_delivered_to(&mut self, keys: &[u64]) {
+        self.delivered_to.clear();
+        self.delivered_to.extend_from_slice(keys);
+    }
+
+    /// Bytes of the record that is being filled.
+    pub(crate) fn bytes(&self) -> usize {
+        self.record.len()
+    }
+
     /// Begins a record whose exemplars have this label.
     fn begin(&mut self, trace_id_label: &str) {
         self.record.clear();
         self.record.resize(HEADER_BYTES + TIMES_BYTES, 0);
+        if !self.delivered_to.is_empty() {
+            put_varint(&mut self.record, self.delivered_to.len() as u64);
+            for key in &self.delivered_to {
+                self.record.extend_from_slice(&key.to_le_bytes());
+            }
+        }
         put_slice(&mut self.record, trace_id_label.as_bytes());
         self.times = None;
         self.samples = 0;
@@ -109,7 +141,10 @@ impl SamplesWriter {
             self.times = times;
         }
         let labels = LabelSet::from_canonical(&self.label_set);
-        let label_set = dictionary.label_set(labels, self.started_ms);
+        let label_set = match self.is_complete {
+            true => dictionary.complete_label_set(labels, self.started_ms),
+            false => dictionary.label_set(labels, self.started_ms),
+        };
         let shape = dictionary.shape(&self.shape, self.shape_guess);
         self.shape_guess = shape;
         // The next row begins as this one did, or after it.
@@ -141,6 +176,10 @@ impl SamplesWriter {
         }
         let filled = FilledRecord {
             bytes: std::mem::take(&mut self.record),
+            kind: match self.delivered_to.is_empty() {
+                true => Kind::Samples,
+                false => Kind::TakenOver,
+            },
             samples: self.samples,
             newest_ms: times.now_ms,
         };
@@ -172,6 +211,21 @@ pub(crate) struct Head<'a> {
     pub(crate) pushed_ms: i64,
     /// The name of the label of exemplars.
     pub(crate) trace_id_label: &'a str,
+    /// The keys of destinations that have the samples already, one after the other.
+    delivered_to: &'a [u8],
+}
+
+impl Head<'_> {
+    /// The destinations that have the samples already.
+    pub(crate) fn delivered_to(&self) -> impl Iterator<Item = u64> {
+        let (keys, _) = self.delivered_to.as_chunks::<8>();
+        keys.iter().map(|key| u64::from_le_bytes(*key))
+    }
+
+    /// Whether a destination has the samples already.
+    pub(crate) fn is_delivered_to(&self, key: u64) -> bool {
+        self.delivered_to().any(|delivered| delivered == key)
+    }
 }
 
 /// Reads the rows of a record.
@@ -197,18 +251,32 @@ impl Row<'_> {
 
 impl<'a> SamplesReader<'a> {
     /// Reads the payload of a record; `None` if it is none.
-    pub(crate) fn new(payload: &'a [u8]) -> Option<Self> {
+    pub(crate) fn new(kind: Kind, payload: &'a [u8]) -> Option<Self> {
         let mut fields = Fields::new(payload);
         let times = Times {
             now_ms: fields.i64()?,
             zero_ms: Some(fields.i64()?),
         };
+        let pushed_ms = fields.i64()?;
+        let delivered_to = match kind {
+            Kind::TakenOver => {
+                let keys = fields.index()?;
+                fields.bytes(keys.checked_mul(8)?)?
+            }
+            Kind::Definitions | Kind::Samples => &[],
+        };
         let head = Head {
             times,
-            pushed_ms: fields.i64()?,
+            pushed_ms,
             trace_id_label: fields.text()?,
+            delivered_to,
         };
         Some(Self { fields, head })
+    }
+
+    /// Whether everything has been read.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.fields.is_empty()
     }
 
     /// The next row; `None` at the end, or if what follows cannot be read.

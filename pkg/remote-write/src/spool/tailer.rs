@@ -155,8 +155,10 @@ impl Tailer {
     /// The rows of the record that [`Tailer::next`] has gone to.
     pub(crate) fn rows(&self) -> Option<(SamplesReader<'_>, &Definitions)> {
         let open = self.open.as_ref()?;
-        let payload = open.reader.payload(open.record?);
-        Some((SamplesReader::new(payload)?, &open.definitions))
+        let record = open.record?;
+        let payload = open.reader.payload(record);
+        let reader = SamplesReader::new(record.header.kind, payload)?;
+        Some((reader, &open.definitions))
     }
 
     /// Opens a segment; `None` if it is not there any more.

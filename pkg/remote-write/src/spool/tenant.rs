@@ -240,8 +240,16 @@ impl TenantSpool {
         (state.segments.len() > 1).then_some(oldest.newest_ms)
     }
 
+    /// The time of the latest sample of the last segment, in milliseconds since the
+    /// Unix epoch; the least there is if it has none.
+    pub(super) fn last_segment_ms(&self) -> i64 {
+        let state = self.state.lock();
+        let last = state.segments.back();
+        last.map_or(i64::MIN, |segment| segment.newest_ms)
+    }
+
     /// The settings.
-    pub(super) fn config(&self) -> &SpoolConfig {
+    pub(crate) fn config(&self) -> &SpoolConfig {
         &self.shared.config
     }
 

@@ -12,6 +12,8 @@ use super::row::Values;
 use super::tailer::Tailer;
 use super::*;
 
+mod handed_over;
+
 /// A series with what it had in one collection, values as bits so that NaNs compare.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Read {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -49,12 +49,13 @@ struct OpenSegment {
     oldest_ms: Option<i64>,
 }
 
+/// A record that is not sealed yet: room for its header, and the payload.
 #[derive(Debug)]
-struct KeptRecord {
-    kind: Kind,
-    bytes: Vec<u8>,
-    samples: u32,
-    newest_ms: i64,
+pub(super) struct KeptRecord {
+    pub(super) kind: Kind,
+    pub(super) bytes: Vec<u8>,
+    pub(super) samples: u32,
+    pub(super) newest_ms: i64,
 }
 
 /// A record that has become part of a segment.
@@ -189,7 +190,7 @@ impl SegmentWriter {
             }
         }
         let mut record = KeptRecord {
-            kind: Kind::Samples,
+            kind: filled.kind,
             bytes: filled.bytes,
             samples: filled.samples,
             newest_ms: filled.newest_ms,
@@ -274,7 +275,7 @@ impl SegmentWriter {
     fn drop_oldest(&mut self) -> u64 {
         let mut dropped = 0;
         while self.keeps_too_much() {
-            let is_samples = |record: &KeptRecord| record.kind == Kind::Samples;
+            let is_samples = |record: &KeptRecord| record.kind.is_samples();
             let Some(place) = self.kept.iter().position(is_samples) else {
                 // Nothing but definitions, which the next segment has anew.
                 self.drops = true;
@@ -297,17 +298,65 @@ impl SegmentWriter {
                 && self.kept_in_all.load(Ordering::Relaxed) > MAX_KEPT_BYTES_IN_ALL
     }
 
+    /// Writes records, all of them or none, and forces them to the disk if `syncs`.
+    /// Nothing may be behind.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; then the segment is as it was.
+    pub(super) fn write_together(
+        &mut self,
+        mut records: Vec<KeptRecord>,
+        mut position: u64,
+        syncs: bool,
+    ) -> io::Result<Vec<Written>> {
+        let Some(segment) = &mut self.segment else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let file = opened(&mut segment.file, &self.directory, segment.number)?;
+        let (mut bytes, mut written) = (Vec::new(), Vec::new());
+        for record in &mut records {
+            seal(
+                &mut record.bytes,
+                record.kind,
+                position,
+                record.samples,
+                record.newest_ms,
+            );
+            let at = segment.bytes + bytes.len() as u64;
+            bytes.extend_from_slice(&record.bytes);
+            position += u64::from(record.samples);
+            written.push(Written {
+                segment: segment.number,
+                kind: record.kind,
+                at,
+                segment_bytes: segment.bytes + bytes.len() as u64,
+                samples: record.samples,
+                newest_ms: record.newest_ms,
+            });
+        }
+        let done = file.write_all_at(&bytes, segment.bytes);
+        let done = match syncs {
+            true => done.and_then(|()| file.sync_data()),
+            false => done,
+        };
+        if let Err(error) = done {
+            // What stays is written over, or is found by the next start and sent twice.
+            let _ = file.set_len(segment.bytes);
+            return Err(error);
+        }
+        segment.bytes += bytes.len() as u64;
+        if let Some(first) = records.first() {
+            segment.oldest_ms.get_or_insert(first.newest_ms);
+        }
+        Ok(written)
+    }
+
     fn write(&mut self, record: &mut KeptRecord, position: &mut u64) -> io::Result<Written> {
         let Some(segment) = &mut self.segment else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        let file = match &mut segment.file {
-            Some(file) => file,
-            place => {
-                let path = segment::path(&self.directory, segment.number);
-                place.insert(OpenOptions::new().write(true).open(path)?)
-            }
-        };
+        let file = opened(&mut segment.file, &self.directory, segment.number)?;
         seal(
             &mut record.bytes,
             record.kind,
@@ -332,6 +381,21 @@ impl SegmentWriter {
             samples: record.samples,
             newest_ms: record.newest_ms,
         })
+    }
+}
+
+/// The file of a segment, opened if it is not.
+fn opened<'a>(
+    file: &'a mut Option<File>,
+    directory: &Path,
+    number: u64,
+) -> io::Result<&'a mut File> {
+    match file {
+        Some(file) => Ok(file),
+        place => {
+            let path = segment::path(directory, number);
+            Ok(place.insert(OpenOptions::new().write(true).open(path)?))
+        }
     }
 }
 
