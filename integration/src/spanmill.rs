@@ -27,6 +27,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 #[derive(Debug)]
 pub struct Spanmill {
     process: Process,
+    program: Option<PathBuf>,
     ports: Ports,
     directory: TempDir,
 }
@@ -43,6 +44,7 @@ struct Ports {
 /// A spanmill that has ended, with its settings and data, to be started again.
 #[derive(Debug)]
 pub struct Stopped {
+    program: Option<PathBuf>,
     ports: Ports,
     directory: TempDir,
     log: String,
@@ -52,6 +54,7 @@ pub struct Stopped {
 #[derive(Debug)]
 pub struct Builder {
     config: Vec<String>,
+    program: Option<PathBuf>,
 }
 
 impl Spanmill {
@@ -59,7 +62,10 @@ impl Spanmill {
     /// every tenant, a collection each second.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { config: Vec::new() }
+        Builder {
+            config: Vec::new(),
+            program: None,
+        }
     }
 
     /// The address of a page of the HTTP API.
@@ -243,6 +249,7 @@ impl Spanmill {
 
     fn stopped(self, log: String) -> Stopped {
         Stopped {
+            program: self.program,
             ports: self.ports,
             directory: self.directory,
             log,
@@ -306,8 +313,10 @@ impl Stopped {
     ///
     /// When it does not get ready.
     pub async fn start(self) -> anyhow::Result<Spanmill> {
+        let program = self.program.as_deref();
         Ok(Spanmill {
-            process: run_until_ready(&self.ports, &self.directory).await?,
+            process: run_until_ready(program, &self.ports, &self.directory).await?,
+            program: self.program,
             ports: self.ports,
             directory: self.directory,
         })
@@ -322,6 +331,13 @@ impl Builder {
         self
     }
 
+    /// Runs this program, and not that of the tests.
+    #[must_use]
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
+        self
+    }
+
     /// Starts it and waits until it is ready.
     ///
     /// # Errors
@@ -331,8 +347,10 @@ impl Builder {
         let directory = TempDir::new()?;
         let ports = Ports::reserve()?;
         self.write_config(&ports, directory.path())?;
+        let program = self.program.as_deref();
         Ok(Spanmill {
-            process: run_until_ready(&ports, &directory).await?,
+            process: run_until_ready(program, &ports, &directory).await?,
+            program: self.program,
             ports,
             directory,
         })
@@ -364,9 +382,16 @@ impl Builder {
 }
 
 /// Starts the program on the configuration file of a directory.
-async fn run_until_ready(ports: &Ports, directory: &TempDir) -> anyhow::Result<Process> {
+async fn run_until_ready(
+    program: Option<&Path>,
+    ports: &Ports,
+    directory: &TempDir,
+) -> anyhow::Result<Process> {
     let arguments = [format!("--config.file={CONFIG_FILE}")];
-    let program = binary("spanmill")?;
+    let program = match program {
+        Some(program) => program.canonicalize()?,
+        None => binary("spanmill")?,
+    };
     let mut process = Process::start("spanmill", &program, &arguments, directory.path())?;
     let ready = format!("http://{}/ready", ports.api.address());
     eventually("spanmill to be ready", || {

@@ -1,6 +1,6 @@
 //! What it runs on, and what a process has used.
 
-use std::fs::read_to_string;
+use std::fs::{read_dir, read_to_string};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -29,6 +29,10 @@ pub(crate) struct Usage {
     pub(crate) resident: u64,
     /// The most resident bytes so far.
     pub(crate) peak: u64,
+    /// Threads now.
+    pub(crate) threads: usize,
+    /// Open files now, sockets among them.
+    pub(crate) files: usize,
 }
 
 /// Reads a process' figures from `/proc`.
@@ -40,7 +44,13 @@ pub(crate) fn usage(pid: u32) -> anyhow::Result<Usage> {
         cpu: cpu_time(&stat).context("cannot read /proc/PID/stat")?,
         resident: bytes("VmRSS"),
         peak: bytes("VmHWM"),
+        threads: entries(&format!("/proc/{pid}/task"))?,
+        files: entries(&format!("/proc/{pid}/fd"))?,
     })
+}
+
+fn entries(directory: &str) -> anyhow::Result<usize> {
+    Ok(read_dir(directory)?.count())
 }
 
 /// `utime` and `stime`, fields 14 and 15. Source: proc(5).

@@ -12,6 +12,7 @@ use crate::load::Load;
 use crate::sink::Sink;
 use crate::subject::{Setup, Subject};
 use crate::table::Table;
+use crate::tenants::tenants;
 use crate::{Args, Section, progress};
 
 /// Series of the reference profile: span metrics of 2,740 label sets.
@@ -65,6 +66,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Table> {
                 .await
                 .with_context(|| format!("{series} series"))?;
         }
+    }
+    if wants(Section::Tenants) {
+        tenants(args, &mut table).await.context("tenants")?;
     }
     if wants(Section::Steady) {
         steady(args, &mut table).await.context("steady")?;

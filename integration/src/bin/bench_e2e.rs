@@ -26,6 +26,8 @@ mod sink;
 mod subject;
 #[path = "../bench/table.rs"]
 mod table;
+#[path = "../bench/tenants.rs"]
+mod tenants;
 
 /// Measures spanmill over real sockets with spangen's reference profile.
 #[derive(Clone, Debug, Parser)]
@@ -43,7 +45,7 @@ struct Args {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "cpu,edges,delivery,memory,p99,steady"
+        default_value = "cpu,edges,delivery,memory,p99,tenants,steady"
     )]
     only: Vec<Section>,
 
@@ -92,6 +94,8 @@ enum Section {
     Memory,
     /// Latency of a push while series are collected.
     P99,
+    /// Memory, threads, files, idle CPU and restart with ten thousand tenants.
+    Tenants,
     /// Growth of memory under a steady load.
     Steady,
 }
