@@ -61,6 +61,10 @@ pub fn to_yaml<T: Serialize>(settings: &T) -> Result<String, Problems> {
     serde_saphyr::to_string(settings).map_err(|error| Problem::new("", error.to_string()).into())
 }
 
+/// Mappings and lists within each other: thrice what settings have. Whatever looks
+/// through a document goes down with it, on a stack that ends.
+const MAX_DEPTH: usize = 32;
+
 fn read_limited(source: Arc<Source>, limit: usize) -> Result<Node, Problems> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
@@ -69,6 +73,7 @@ fn read_limited(source: Arc<Source>, limit: usize) -> Result<Node, Problems> {
         budget: serde_saphyr::budget! {
             max_events: 2 * limit,
             max_nodes: limit,
+            max_depth: MAX_DEPTH,
             max_merge_keys: limit,
             max_aliases: limit,
             // A defaults block that a thousand tenants refer to is no attack;
@@ -281,6 +286,19 @@ fn place(source: &Arc<Source>, location: Location) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nesting_ends_before_the_stack_does() {
+        let deep = |levels: usize| {
+            let text = "[".repeat(levels) + &"]".repeat(levels);
+            read_str("deep.yaml", text)
+        };
+        assert!(deep(MAX_DEPTH).is_ok());
+        for levels in [MAX_DEPTH + 1, 100_000] {
+            let refused = deep(levels).unwrap_err().to_string();
+            assert!(refused.starts_with("deep.yaml"), "{refused}");
+        }
+    }
 
     #[test]
     fn aliases_of_aliases_do_not_fill_the_memory() {

@@ -24,6 +24,10 @@ pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
 /// every dimension.
 pub(crate) const MAX_VALUES: usize = 4_096;
 
+/// Blocks and lists within each other: three times what settings have. Whatever looks
+/// through a document goes down with it, on a stack that ends.
+pub(crate) const MAX_DEPTH: usize = 32;
+
 /// What messages call the document.
 const NAME: &str = "overrides.json";
 
@@ -58,7 +62,7 @@ impl UserDocument {
     /// # Errors
     ///
     /// Every problem by its dotted path; where the body is no JSON object, that.
-    pub(crate) fn from_request(body: &[u8]) -> Result<Self, UserOverridesError> {
+    pub fn from_request(body: &[u8]) -> Result<Self, UserOverridesError> {
         let sent = object(body)?;
         refuse_too_many(&sent).map_err(UserOverridesError::Invalid)?;
         refuse_others_settings(&sent).map_err(UserOverridesError::Invalid)?;
@@ -73,7 +77,7 @@ impl UserDocument {
     /// # Errors
     ///
     /// As [`UserDocument::from_request`].
-    pub(crate) fn patched(&self, patch: &[u8]) -> Result<Self, UserOverridesError> {
+    pub fn patched(&self, patch: &[u8]) -> Result<Self, UserOverridesError> {
         let patch = object(patch)?;
         refuse_too_many(&patch).map_err(UserOverridesError::Invalid)?;
         refuse_others_settings(&patch).map_err(UserOverridesError::Invalid)?;
@@ -95,6 +99,7 @@ impl UserDocument {
         if stored.is_null() {
             return Ok(None);
         }
+        refuse_too_deep(&stored)?;
         Ok(Some(Self(without_null(canonical(&stored)))))
     }
 
@@ -202,12 +207,30 @@ fn object(body: &[u8]) -> Result<Value, UserOverridesError> {
 
 /// Refuses a document that would take long to look through.
 fn refuse_too_many(document: &Value) -> Result<(), Problems> {
+    refuse_too_deep(document)?;
     let values = values_in(document);
     if values <= MAX_VALUES {
         return Ok(());
     }
     let message = format!("has {values} entries and items; at most {MAX_VALUES} are accepted");
     Err(Problem::new("", message).into())
+}
+
+/// Refuses a document that nothing should go down with.
+fn refuse_too_deep(document: &Value) -> Result<(), Problems> {
+    if depth_of(document) <= MAX_DEPTH {
+        return Ok(());
+    }
+    let message = format!("is nested too deeply; at most {MAX_DEPTH} levels are accepted");
+    Err(Problem::new("", message).into())
+}
+
+fn depth_of(value: &Value) -> usize {
+    match value {
+        Value::Object(entries) => 1 + entries.values().map(depth_of).max().unwrap_or(0),
+        Value::Array(items) => 1 + items.iter().map(depth_of).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 fn values_in(value: &Value) -> usize {

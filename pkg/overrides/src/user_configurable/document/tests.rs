@@ -182,6 +182,26 @@ fn a_document_has_so_many_values_and_no_more() {
 }
 
 #[test]
+fn a_document_is_so_deep_and_no_deeper() {
+    let deep = |levels: usize| {
+        let (open, close) = ("{\"a\":".repeat(levels), "}".repeat(levels));
+        format!("{open}1{close}")
+    };
+    let refused = |levels: usize| {
+        let sent = UserDocument::from_request(deep(levels).as_bytes());
+        let stored = UserDocument::from_stored(deep(levels).as_bytes());
+        let is_too_deep = stored.is_err();
+        (sent.unwrap_err().to_string(), is_too_deep)
+    };
+    let message = "is nested too deeply; at most 32 levels are accepted";
+    for levels in [MAX_DEPTH + 1, 127] {
+        assert_eq!(refused(levels), (message.to_owned(), true), "{levels}");
+    }
+    let (unknown, is_too_deep) = refused(MAX_DEPTH);
+    assert!(unknown != message && !is_too_deep, "{unknown}");
+}
+
+#[test]
 fn regular_expressions_are_few_and_small() {
     let filters = |count: usize, expression: &str| {
         let attribute = json!({"key": "name", "value": expression});
