@@ -459,6 +459,26 @@ async fn a_store_without_conditional_writes_ends_the_start() -> anyhow::Result<(
 
 /// A body without end in chunks, and one whose length says that it is too long.
 #[tokio::test]
+async fn a_store_that_fails_every_request_is_told_of_now_and_then() -> anyhow::Result<()> {
+    let spanmill = start(json!({"enabled": true})).await?;
+    patch(&spanmill, "acme", None, interval(20)).await;
+    // No directory can be where there is a file.
+    let store = spanmill.directory().join("data/overrides");
+    std::fs::remove_dir_all(&store)?;
+    std::fs::write(&store, "")?;
+    for index in 0..200 {
+        let refused = patch(&spanmill, "acme", None, interval(20 + index)).await;
+        ensure!(refused.status == 503, "{refused:?}");
+    }
+    let log = spanmill.stop().await?;
+    let told = log.matches("cannot read or store what a tenant sets");
+    // One in ten seconds.
+    let told = told.count();
+    ensure!((1..=20).contains(&told), "told {told} times of 200");
+    Ok(())
+}
+
+#[tokio::test]
 async fn long_bodies_are_refused_without_being_kept() -> anyhow::Result<()> {
     let spanmill = start(json!({"enabled": true})).await?;
     let before = resident_kib(&spanmill).await?;

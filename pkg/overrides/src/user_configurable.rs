@@ -60,6 +60,8 @@ struct Inner {
     overrides: Overrides,
     metrics: UserConfigurableMetrics,
     refuses_conflicts: bool,
+    /// 0 is no limit.
+    max_tenants: usize,
     tasks: TaskGroup,
     known: Known,
     turns: [Turn; LOCKS],
@@ -162,6 +164,7 @@ impl UserOverrides {
             overrides,
             metrics: metrics.user_configurable.clone(),
             refuses_conflicts: config.api.check_for_conflicting_runtime_overrides,
+            max_tenants: config.api.max_tenants,
             tasks: tasks.clone(),
             known: Known::default(),
             turns: std::array::from_fn(|_| Turn::default()),
@@ -292,6 +295,9 @@ impl UserOverrides {
                 self.0.metrics.conflicts.inc();
                 return Err(UserOverridesError::VersionMismatch);
             }
+            if before.is_none() {
+                self.refuse_one_too_many()?;
+            }
             let (old, new) = apply(old, change.clone()).await?;
             if let Some(new) = &new {
                 self.refuse_unknown_forwarders(new)?;
@@ -357,6 +363,16 @@ impl UserOverrides {
             self.0.metrics.fetch_failures.inc();
             UserOverridesError::Unavailable(error)
         })
+    }
+
+    /// Refuses a tenant for whom nothing is stored yet where enough is stored for others.
+    /// Changes that are under way at the same time may all be let through.
+    fn refuse_one_too_many(&self) -> Result<(), UserOverridesError> {
+        let limit = self.0.max_tenants;
+        match limit > 0 && self.0.known.tenants() >= limit {
+            true => Err(UserOverridesError::TooManyTenants { limit }),
+            false => Ok(()),
+        }
     }
 
     /// Refuses names of forwarders that there are not.

@@ -1,6 +1,8 @@
 //! The API by which tenants change settings of their own: `/api/overrides`.
 
 use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
 
 use ::overrides::{
     Change, Changed, ChangedSetting, IfMatch, MAX_DOCUMENT_BYTES, UserOverrides,
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use server::body::BODY_READ_TIMEOUT;
 use server::{PeerAddress, Tenancy, read_body};
+use telemetry::LogThrottle;
 
 const PATH: &str = "/api/overrides";
 
@@ -30,11 +33,15 @@ const RETRY_SECONDS: &str = "5";
 /// Bytes of a log line for what a change has changed.
 const MAX_LOGGED_BYTES: usize = 4_096;
 
+/// How often the log tells of a store that does not answer, at most: clients ask again.
+const TELL_OF_FAILURES: Duration = Duration::from_secs(10);
+
 /// What the handlers need.
 #[derive(Clone, Debug)]
 struct Api {
     overrides: UserOverrides,
     tenancy: Tenancy,
+    failures: Arc<LogThrottle>,
 }
 
 /// The query of a request.
@@ -60,7 +67,11 @@ pub(crate) fn routes(prefix: &str, overrides: Option<UserOverrides>, tenancy: Te
         None => Router::new().route(&path, any(async || (StatusCode::NOT_FOUND, NOT_ENABLED))),
         Some(overrides) => Router::new()
             .route(&path, get(show).post(change).patch(change).delete(change))
-            .with_state(Api { overrides, tenancy }),
+            .with_state(Api {
+                overrides,
+                tenancy,
+                failures: Arc::new(LogThrottle::new(TELL_OF_FAILURES)),
+            }),
     }
 }
 
@@ -77,7 +88,7 @@ async fn show(
         "" | "api" => {
             return match api.overrides.stored(&tenant).await {
                 Ok(stored) => document(Some(&stored.version), stored.document.as_json()),
-                Err(error) => refusal(&tenant, &error),
+                Err(error) => refusal(&api.failures, &tenant, &error),
             };
         }
         "merged" => api.overrides.merged(&tenant),
@@ -117,7 +128,7 @@ async fn change(
         }
     };
     if if_match.is_none() && parts.method != Method::PATCH {
-        return refusal(&tenant, &UserOverridesError::VersionRequired);
+        return refusal(&api.failures, &tenant, &UserOverridesError::VersionRequired);
     }
     let change = if parts.method == Method::DELETE {
         Change::Delete
@@ -144,7 +155,7 @@ async fn change(
             Some(now) => document(Some(&now.version), now.document.as_json()),
             None => StatusCode::OK.into_response(),
         },
-        Err(error) => refusal(&tenant, &error),
+        Err(error) => refusal(&api.failures, &tenant, &error),
     }
 }
 
@@ -169,17 +180,20 @@ fn document(version: Option<&Version>, shown: &impl Serialize) -> Response {
     (tag, [(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-fn refusal(tenant: &TenantId, error: &UserOverridesError) -> Response {
+fn refusal(failures: &LogThrottle, tenant: &TenantId, error: &UserOverridesError) -> Response {
     let status = error.http_status();
     let text = format!("{error}\n");
     if status != StatusCode::SERVICE_UNAVAILABLE {
         return (status, text).into_response();
     }
-    tracing::warn!(
-        %tenant,
-        error = error as &dyn Error,
-        "cannot read or store what a tenant sets"
-    );
+    if let Some(suppressed) = failures.admit() {
+        tracing::warn!(
+            %tenant,
+            suppressed,
+            error = error as &dyn Error,
+            "cannot read or store what a tenant sets"
+        );
+    }
     (status, [(RETRY_AFTER, RETRY_SECONDS)], text).into_response()
 }
 

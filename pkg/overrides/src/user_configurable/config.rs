@@ -133,13 +133,17 @@ pub struct AzureConfig {
 }
 
 /// What the API checks besides.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(rename = "UserConfigurableApi")]
 pub struct ApiConfig {
     /// Whether a tenant may not set what its entry in the runtime file sets; a request
     /// with `skip-conflicting-overrides-check=true` may. Default: false.
     pub check_for_conflicting_runtime_overrides: bool,
+    /// Tenants for whom something is stored at most, which is read at each start; further
+    /// ones are answered 507. Those that have deleted their settings are among them. 0 is
+    /// no limit. Default: 100000.
+    pub max_tenants: usize,
 }
 
 impl Default for UserConfigurableConfig {
@@ -162,6 +166,15 @@ impl Default for StoreConfig {
             gcs: GcsConfig::default(),
             s3: S3Config::default(),
             azure: AzureConfig::default(),
+        }
+    }
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            check_for_conflicting_runtime_overrides: false,
+            max_tenants: 100_000,
         }
     }
 }

@@ -41,6 +41,12 @@ pub enum UserOverridesError {
         .0.join(", ")
     )]
     Conflicting(Vec<String>),
+    /// As many other tenants as may have set some of their own.
+    #[error("{limit} tenants have set overrides already, and no more may; ask the operator")]
+    TooManyTenants {
+        /// How many may.
+        limit: usize,
+    },
     /// Others changed them again and again meanwhile.
     #[error("others changed these overrides {attempts} times meanwhile; try again")]
     Contended {
@@ -112,6 +118,7 @@ impl UserOverridesError {
             Self::Contended { .. } | Self::Busy | Self::Unavailable(_) | Self::Stopping => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Self::TooManyTenants { .. } => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
 }
@@ -161,6 +168,7 @@ mod tests {
             (UserOverridesError::Busy, 503),
             (timed_out(), 503),
             (UserOverridesError::Stopping, 503),
+            (UserOverridesError::TooManyTenants { limit: 1 }, 507),
         ] {
             assert_eq!(error.http_status(), status, "{error}");
         }

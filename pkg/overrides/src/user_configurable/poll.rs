@@ -76,6 +76,11 @@ impl Known {
         let state = self.0.lock();
         state.tenants.get(tenant)?.version.clone()
     }
+
+    /// Tenants for whom something is stored.
+    pub(super) fn tenants(&self) -> usize {
+        self.0.lock().tenants.len()
+    }
 }
 
 impl UserOverrides {

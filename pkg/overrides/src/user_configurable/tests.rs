@@ -258,6 +258,40 @@ async fn changes_that_wait_hold_no_more_than_their_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_tenants_than_may_set_overrides_are_refused() {
+    let host = Host::new("{}");
+    let settings = json!({"enabled": true, "api": {"max_tenants": 2}});
+    let process = host.start(settings.clone()).await;
+    for id in ["acme", "globex"] {
+        process.replace(id, interval(45), "0").await.unwrap();
+    }
+    let refused = process.replace("initech", interval(45), "0").await;
+    assert!(
+        matches!(
+            refused,
+            Err(UserOverridesError::TooManyTenants { limit: 2 })
+        ),
+        "{refused:?}"
+    );
+    assert!(!host.file("initech").exists());
+    // Those who are in go on, and one who has deleted its own is in.
+    process.replace("acme", interval(60), "*").await.unwrap();
+    let (globex, any) = (tenant("globex"), Some(IfMatch::Any));
+    let deleted = process
+        .api
+        .change(&globex, Change::Delete, any, false, |_| ());
+    deleted.await.unwrap();
+    assert!(process.replace("initech", interval(45), "0").await.is_err());
+    process.replace("globex", interval(45), "0").await.unwrap();
+    process.end().await;
+
+    // What is stored counts after a restart.
+    let process = host.start(settings).await;
+    assert!(process.replace("initech", interval(45), "0").await.is_err());
+    process.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn versions_are_asked_for_and_checked() {
     let host = Host::new("{}");
     let process = host.start(json!({"enabled": true})).await;
