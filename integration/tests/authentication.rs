@@ -15,7 +15,7 @@ use anyhow::ensure;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use server::authentication::hash_token;
 use server::grpc::BytesCodec;
 use spanmill_integration::authority::Authority;
@@ -343,4 +343,51 @@ async fn credentials_and_certificates_change_under_load_without_a_lost_span() ->
     loaded?;
     let sent = *sent.lock();
     finish(spanmill, "acme", sent).await.map(drop)
+}
+
+#[tokio::test]
+async fn deletion_of_a_tenant_names_the_credentials_that_it_leaves() -> anyhow::Result<()> {
+    let spanmill = Spanmill::builder()
+        .config(
+            &json!({
+                "multitenancy_enabled": true,
+                "authentication": {"credentials": [
+                    credential("collectors", &["acme"], &["write"]),
+                    credential("shared", &["globex", "acme"], &["write"]),
+                    credential("of-globex", &["globex"], &["write"]),
+                    credential("operators", &["*"], &["read", "admin"]),
+                ]},
+            })
+            .to_string(),
+        )
+        .start()
+        .await?;
+    let sent = headers(Some("collectors"), &[]);
+    let code = grpc(&spanmill.otlp_grpc(), EXPORT, &sent).await?;
+    ensure!(code == Code::Ok, "{code:?}");
+    let delete = client()
+        .post(spanmill.admin("/api/v1/tenants/acme/delete"))
+        .bearer_auth(token("operators"))
+        .header("content-type", "application/json")
+        .body(json!({"tenant": "acme"}).to_string());
+    let answer: Value = serde_json::from_str(&text_of(delete).await?)?;
+    let left = answer["left"].as_array().unwrap();
+    let left: Vec<_> = left
+        .iter()
+        .map(|left| {
+            (
+                left["what"].as_str().unwrap(),
+                left["why"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    ensure!(
+        matches!(
+            left[..],
+            [("its credential collectors", why), ("its credential shared", shared)]
+                if why.contains("remove it") && shared.contains("other tenants use it")
+        ),
+        "{answer}"
+    );
+    spanmill.stop().await.map(drop)
 }

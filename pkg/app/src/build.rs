@@ -164,6 +164,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
             generator: generating.generator.clone(),
             remote_write: generating.remote_write.clone(),
             distributor: of_intake.clone(),
+            authentication: authentication.clone(),
         };
         deletion(&common, parts)
     });

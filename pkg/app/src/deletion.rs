@@ -14,6 +14,7 @@ use lifecycle::{Shutdown, TaskGroup};
 use model::TenantId;
 use overrides::{Change, IfMatch, LayerName, Overrides, UserOverrides, UserOverridesError};
 use remote_write::RemoteWrite;
+use server::Authentication;
 use telemetry::error_chain;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
@@ -42,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) generator: Generator,
     pub(crate) remote_write: RemoteWrite,
     pub(crate) distributor: DistributorMetrics,
+    /// None where there is no authentication.
+    pub(crate) authentication: Option<Authentication>,
 }
 
 /// Directories.
@@ -228,15 +231,39 @@ impl Deletion {
     }
 
     /// What only the operator can remove.
-    fn of_the_operator(&self, tenant: &TenantId) -> Option<LeftOver> {
-        let settings = self.0.parts.overrides.explain(tenant).unwrap_or_default();
+    fn of_the_operator(&self, tenant: &TenantId) -> Vec<LeftOver> {
+        let Parts {
+            overrides,
+            authentication,
+            ..
+        } = &self.0.parts;
+        let settings = overrides.explain(tenant).unwrap_or_default();
         let mut of_tenant = settings.iter();
-        let first = of_tenant.find(|setting| setting.layer == LayerName::Tenant)?;
-        let place = first.place.as_deref().unwrap_or("the file");
-        Some(LeftOver {
-            what: format!("its entry in the runtime file of overrides, {place}"),
-            why: "spanmill does not write that file: remove the entry there".to_owned(),
-        })
+        let entry = of_tenant.find(|setting| setting.layer == LayerName::Tenant);
+        let entry = entry.map(|first| {
+            let place = first.place.as_deref().unwrap_or("the file");
+            LeftOver {
+                what: format!("its entry in the runtime file of overrides, {place}"),
+                why: "spanmill does not write that file: remove the entry there".to_owned(),
+            }
+        });
+        let credentials = authentication.iter();
+        let credentials = credentials.flat_map(|known| known.credentials_of(tenant));
+        let credentials = credentials.map(|(name, is_its_own)| LeftOver {
+            what: format!("its credential {name}"),
+            why: match is_its_own {
+                true => {
+                    "spanmill does not write credentials: remove it where it stands, or \
+                         spans sent with it start the tenant anew"
+                }
+                false => {
+                    "other tenants use it, too: take the tenant out of it, or spans sent \
+                          with it start the tenant anew"
+                }
+            }
+            .to_owned(),
+        });
+        entry.into_iter().chain(credentials).collect()
     }
 
     async fn forget_metrics(&self, tenant: &TenantId) {

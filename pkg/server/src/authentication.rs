@@ -21,6 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
 use lifecycle::{Shutdown, TaskGroup};
+use model::TenantId;
 use settings::Problems;
 use telemetry::LogThrottle;
 
@@ -106,6 +107,17 @@ impl Authentication {
     /// Every problem of the file.
     pub fn check(config: &AuthenticationConfig) -> Result<(), Problems> {
         CredentialsFile::new(config).read().map(drop)
+    }
+
+    /// The names of credentials that name a tenant, in order, and whether each is for that
+    /// tenant only. Those for all tenants are not among them.
+    pub fn credentials_of(&self, tenant: &TenantId) -> Vec<(String, bool)> {
+        let current = self.0.current.load();
+        let of_tenant = current.naming(tenant).map(|access| {
+            let is_its_own = access.only_tenant().is_some();
+            (access.name().to_owned(), is_its_own)
+        });
+        of_tenant.collect()
     }
 
     fn look(&self, file: &mut CredentialsFile) {

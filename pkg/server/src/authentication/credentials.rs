@@ -1,7 +1,9 @@
 //! Credentials, by what is shown of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+use model::TenantId;
 
 use super::access::Access;
 use super::config::CredentialConfig;
@@ -18,8 +20,7 @@ pub(super) struct Credentials {
     by_username: HashMap<String, Arc<KnownPassword>>,
     by_alternative_name: HashMap<String, Arc<Access>>,
     by_common_name: HashMap<String, Arc<Access>>,
-    /// Their names.
-    names: HashSet<String>,
+    by_name: BTreeMap<String, Arc<Access>>,
 }
 
 impl Credentials {
@@ -32,8 +33,9 @@ impl Credentials {
     ) -> Self {
         let mut credentials = Self::default();
         for config in configs {
-            credentials.names.insert(config.name.clone());
             let access = Arc::new(Access::new(config, metrics.requests_of(&config.name)));
+            let named = Arc::clone(&access);
+            credentials.by_name.insert(config.name.clone(), named);
             if let Some(digest) = token_digest(&config.bearer_hash) {
                 credentials.by_token.insert(digest, access);
             } else if let Some(basic) = &config.basic {
@@ -57,12 +59,19 @@ impl Credentials {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.names.len()
+        self.by_name.len()
     }
 
     /// Names of these that others do not have.
     pub(super) fn names_not_in<'a>(&'a self, others: &'a Self) -> impl Iterator<Item = &'a str> {
-        self.names.difference(&others.names).map(String::as_str)
+        let names = self.by_name.keys().map(String::as_str);
+        names.filter(|name| !others.by_name.contains_key(*name))
+    }
+
+    /// Those that name a tenant, in the order of their names.
+    pub(super) fn naming(&self, tenant: &TenantId) -> impl Iterator<Item = &Access> {
+        let all = self.by_name.values().map(Arc::as_ref);
+        all.filter(|access| !access.is_for_all_tenants() && access.is_for(tenant))
     }
 
     pub(super) fn by_token(&self, token: &str) -> Option<Arc<Access>> {
