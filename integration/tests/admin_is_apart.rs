@@ -1,10 +1,14 @@
 //! What is for operators is not on the ports where spans come in, and nothing is
-//! changed by asking.
+//! changed by asking; and with TLS it is for those alone who show a certificate.
 
 use anyhow::ensure;
 use reqwest::Method;
+use serde_json::json;
 use spanmill_integration::Spanmill;
+use spanmill_integration::authority::{Authority, Identity};
+use spanmill_integration::binaries::binary;
 use spanmill_integration::http::client;
+use tokio::process::Command;
 
 const PATHS: [&str; 17] = [
     "/",
@@ -75,5 +79,45 @@ async fn nothing_is_changed_or_ended_over_http() -> anyhow::Result<()> {
             }
         }
     }
+    spanmill.finish(&[]).await
+}
+
+#[tokio::test]
+async fn admin_pages_with_tls_are_for_those_who_show_a_certificate() -> anyhow::Result<()> {
+    let authority = Authority::new()?;
+    let (server, operator) = (authority.issue("server")?, authority.issue("operator")?);
+    let stranger = Authority::new()?.issue("stranger")?;
+    let tls = json!({
+        "cert_file": server.certificate,
+        "key_file": server.key,
+        "client_ca_file": authority.certificate(),
+    });
+    let config = json!({"server": {"admin_tls_config": tls}}).to_string();
+    let spanmill = Spanmill::builder().config(&config).start().await?;
+    let plain = client().get(spanmill.admin("/status")).send().await;
+    ensure!(plain.is_err(), "without TLS: {plain:?}");
+
+    let url = spanmill.admin("").replace("http:", "https:");
+    let ask = async |identity: Option<&Identity>| {
+        let mut spanmillctl = Command::new(binary("spanmillctl")?);
+        spanmillctl.args(["tenants", "--url", &url]);
+        spanmillctl.env("SPANMILL_CA_FILE", authority.certificate());
+        if let Some(identity) = identity {
+            spanmillctl.env("SPANMILL_CERT_FILE", &identity.certificate);
+            spanmillctl.env("SPANMILL_KEY_FILE", &identity.key);
+        }
+        let output = spanmillctl.output().await?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        anyhow::Ok((output.status.success(), text))
+    };
+    for (who, identity, is_let_in) in [
+        ("nobody", None, false),
+        ("a stranger", Some(&stranger), false),
+        ("an operator", Some(&operator), true),
+    ] {
+        let (is_done, told) = ask(identity).await?;
+        ensure!(is_done == is_let_in, "{who}: {told}");
+    }
+    // The other listeners have what is set for them.
     spanmill.finish(&[]).await
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Certificate, Client, Identity, RequestBuilder, StatusCode};
 
 /// The HTTP API of a spanmill, as a tenant.
 #[derive(Clone, Debug)]
@@ -20,6 +20,12 @@ pub(crate) struct Api {
 /// command line for others to read.
 const TOKEN: &str = "SPANMILL_TOKEN";
 
+/// Environment variables with files in PEM: roots that the server's certificate may come
+/// from in place of those of the system; and a client certificate with its key.
+const CA_FILE: &str = "SPANMILL_CA_FILE";
+const CERT_FILE: &str = "SPANMILL_CERT_FILE";
+const KEY_FILE: &str = "SPANMILL_KEY_FILE";
+
 /// How long an answer may take that is not waited for on purpose.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -30,7 +36,7 @@ impl Api {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let scheme = if url.contains("://") { "" } else { "http://" };
         Ok(Self {
-            client: Client::builder().no_proxy().build()?,
+            client: client(|name| std::env::var(name).ok())?,
             url: format!("{scheme}{}", url.trim_end_matches('/')),
             tenant: tenant.map(str::to_owned),
             token: std::env::var(TOKEN).ok(),
@@ -99,5 +105,59 @@ impl Api {
             ),
             _ => bail!("{method} {url}{path}: {status}: {}", body.trim()),
         }
+    }
+}
+
+/// A client with the certificates that the environment names.
+fn client(of_environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<Client> {
+    let read = |name: &str| {
+        let file = of_environment(name).filter(|file| !file.is_empty());
+        let text = file.map(|file| {
+            std::fs::read(&file).with_context(|| format!("{name}: cannot read {file}"))
+        });
+        text.transpose()
+    };
+    let mut builder = Client::builder().no_proxy();
+    if let Some(roots) = read(CA_FILE)? {
+        let roots = Certificate::from_pem_bundle(&roots).context(CA_FILE)?;
+        builder = builder.tls_certs_only(roots);
+    }
+    match (read(CERT_FILE)?, read(KEY_FILE)?) {
+        (None, None) => {}
+        (Some(mut pair), Some(key)) => {
+            pair.push(b'\n');
+            pair.extend(key);
+            builder = builder.identity(Identity::from_pem(&pair).context(CERT_FILE)?);
+        }
+        _ => bail!("{CERT_FILE} and {KEY_FILE} go together; set both or none"),
+    }
+    Ok(builder.build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_of_the_environment_are_used_whole_or_refused() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let refused = |variables: &[(&str, &str)]| {
+            let made = client(|name| {
+                let found = variables.iter().find(|(variable, _)| *variable == name);
+                found.map(|(_, value)| (*value).to_owned())
+            });
+            made.err().map(|error| error.to_string())
+        };
+        assert_eq!(refused(&[]), None);
+        assert_eq!(refused(&[(CA_FILE, "")]), None);
+        let missing = "/nowhere/ca.pem";
+        let want = format!("SPANMILL_CA_FILE: cannot read {missing}");
+        assert_eq!(refused(&[(CA_FILE, missing)]), Some(want));
+        let some = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let want = "SPANMILL_CERT_FILE and SPANMILL_KEY_FILE go together; set both or none";
+        assert_eq!(refused(&[(CERT_FILE, some)]).as_deref(), Some(want));
+        assert_eq!(refused(&[(KEY_FILE, some)]).as_deref(), Some(want));
+        let not_pem = refused(&[(CERT_FILE, some), (KEY_FILE, some)]);
+        assert_eq!(not_pem.as_deref(), Some("SPANMILL_CERT_FILE"));
     }
 }

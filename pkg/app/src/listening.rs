@@ -37,11 +37,15 @@ pub(crate) fn wanted(config: &AppConfig, drain: Duration) -> Result<Vec<Wanted>,
         setting: "server.http_listen_port",
         options: server.http_options(tls),
     });
+    let tls = load_tls("server.admin_tls_config", server.admin_tls())?;
     wanted.push(Wanted {
         face: Face::Admin,
         address: server.admin_address().map_err(refused)?,
         setting: "server.admin_listen_port",
-        options: ServeOptions::default(),
+        options: ServeOptions {
+            tls,
+            ..ServeOptions::default()
+        },
     });
     for port in &mut wanted {
         port.options.drain_timeout = drain;

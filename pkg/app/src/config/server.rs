@@ -95,16 +95,19 @@ pub struct ServerConfig {
     #[schemars(with = "settings::duration::Text")]
     pub grpc_server_keepalive_timeout: Duration,
 
-    /// The oldest TLS version spoken by both, as in Go: `VersionTLS12` or
+    /// The oldest TLS version spoken by all, as in Go: `VersionTLS12` or
     /// `VersionTLS13`. Older ones may be written and stand for `VersionTLS12`, since
     /// they are not spoken. Default: empty, `VersionTLS12`.
     pub tls_min_version: String,
 
     /// Address of the admin pages; empty for every interface. Default:
-    /// 127.0.0.1. Whoever reaches it is trusted: keep it on loopback.
+    /// 127.0.0.1. Without authentication whoever reaches it is trusted: keep it on
+    /// loopback then, or ask for client certificates.
     pub admin_listen_address: String,
     /// Port of the admin pages. Default: 3201.
     pub admin_listen_port: u16,
+    /// TLS of the admin pages. Default: none.
+    pub admin_tls_config: ServerTlsConfig,
 
     /// Connections that one client may have to one listener, by its address; more are
     /// closed at once. Of IPv6 a network of 64 bits counts as one client. Raise it where
@@ -174,6 +177,7 @@ impl Default for ServerConfig {
             tls_min_version: String::new(),
             admin_listen_address: loopback,
             admin_listen_port: 3201,
+            admin_tls_config: ServerTlsConfig::default(),
             max_connections_per_client: 0,
             graceful_shutdown_timeout: Duration::from_secs(30),
             log_level: "info".to_owned(),
@@ -218,6 +222,11 @@ impl ServerConfig {
     /// TLS of the internal gRPC port; none where it has no certificate.
     pub fn grpc_tls(&self) -> Option<TlsConfig> {
         self.grpc_tls_config.tls(self.tls_min_version())
+    }
+
+    /// TLS of the admin pages; none where they have no certificate.
+    pub fn admin_tls(&self) -> Option<TlsConfig> {
+        self.admin_tls_config.tls(self.tls_min_version())
     }
 
     /// How the HTTP API is served, with TLS as it was loaded.
@@ -291,6 +300,7 @@ impl ServerConfig {
         for (path, tls) in [
             ("server.http_tls_config", &self.http_tls_config),
             ("server.grpc_tls_config", &self.grpc_tls_config),
+            ("server.admin_tls_config", &self.admin_tls_config),
         ] {
             problems.extend(tls.problem(path));
         }

@@ -336,6 +336,11 @@ fn tls_of_the_server_block_is_taken_whole_or_refused() {
     load(&tls(
         "cert_file: c, key_file: k, client_ca_file: a, client_auth_type: RequireAndVerifyClientCert",
     ));
+    let admin = |keys: &str| format!("server: {{admin_tls_config: {{{keys}}}}}");
+    let config = load(&admin("cert_file: c, key_file: k, client_ca_file: a")).config;
+    let tls = config.server.admin_tls().unwrap();
+    assert_eq!(tls.client_ca_file, Path::new("a"));
+    assert!(refused(&admin("cert_file: c")).contains("server.admin_tls_config."));
 }
 
 /// What is said about a file of `testdata/broken`; the runtime files among them stand
