@@ -7,6 +7,8 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use serde_json::json;
+use spanmill_integration::authority::Authority;
 use spanmill_integration::spanmill::SINGLE_TENANT;
 use spanmill_integration::traces::{Traces, post, text_attribute};
 use spanmill_integration::{Spanmill, eventually};
@@ -124,4 +126,41 @@ async fn attributes_that_are_cut_here_are_sent_on_whole() -> anyhow::Result<()> 
     }
     store.finish(&[(SINGLE_TENANT, SPANS)]).await?;
     front.finish(&[(SINGLE_TENANT, SPANS)]).await
+}
+
+#[tokio::test]
+async fn target_with_tls_is_sent_to_if_its_certificate_is_trusted() -> anyhow::Result<()> {
+    let (authority, another) = (Authority::new()?, Authority::new()?);
+    let identity = authority.issue("store")?;
+    let tls = json!({"cert_file": identity.certificate, "key_file": identity.key});
+    let grpc = json!({"protocols": {"grpc": {"tls": tls}}});
+    let store = Spanmill::builder()
+        .config(&json!({"distributor": {"receivers": {"otlp": grpc}}}).to_string())
+        .start()
+        .await?;
+    let endpoint = store.otlp_grpc().replace("http://", "");
+    let front = async |root: &Authority| {
+        let forwarder = json!({
+            "name": "store",
+            "required": true,
+            "otlpgrpc": {"endpoints": [endpoint], "tls": {"cert_file": root.certificate()}},
+        });
+        let config = json!({
+            "distributor": {"forwarders": [forwarder]},
+            "overrides": {"defaults": {"forwarders": ["store"]}},
+        });
+        Spanmill::builder()
+            .config(&config.to_string())
+            .start()
+            .await
+    };
+    let (trusting, doubting) = (front(&authority).await?, front(&another).await?);
+    let sent = request(1).request();
+    post(&trusting.otlp_http(), &sent, None).await?.accepted()?;
+    let refused = post(&doubting.otlp_http(), &sent, None).await?;
+    ensure!(refused.status == 503, "answered {}", refused.status);
+    ensure!(calls(&store).await? == 5.0, "once, by the one that trusts");
+    trusting.finish(&[(SINGLE_TENANT, 5)]).await?;
+    doubting.finish(&[]).await?;
+    store.finish(&[(SINGLE_TENANT, 5)]).await
 }
