@@ -91,7 +91,7 @@ async fn slow_clients_are_closed_while_spans_come_in() -> anyhow::Result<()> {
     beside_load(async |spanmill| {
         let url = spanmill.otlp_http();
         let slow = async |kind: &[&str], want: &str| {
-            let common = ["-c", "300", "-r", "300", "-i", "1", "-p", "5", "-u", &url];
+            let common = ["-c", "1000", "-r", "1000", "-i", "1", "-p", "5", "-u", &url];
             let arguments = [kind, &common].concat();
             let report = run("SPANMILL_SLOWHTTPTEST", "slowhttptest", &arguments).await?;
             // It is coloured, and told every five seconds.
