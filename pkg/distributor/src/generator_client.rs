@@ -192,9 +192,12 @@ impl GeneratorClient {
         let answered = timeout(within, self.send(headers, request, is_sent)).await;
         let answer = match answered {
             Ok(answer) => answer,
-            Err(_) if is_sent.load(Ordering::Relaxed) => Answer::InDoubt {
-                reason: "no answer in time".to_owned(),
-            },
+            Err(_) if is_sent.load(Ordering::Relaxed) => {
+                self.connection.give_up();
+                Answer::InDoubt {
+                    reason: "no answer in time".to_owned(),
+                }
+            }
             Err(_) => Answer::NotSent {
                 reason: "not connected in time".to_owned(),
             },

@@ -124,8 +124,9 @@ impl NodePushes {
             metrics.not_a_node();
             error.grpc_status()
         })?;
+        // Of another version: it may know another generator that reads it.
         let metadata = PushMetadata::read(headers)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            .map_err(|error| Status::unimplemented(error.to_string()))?;
         let push = Push {
             tenant: metadata.tenant.clone(),
             request,

@@ -67,6 +67,11 @@ enum State {
     None,
     Connecting(Connecting),
     Connected(Sender),
+    /// The last attempt went unanswered, and another is made that nobody waits for.
+    Unanswered {
+        error: Arc<ConnectError>,
+        again: Connecting,
+    },
 }
 
 impl Connection {
@@ -77,7 +82,9 @@ impl Connection {
         }
     }
 
-    /// What sends over it; connects if nothing is connected.
+    /// What sends over it; connects if nothing is connected. Where the last attempt went
+    /// unanswered it does not wait for the next one: what is cut off from this node costs
+    /// each push no more than the way to the next owner.
     ///
     /// Cancel-safe.
     ///
@@ -91,8 +98,15 @@ impl Connection {
             match &*state {
                 State::Connected(sender) if !sender.is_closed() => return Ok(sender.clone()),
                 State::Connecting(connecting) => connecting.clone(),
+                State::Unanswered { error, again } => {
+                    let Some(connected) = again.peek().cloned() else {
+                        return Err(Arc::clone(error));
+                    };
+                    *state = self.after(&connected);
+                    return connected;
+                }
                 State::Connected(_) | State::None => {
-                    let connecting = connect(self.target.clone()).boxed().shared();
+                    let connecting = self.connect();
                     *state = State::Connecting(connecting.clone());
                     connecting
                 }
@@ -103,13 +117,41 @@ impl Connection {
         if let State::Connecting(current) = &*state
             && current.ptr_eq(&connecting)
         {
-            *state = match &connected {
-                Ok(sender) => State::Connected(sender.clone()),
-                Err(_) => State::None,
-            };
+            *state = self.after(&connected);
         }
         drop(state);
         connected
+    }
+
+    /// Connects anew for what comes next, since this connection has gone silent. What is
+    /// under way on it may end.
+    pub(super) fn give_up(&self) {
+        let mut state = self.state.lock();
+        if matches!(*state, State::Connected(_)) {
+            *state = State::None;
+        }
+    }
+
+    fn after(&self, connected: &Result<Sender, Arc<ConnectError>>) -> State {
+        match connected {
+            Ok(sender) => State::Connected(sender.clone()),
+            Err(error) if matches!(**error, ConnectError::TimedOut) => {
+                let again = self.connect();
+                let attempt = again.clone();
+                TokioExecutor::new().execute(async move {
+                    let _ = attempt.await;
+                });
+                State::Unanswered {
+                    error: Arc::clone(error),
+                    again,
+                }
+            }
+            Err(_) => State::None,
+        }
+    }
+
+    fn connect(&self) -> Connecting {
+        connect(self.target.clone()).boxed().shared()
     }
 }
 

@@ -235,3 +235,6 @@ fn certificates(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,6 +123,28 @@ async fn spans_that_the_generator_does_not_take_are_refused() {
     assert_eq!(fixture.ledger("acme"), (4, 0, 4));
 }
 
+#[tokio::test]
+async fn spans_of_a_push_that_is_applied_in_part_are_counted_by_what_is_known() {
+    let fixture = Fixture::new(true);
+    let incomplete = PushError::Incomplete {
+        applied_spans: 1,
+        unanswered_spans: 2,
+        reason: "no answer in time".into(),
+        retry_after: Duration::from_secs(1),
+    };
+    fixture.recorder.answer(Err(incomplete));
+    let spans = ["a", "b", "c", "d", "e"].map(span).to_vec();
+    let error = push(&fixture, bytes(spans)).await.unwrap_err();
+    assert_eq!(error.http_status(), 503);
+    assert_eq!(error.grpc_code(), tonic::Code::Unavailable);
+    assert_eq!(error.failure().retry_after, Some(Duration::from_secs(1)));
+    assert_eq!(fixture.ledger("acme"), (5, 1, 4));
+    for (reason, want) in [("unanswered", 2), ("unavailable", 2)] {
+        let refused = format!("spans_refused_total{{tenant=\"acme\",reason=\"{reason}\"}}");
+        assert_eq!(fixture.metric(&refused), want);
+    }
+}
+
 /// A generator that never answers.
 #[derive(Clone)]
 struct Stuck;

@@ -6,6 +6,7 @@
 )]
 
 mod certificates;
+mod connections;
 mod failing;
 mod harness;
 mod owners;
