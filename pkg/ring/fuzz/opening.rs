@@ -7,7 +7,7 @@ const NOW_MS: u64 = 1_700_000_000_000;
 
 /// Takes the bytes for datagrams, cut after each whose length the first byte says, with
 /// and without a key; then takes them for a message.
-pub fn check(bytes: &[u8]) {
+pub(crate) fn check(bytes: &[u8]) {
     for keys in [&[][..], &[[7; 32]]] {
         let seals = Seals::new("label", keys);
         let mut opener = Opener::new(seals.clone());
