@@ -7,8 +7,8 @@
 
 pub mod authority;
 pub mod binaries;
-pub mod cluster;
 pub mod cgroup;
+pub mod cluster;
 pub mod deliveries;
 pub mod expected;
 pub mod exposition;

@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use server::authentication::{Needs, Role};
-use server::nodes::NODE_PUSH;
+use server::nodes::{NODE_PUSH, NODE_TAKE_EDGES};
 
 use crate::ports::Face;
 
@@ -22,7 +22,7 @@ pub(crate) fn needs(face: Face, prefix: &str, method: &Method, path: &str) -> Ne
             Needs::Nothing
         }
         // It tells nodes from others itself.
-        Face::Internal if path == NODE_PUSH => Needs::Nothing,
+        Face::Internal if path == NODE_PUSH || path == NODE_TAKE_EDGES => Needs::Nothing,
         // A browser asks so before it sends, and cannot send a credential with it.
         Face::OtlpHttp if method == Method::OPTIONS => Needs::Nothing,
         Face::OtlpGrpc
@@ -120,6 +120,12 @@ mod tests {
             ),
             (Face::Internal, Method::POST, health, Needs::Nothing),
             (Face::Internal, Method::POST, NODE_PUSH, Needs::Nothing),
+            (
+                Face::Internal,
+                Method::POST,
+                NODE_TAKE_EDGES,
+                Needs::Nothing,
+            ),
             (
                 Face::OtlpGrpc,
                 Method::POST,

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use distributor::{
-    ClusterPusher, ClusterPusherDependencies, Distributor, Forwarders, GeneratorClients, Limits,
-    UsageTracker,
+    ClusterPusher, ClusterPusherDependencies, Distributor, Forwarders, Limits, UsageTracker,
 };
 use generator::{
     Dependencies, Generator, GeneratorConfig, NodePushDependencies, NodePushMetrics, NodePushes,
@@ -18,7 +17,7 @@ use server::grpc::Health;
 use server::{Authentication, Budget, NodeAuthentication, Tenancy};
 use tokio::sync::oneshot;
 
-use crate::cluster::{self, Cluster, host_name};
+use crate::cluster::{self, Cluster, EdgeMoves, host_name};
 use crate::config::{AppConfig, Loaded, Target};
 use crate::data_dir::DataDir;
 use crate::deletion::{self, Deletion};
@@ -120,12 +119,22 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         false => None,
     };
     let clock = Clock::system();
+    let of_clients = metrics.distributing.generators.clone();
     let cluster = match cluster::is_wanted(&config) {
         true => {
-            let internal = ports.iter().find(|port| port.faces.contains(&Face::Internal));
+            let internal = ports
+                .iter()
+                .find(|port| port.faces.contains(&Face::Internal));
             let internal = internal.map(|port| port.listener.local_addr());
-            let joined =
-                Cluster::join(&config, internal, clock.clone(), metrics.ring, &background).await?;
+            let joined = Cluster::join(
+                &config,
+                internal,
+                clock.clone(),
+                metrics.ring,
+                of_clients,
+                &background,
+            )
+            .await?;
             Some(joined)
         }
         false => None,
@@ -173,12 +182,15 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         overrides.clone(),
         common.clock.clone(),
     );
-    let rates = Limits::new(overrides.clone(), common.budget.clone(), &config.distributor);
+    let rates = Limits::new(
+        overrides.clone(),
+        common.budget.clone(),
+        &config.distributor,
+    );
     let distributor = match config.target.distributes() {
         true => {
             let here = generating.as_ref().map(|part| &part.generator);
-            let distributor =
-                distributing(&common, here, rates.clone(), metrics.distributing)?;
+            let distributor = distributing(&common, here, rates.clone(), metrics.distributing)?;
             distributor.map(|distributor| distributor.with_usage(usage.clone()))
         }
         false => None,
@@ -216,8 +228,15 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         )
     });
     let services = services(config.target);
+    let edge_moves = generating.as_ref().zip(cluster.as_ref());
+    let edge_moves = edge_moves.map(|(part, cluster)| {
+        EdgeMoves::new(cluster.clone(), part.generator.clone(), overrides.clone())
+    });
     if let Some(cluster) = &cluster {
         cluster.keep_up(rates, &background);
+    }
+    if let Some(moves) = &edge_moves {
+        moves.follow_the_ring(&background);
     }
     let routes = Routes {
         config,
@@ -270,6 +289,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         addresses,
         generating,
         cluster,
+        edge_moves,
         intake,
         pages,
         background,
@@ -324,7 +344,7 @@ fn distributing(
 ) -> Result<Option<Distributor<Pusher>>, StartError> {
     let config = &common.config.distributor;
     let pusher = match (&common.cluster, here) {
-        (Some(cluster), _) => Pusher::Cluster(pusher(common, cluster, &metrics)?),
+        (Some(cluster), _) => Pusher::Cluster(pusher(common, cluster, &metrics)),
         (None, Some(generator)) => Pusher::Here(generator.clone()),
         (None, None) => return Ok(None),
     };
@@ -341,32 +361,18 @@ fn distributing(
 }
 
 /// The way to the generators of a cluster.
-fn pusher(
-    common: &Common<'_>,
-    cluster: &Cluster,
-    metrics: &DistributingMetrics,
-) -> Result<ClusterPusher, StartError> {
-    let background = &common.background;
-    let clients = GeneratorClients::start(
-        &common.config.metrics_generator_client,
-        &common.config.node_authentication,
-        cluster.ring.view(),
-        metrics.generators.clone(),
-        &background.tasks,
-        &background.shutdown,
-    )
-    .map_err(StartError::GeneratorClient)?;
+fn pusher(common: &Common<'_>, cluster: &Cluster, metrics: &DistributingMetrics) -> ClusterPusher {
     let identity = cluster.ring.identity();
-    Ok(ClusterPusher::new(ClusterPusherDependencies {
+    ClusterPusher::new(ClusterPusherDependencies {
         ring: cluster.ring.view(),
         seed: cluster.seed,
         overrides: common.overrides.clone(),
-        clients,
+        clients: cluster.clients.clone(),
         id: Arc::clone(&identity.id),
         incarnation: identity.incarnation,
         began: cluster.began.into(),
         metrics: metrics.distributor.clone(),
-    }))
+    })
 }
 
 /// What takes pushes from distributors of the cluster.
@@ -433,5 +439,7 @@ fn services(target: Target) -> &'static [&'static str] {
 
 /// The name of this generator: that of its host, unless it has one of its own.
 pub(crate) fn instance_id(config: &GeneratorConfig) -> String {
-    config.named_instance().map_or_else(host_name, str::to_owned)
+    config
+        .named_instance()
+        .map_or_else(host_name, str::to_owned)
 }

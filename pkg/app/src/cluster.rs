@@ -1,20 +1,23 @@
 //! This node in a cluster: how it joins, what it says of itself, how it leaves.
 
 mod cpu_share;
+mod edges;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use distributor::Limits;
+use distributor::{GeneratorClientMetrics, GeneratorClients, Limits};
 use generator::InstanceLabel;
+use lifecycle::Shutdown;
 use model::{Clock, ClusterSeed};
 use ring::{Identity, MemberState, Node, Ring, RingMetrics, Role};
 use settings::Problems;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use self::cpu_share::CpuShare;
+pub(crate) use self::edges::EdgeMoves;
 use crate::config::{AppConfig, Target};
 use crate::error::StartError;
 use crate::process::Part;
@@ -39,6 +42,8 @@ pub(crate) struct Cluster {
     pub(crate) seed: ClusterSeed,
     /// When this life of the node began.
     pub(crate) began: Instant,
+    /// The way to generators.
+    pub(crate) clients: GeneratorClients,
 }
 
 /// Whether a process is a node of a cluster: what runs alone needs no settings, and opens
@@ -58,6 +63,7 @@ impl Cluster {
         internal: Option<SocketAddr>,
         clock: Clock,
         metrics: RingMetrics,
+        of_clients: GeneratorClientMetrics,
         background: &Part,
     ) -> Result<Self, StartError> {
         let settings = config.memberlist.settings();
@@ -98,10 +104,21 @@ impl Cluster {
             clock,
             metrics,
             &background.tasks,
-            background.shutdown.clone(),
+            // It leaves when it has nothing left to do, not when it begins to stop.
+            Shutdown::new(),
         )
         .await?;
+        let clients = GeneratorClients::start(
+            &config.metrics_generator_client,
+            &config.node_authentication,
+            ring.view(),
+            of_clients,
+            &background.tasks,
+            &background.shutdown,
+        )
+        .map_err(StartError::GeneratorClient)?;
         Ok(Self {
+            clients,
             ring,
             seed: own.cluster_seed(label),
             began: Instant::now(),
@@ -119,7 +136,12 @@ impl Cluster {
     /// Whether others have spoken to this node since a moment, or there are none.
     pub(crate) fn is_back(&self, since: Instant) -> bool {
         let own = &self.ring.identity().id;
-        let is_alone = || self.ring.members().iter().all(|other| other.member.id == *own);
+        let is_alone = || {
+            self.ring
+                .members()
+                .iter()
+                .all(|other| other.member.id == *own)
+        };
         let heard = self.ring.last_heard();
         heard.map_or_else(is_alone, |ago| ago < since.elapsed())
     }

@@ -72,7 +72,12 @@ impl StartError {
             | Self::Forwarders(_)
             | Self::GeneratorClient(_)
             | Self::UserOverrides(_) => 2,
-            Self::DataDir(_) | Self::Node(_) | Self::Ring(_) | Self::Ports(_) | Self::Signals(_) | Self::Runtime(_) => 1,
+            Self::DataDir(_)
+            | Self::Node(_)
+            | Self::Ring(_)
+            | Self::Ports(_)
+            | Self::Signals(_)
+            | Self::Runtime(_) => 1,
         }
     }
 

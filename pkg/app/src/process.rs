@@ -9,7 +9,7 @@ use remote_write::RemoteWrite;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, EdgeMoves};
 use crate::data_dir::DataDir;
 use crate::ports::Face;
 use crate::readiness::{Readiness, Stage};
@@ -46,6 +46,8 @@ pub(crate) struct Process {
     pub(crate) generating: Option<Generating>,
     /// None where the process is alone.
     pub(crate) cluster: Option<Cluster>,
+    /// None where there are no other generators.
+    pub(crate) edge_moves: Option<EdgeMoves>,
     /// Listeners that take spans.
     pub(crate) intake: Part,
     /// The other listeners.
@@ -69,6 +71,9 @@ pub(crate) struct StopLimits {
     /// All of it, but for the delay.
     pub(crate) whole: Duration,
 }
+
+/// How long halves of edges may take on their way to other generators.
+const MOVING: Duration = Duration::from_secs(5);
 
 /// What is kept of the deadline for closing the last listeners.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -97,6 +102,17 @@ impl Process {
         }
 
         let before_closing = || left().saturating_sub(CLOSING);
+        if let Some(moves) = &self.edge_moves {
+            // No span comes any more.
+            moves.move_all(before_closing().min(MOVING)).await;
+        }
+        if let Some(cluster) = &self.cluster {
+            // Distributors have the answers to all that they sent.
+            let told = timeout(before_closing(), cluster.ring.leave());
+            if told.await.is_err() {
+                tracing::warn!("the others could not be told that this node is gone");
+            }
+        }
         if let Some(generating) = &self.generating {
             self.collect_and_send(generating, before_closing).await;
         }

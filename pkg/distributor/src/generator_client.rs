@@ -61,6 +61,9 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct GeneratorClient {
     address: SocketAddr,
+    /// What stands before a path.
+    base: String,
+    /// Of pushes.
     uri: Uri,
     connection: Connection,
     token: Option<HeaderValue>,
@@ -69,6 +72,16 @@ pub(crate) struct GeneratorClient {
     max_in_flight_bytes: u64,
     in_flight_bytes: AtomicU64,
     metrics: Arc<OfGenerator>,
+}
+
+/// A call of which a generator did not say that it is done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct CallError {
+    /// Whether it may have been done all the same.
+    pub is_in_doubt: bool,
+    /// What happened.
+    pub reason: String,
 }
 
 /// Bytes that are under way; no longer when it is dropped.
@@ -105,6 +118,39 @@ impl GeneratorClients {
             by_id: ArcSwap::default(),
             change: Mutex::new(()),
         })))
+    }
+
+    /// Calls a method of a generator that answers as a push is answered, and may be called
+    /// again with the same message. Gives the spans that it took.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not known that the generator took them.
+    pub async fn call(
+        &self,
+        member: &Member,
+        path: &str,
+        headers: HeaderMap,
+        message: Bytes,
+    ) -> Result<u64, CallError> {
+        let client = self.of(member);
+        // An address and a path make one.
+        let uri = format!("{}{path}", client.base).parse().unwrap_or_default();
+        let is_sent = AtomicBool::new(false);
+        let within = self.remote_timeout();
+        let (is_in_doubt, reason) =
+            match client.call(&uri, headers, message, within, &is_sent).await {
+                Answer::Applied(outcome) => return Ok(outcome.spans),
+                Answer::InDoubt { reason } => (true, reason),
+                Answer::Refused { problem: reason }
+                | Answer::NotApplied { reason }
+                | Answer::NotSent { reason } => (false, reason),
+                Answer::Busy => (false, "too much is under way".to_owned()),
+            };
+        Err(CallError {
+            is_in_doubt,
+            reason,
+        })
     }
 
     /// How long a generator may take for one push.
@@ -149,11 +195,12 @@ impl GeneratorClients {
         } = &*self.0;
         let grpc = &config.grpc_client_config;
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let uri = format!("{scheme}://{}{NODE_PUSH}", member.address);
+        let base = format!("{scheme}://{}", member.address);
         GeneratorClient {
             address: member.address,
             // An address and a path make one.
-            uri: uri.parse().unwrap_or_default(),
+            uri: format!("{base}{NODE_PUSH}").parse().unwrap_or_default(),
+            base,
             connection: Connection::new(Target {
                 address: member.address,
                 tls: tls.clone(),
@@ -189,8 +236,22 @@ impl GeneratorClient {
         let Some(_in_flight) = self.admit(request.len() as u64) else {
             return Answer::Busy;
         };
-        let answered = timeout(within, self.send(headers, request, is_sent)).await;
-        let answer = match answered {
+        let answer = self
+            .call(&self.uri, headers, request, within, is_sent)
+            .await;
+        self.metrics.answered(&answer);
+        answer
+    }
+
+    async fn call(
+        &self,
+        uri: &Uri,
+        headers: HeaderMap,
+        request: Bytes,
+        within: Duration,
+        is_sent: &AtomicBool,
+    ) -> Answer {
+        match timeout(within, self.send(uri, headers, request, is_sent)).await {
             Ok(answer) => answer,
             Err(_) if is_sent.load(Ordering::Relaxed) => {
                 self.connection.give_up();
@@ -201,28 +262,33 @@ impl GeneratorClient {
             Err(_) => Answer::NotSent {
                 reason: "not connected in time".to_owned(),
             },
-        };
-        self.metrics.answered(&answer);
-        answer
+        }
     }
 
-    async fn send(&self, headers: HeaderMap, request: Bytes, is_sent: &AtomicBool) -> Answer {
+    async fn send(
+        &self,
+        uri: &Uri,
+        headers: HeaderMap,
+        request: Bytes,
+        is_sent: &AtomicBool,
+    ) -> Answer {
         let headers = self.with_own(headers);
         for _ in 1..CONNECTIONS {
-            let again = self.attempt(headers.clone(), request.clone(), is_sent);
+            let again = self.attempt(uri, headers.clone(), request.clone(), is_sent);
             match again.await {
                 // The connection has ended by age, or the generator had too many streams.
                 Ok(Answer::NotSent { .. }) => is_sent.store(false, Ordering::Relaxed),
                 Ok(answer) | Err(answer) => return answer,
             }
         }
-        let last = self.attempt(headers, request, is_sent).await;
+        let last = self.attempt(uri, headers, request, is_sent).await;
         last.unwrap_or_else(|not_connected| not_connected)
     }
 
     /// Sends over the connection that there is; an error if there is none.
     async fn attempt(
         &self,
+        uri: &Uri,
         headers: HeaderMap,
         request: Bytes,
         is_sent: &AtomicBool,
@@ -234,7 +300,7 @@ impl GeneratorClient {
         let mut message = Request::new(Message::new(request));
         *message.version_mut() = Version::HTTP_2;
         *message.method_mut() = Method::POST;
-        *message.uri_mut() = self.uri.clone();
+        *message.uri_mut() = uri.clone();
         *message.headers_mut() = headers;
         is_sent.store(true, Ordering::Relaxed);
         Ok(match sender.try_send_request(message).await {

@@ -19,7 +19,8 @@ pub use config::DistributorConfig;
 pub use error::{DiscardReason, ReceiveError};
 pub use forwarders::{ForwardError, ForwarderMetrics, ForwarderStartError, Forwarders};
 pub use generator_client::{
-    ClientTlsError, GeneratorClientMetrics, GeneratorClients, MetricsGeneratorClientConfig,
+    CallError, ClientTlsError, GeneratorClientMetrics, GeneratorClients,
+    MetricsGeneratorClientConfig,
 };
 pub use limits::{LimitError, Limits};
 pub use metrics::{DistributorMetrics, TenantIntake};

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use overrides::{LimiterType, ProcessorDocument, RegistryDocument};
-use ring::config::RingConfig;
 use remote_write::{EndpointConfig, Fsync, RemoteWriteConfig, SpoolConfig};
+use ring::config::RingConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -246,7 +246,10 @@ impl GeneratorConfig {
     /// The name that this process is given, if it is.
     pub fn named_instance(&self) -> Option<&str> {
         let names = [&self.instance_id, &self.ring.instance_id];
-        names.into_iter().map(String::as_str).find(|name| !name.is_empty())
+        names
+            .into_iter()
+            .map(String::as_str)
+            .find(|name| !name.is_empty())
     }
 
     /// Paths of the settings that are given and have no effect, for a warning.
@@ -325,9 +328,11 @@ mod tests {
     fn what_has_no_effect_is_named_if_it_is_given() {
         assert!(GeneratorConfig::default().without_effect().is_empty());
         assert_eq!(
-            read("ring: {heartbeat_period: 5s}\ncodec: otlp\nquery_timeout:")
-                .without_effect(),
-            ["metrics_generator.codec", "metrics_generator.ring.heartbeat_period"]
+            read("ring: {heartbeat_period: 5s}\ncodec: otlp\nquery_timeout:").without_effect(),
+            [
+                "metrics_generator.codec",
+                "metrics_generator.ring.heartbeat_period"
+            ]
         );
     }
 }

@@ -6,6 +6,7 @@
 //! refusals, too: what was applied before is answered so, whatever has happened since.
 
 mod delays;
+mod edges;
 mod freeze;
 mod metrics;
 mod ownership;
@@ -28,7 +29,7 @@ use ring::RingView;
 use server::NodeAuthentication;
 use server::authentication::PeerIdentity;
 use server::grpc::{SizeLimitLayer, unary};
-use server::nodes::{NODE_PUSH, NotApplied, PushMetadata};
+use server::nodes::{NODE_PUSH, NODE_TAKE_EDGES, NotApplied, PushMetadata};
 use tonic::Status;
 use tower::{Layer, Service};
 
@@ -104,7 +105,9 @@ impl NodePushes {
     pub fn routes(&self, max_message_bytes: usize) -> axum::Router {
         let service = NodePushService(self.clone());
         let service = SizeLimitLayer { max_message_bytes }.layer(service);
-        axum::Router::new().route_service(NODE_PUSH, service)
+        axum::Router::new()
+            .route_service(NODE_PUSH, service.clone())
+            .route_service(NODE_TAKE_EDGES, service)
     }
 
     fn push(
@@ -220,7 +223,11 @@ where
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let peer = parts.extensions.get::<Arc<PeerIdentity>>().cloned();
+            let takes_edges = parts.uri.path() == NODE_TAKE_EDGES;
             let answer = unary(body, |message| async move {
+                if takes_edges {
+                    return pushes.take_edges(&parts.headers, peer.as_deref(), &message);
+                }
                 let now = Instant::now();
                 let outcome = pushes.push(&parts.headers, peer.as_deref(), message, now)?;
                 let answer = cluster::PushOutcome {

@@ -33,7 +33,11 @@ impl CpuShare {
         let wall = now.saturating_duration_since(self.at).as_secs_f64();
         let cpu = used.saturating_sub(self.used).as_secs_f64();
         (self.used, self.at) = (used, now);
-        if wall > 0.0 { cpu / wall / self.cpus } else { 0.0 }
+        if wall > 0.0 {
+            cpu / wall / self.cpus
+        } else {
+            0.0
+        }
     }
 }
 

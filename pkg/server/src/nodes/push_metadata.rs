@@ -17,7 +17,10 @@ use crate::tenancy::{TENANT_HEADER, Tenancy, TenantError};
 
 /// The gRPC service of generators for distributors of their cluster.
 pub const NODE_PUSH_SERVICE: &str = "spanmill.v1.Generator";
-/// The path of its one method.
+/// The path of its method that takes halves of edges. The message is what a generator has
+/// written of them; the tenant is in the metadata.
+pub const NODE_TAKE_EDGES: &str = "/spanmill.v1.Generator/TakeEdges";
+/// The path of its method that takes spans.
 pub const NODE_PUSH: &str = "/spanmill.v1.Generator/Push";
 
 /// In an answer: why the push was certainly not applied. An error without it says nothing
