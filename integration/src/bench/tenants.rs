@@ -36,11 +36,14 @@ const RETIRED: &str = "spanmill_generator_tenants_retired_total";
 /// set of full span metrics each, which also retire.
 pub(crate) async fn tenants(args: &Args, table: &mut Table) -> anyhow::Result<()> {
     let real = label_sets()?;
-    let spanmill = run(args, "real shape", &["span-metrics-count"], &real, table).await?;
+    let sink = Sink::start().await?;
+    let name = "real shape";
+    let spanmill = run(args, &sink, name, &["span-metrics-count"], &real, table).await?;
     spanmill.stop().await?;
     let same = vec![1; TENANTS];
     let name = "one label set";
-    let spanmill = run(args, name, &["span-metrics"], &same, table).await?;
+    let spanmill = run(args, &sink, name, &["span-metrics"], &same, table).await?;
+    // The receiver is there until all is delivered.
     retire(spanmill, name, table).await
 }
 
@@ -60,13 +63,13 @@ fn label_sets() -> anyhow::Result<Vec<u64>> {
 
 async fn run(
     args: &Args,
+    sink: &Sink,
     name: &str,
     processors: &[&str],
     label_sets: &[u64],
     table: &mut Table,
 ) -> anyhow::Result<Spanmill> {
     progress(&format!("tenants, {name}: starting"));
-    let sink = Sink::start().await?;
     let spanmill = Spanmill::builder()
         .program(&args.spanmill)
         .config(&settings(processors, sink.url()).to_string())
@@ -81,12 +84,7 @@ async fn run(
     let (full, cpu) = idle(&spanmill).await?;
     let wrong = count_wrong(&spanmill, label_sets).await?;
     let mut row = |what: &str, measured: String, to_reach: &str| {
-        table.row(
-            &format!("{TENANTS} tenants, {name}: {what}"),
-            measured,
-            to_reach,
-            "",
-        );
+        row(table, name, what, measured, to_reach);
     };
     row("series", format!("{active}"), "");
     row("tenants with a wrong count", wrong.to_string(), "0");
@@ -133,7 +131,9 @@ async fn retire(spanmill: Spanmill, name: &str, table: &mut Table) -> anyhow::Re
     spanmill.stop().await.map(drop)
 }
 
+/// A row, told at once: the whole takes a quarter of an hour.
 fn row(table: &mut Table, name: &str, what: &str, measured: String, to_reach: &str) {
+    progress(&format!("tenants, {name}: {what}: {measured}"));
     table.row(
         &format!("{TENANTS} tenants, {name}: {what}"),
         measured,
