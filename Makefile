@@ -13,7 +13,6 @@ LOCKED     := $(if $(CI),--locked)
 
 CARGO_AUDIT_VERSION   := 0.22.2
 CARGO_DENY_VERSION    := 0.20.2
-CARGO_FUZZ_VERSION    := 0.13.2
 CARGO_NEXTEST_VERSION := 0.9.143
 GUNGRAUN_VERSION      := $(shell sed -n '/^name = "gungraun"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
 
@@ -48,7 +47,7 @@ test: test-tools ## Install what the tests need and run them all.
 	  cargo nextest run --workspace $(LOCKED) --no-fail-fast
 
 # The steps, in order; the tests come last, so that their summary ends the output.
-CI_STEPS := fmt-check layout deny audit clippy doc test
+CI_STEPS := fmt-check layout deny audit clippy doc fuzz test
 
 ci: export CI := true
 ci: ## Everything that must hold before a change lands: exactly what CI runs.
@@ -94,23 +93,33 @@ soak: ## Measure what tenants feel of each other, in 512 MiB (needs the right to
 	cargo build --release --bins -p spanmill -p spangen -p spanmill-integration
 	SPANMILL_BIN_DIR=$(TARGET_DIR)/release $(TARGET_DIR)/release/soak $(SOAK_ARGS)
 
-fuzz: FUZZ_SECONDS ?= 60
-fuzz: $(TOOLS)/bin/cargo-fuzz ## Fuzz the wire view, the receivers' conversions, the spool's reader and gossip for FUZZ_SECONDS (60) each; needs a nightly toolchain.
-	@rustup toolchain list 2>/dev/null | grep -q '^nightly' || \
-	  { echo "make fuzz needs a nightly toolchain: rustup toolchain install nightly" >&2; exit 1; }
-	@mkdir -p $(TARGET_DIR)/fuzz-corpus $(TARGET_DIR)/fuzz-corpus-conversion $(TARGET_DIR)/fuzz-corpus-segment $(TARGET_DIR)/fuzz-corpus-frame
-	cd pkg/otlp && cargo +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz view \
-	  $(TARGET_DIR)/fuzz-corpus fuzz/corpus/view ../../integration/testdata/conformance/inputs \
-	  -- -max_total_time=$(FUZZ_SECONDS)
-	cd pkg/distributor && cargo +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz conversion \
-	  $(TARGET_DIR)/fuzz-corpus-conversion fuzz/corpus/conversion \
-	  -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -malloc_limit_mb=512
-	cd pkg/remote-write && cargo +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz segment \
-	  $(TARGET_DIR)/fuzz-corpus-segment fuzz/corpus/segment \
-	  -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -malloc_limit_mb=512
-	cd pkg/ring && cargo +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz frame \
-	  $(TARGET_DIR)/fuzz-corpus-frame fuzz/corpus/frame \
-	  -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -malloc_limit_mb=512
+# Package, target, and what it begins with besides its corpus.
+FUZZ_TARGETS := otlp/view:../../integration/testdata/conformance/inputs otlp/json distributor/conversion \
+  overrides/overrides registry/survey remote-write/answer remote-write/segment ring/frame
+# As cargo-fuzz has it without a sanitizer: none is for code without `unsafe`, and so no
+# nightly toolchain is needed. Only what is built for the target is instrumented.
+FUZZ_HOST  := $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+  -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Coverflow-checks
+
+fuzz: FUZZ_SECONDS ?= $(if $(CI),20,60)
+fuzz: ## Fuzz every decoder for FUZZ_SECONDS (60; in CI 20) each.
+	@for target in $(FUZZ_TARGETS); do \
+	  begin=$${target#*:}; target=$${target%%:*}; \
+	  package=pkg/$${target%%/*}; name=$${target##*/}; \
+	  [[ $$begin == */*/* ]] && begin=$$package/$$begin || begin=; \
+	  printf '\n-- %s\n' "$$target"; \
+	  cp Cargo.lock $$package/fuzz/Cargo.lock; \
+	  RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --release --target $(FUZZ_HOST) \
+	    --manifest-path $$package/fuzz/Cargo.toml --target-dir $(TARGET_DIR)/fuzz --bin $$name; \
+	  mkdir -p $(TARGET_DIR)/fuzz-corpus/$$name; \
+	  TMPDIR=$$([[ -d /dev/shm ]] && echo /dev/shm || echo "$${TMPDIR:-/tmp}") \
+	  $(TARGET_DIR)/fuzz/$(FUZZ_HOST)/release/$$name -max_total_time=$(FUZZ_SECONDS) \
+	    -rss_limit_mb=1024 -artifact_prefix=$$package/fuzz/ -print_final_stats=1 -print_funcs=0 -verbosity=0 \
+	    $(TARGET_DIR)/fuzz-corpus/$$name $$package/fuzz/corpus/$$name $$begin 2>&1 \
+	    | grep -v '^"\|^###### '; \
+	done
 
 tools: test-tools $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-audit ## Install every tool that `make ci` needs.
 
@@ -147,7 +156,6 @@ $(NODE)/node_modules/.installed: $(NODE)/package-lock.json $(VENV)/.installed
 
 $(TOOLS)/bin/cargo-audit: VERSION = $(CARGO_AUDIT_VERSION)
 $(TOOLS)/bin/cargo-deny: VERSION = $(CARGO_DENY_VERSION)
-$(TOOLS)/bin/cargo-fuzz: VERSION = $(CARGO_FUZZ_VERSION)
 $(TOOLS)/bin/gungraun-runner: VERSION = $(GUNGRAUN_VERSION)
 # Unoptimised: they build in a third of the time, and run for a second.
 $(TOOLS)/bin/%:

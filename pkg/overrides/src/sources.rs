@@ -123,7 +123,17 @@ impl OverridesSources {
     ///
     /// Every problem of the file, those of single entries among them.
     pub fn check(&self) -> Result<Vec<String>, Problems> {
-        let snapshot = self.resolve(self.read()?.as_deref(), None)?;
+        self.check_text(self.read()?.as_deref())
+    }
+
+    /// Checks the layers together with a text in place of what the runtime file says; none
+    /// where no file is named.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    pub fn check_text(&self, text: Option<&str>) -> Result<Vec<String>, Problems> {
+        let snapshot = self.resolve(text, None)?;
         let unavailable = snapshot.unavailable();
         let mut warnings = snapshot.warnings;
         warnings.extend(unavailable.keys().map(|processor| {

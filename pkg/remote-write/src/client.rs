@@ -16,13 +16,12 @@ use settings::Secret;
 use tokio::time::timeout;
 
 use self::resolver::GuardedResolver;
+use crate::answer::Answer;
+pub(crate) use crate::answer::Attempt;
 use crate::config::EndpointConfig;
 use crate::error::StartError;
 use crate::headers;
-use crate::metrics::DropReason;
 use crate::protocol::Protocol;
-use crate::retry::{Verdict, retry_after};
-use crate::written::Written;
 
 /// Bytes of an answer that are read; with more the connection is given up.
 ///
@@ -32,41 +31,6 @@ const MAX_ANSWER_BYTES: usize = 64 << 10;
 /// How long the rest of an answer may take once its status is known, so that
 /// a receiver that drips it does not hold a request up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Characters of an answer that are logged.
-const LOGGED_ANSWER_CHARACTERS: usize = 256;
-
-/// How an attempt ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Attempt {
-    /// The receiver has the samples; in 2.0, as many as it says.
-    Delivered(Option<Written>),
-    /// It may be tried again, at the earliest after what the receiver asks for.
-    Failed {
-        /// What happened, for the log.
-        problem: String,
-        /// What the receiver asked for.
-        retry_after: Option<Duration>,
-        /// Whether the receiver has answered.
-        is_answered: bool,
-    },
-    /// No use in trying again.
-    Refused {
-        /// What happened, for the log.
-        problem: String,
-        /// For the counter.
-        reason: DropReason,
-        /// What the receiver has nevertheless, if it says so.
-        written: Option<Written>,
-    },
-    /// The receiver does not take 2.0.
-    Unsupported {
-        /// What happened, for the log.
-        problem: String,
-        /// For the counter, if 1.0 is no choice.
-        reason: DropReason,
-    },
-}
 
 /// Sends requests to one endpoint over kept connections.
 #[derive(Clone, Debug)]
@@ -141,48 +105,17 @@ impl Client {
                 };
             }
         };
-        let status = response.status();
-        let asked = response
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| retry_after(value, self.clock.unix_nanos()));
-        let written = match protocol {
-            Protocol::V1 => None,
-            Protocol::V2 => Written::of(response.headers()),
-        };
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         // To its end if it is short, so that the connection can be kept.
-        let answer = timeout(ANSWER_TIMEOUT, read_capped(&mut response))
+        let body = timeout(ANSWER_TIMEOUT, read_capped(&mut response))
             .await
             .unwrap_or_default();
-        let problem = || format!("{status}: {}", printable(&answer));
-        match Verdict::of(status) {
-            Verdict::Delivered if protocol == Protocol::V2 && written.is_none() => {
-                Attempt::Unsupported {
-                    problem: format!("{status}, but nothing on what was written"),
-                    reason: DropReason::NotWritten,
-                }
-            }
-            Verdict::Delivered => Attempt::Delivered(written),
-            Verdict::Retry => Attempt::Failed {
-                problem: problem(),
-                retry_after: asked,
-                is_answered: true,
-            },
-            Verdict::Drop(reason @ DropReason::UnsupportedMediaType)
-                if protocol == Protocol::V2 =>
-            {
-                Attempt::Unsupported {
-                    problem: problem(),
-                    reason,
-                }
-            }
-            Verdict::Drop(reason) => Attempt::Refused {
-                problem: problem(),
-                reason,
-                written,
-            },
-        }
+        let answer = Answer {
+            status,
+            headers: &headers,
+            body: &body,
+        };
+        Attempt::answered(&answer, protocol, self.clock.unix_nanos())
     }
 }
 
@@ -195,16 +128,6 @@ async fn read_capped(response: &mut reqwest::Response) -> Vec<u8> {
         answer.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
     }
     answer
-}
-
-/// The beginning of an answer, on one line.
-fn printable(answer: &[u8]) -> String {
-    String::from_utf8_lossy(answer)
-        .trim()
-        .chars()
-        .take(LOGGED_ANSWER_CHARACTERS)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 /// The headers of an endpoint's requests, before the tenant's.

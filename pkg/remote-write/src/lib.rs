@@ -4,6 +4,7 @@
 //! disk. One task reads them back, for each destination of each tenant, encodes and
 //! sends them: `turn.rs` is the way of a sample from there.
 
+pub mod answer;
 mod bisection;
 mod client;
 pub mod config;
@@ -33,10 +34,12 @@ mod written;
 pub use config::{EndpointConfig, ProtobufMessage, RemoteWriteConfig};
 pub use error::StartError;
 pub use handover::ChunkError;
-pub use metrics::RemoteWriteMetrics;
+pub use metrics::{DropReason, RemoteWriteMetrics};
+pub use protocol::Protocol;
 pub use relabel::relabelled;
 pub use remote_write::{
     DestinationStatus, HandedChunk, Handover, RemoteWrite, TakeError, TakenOver, TenantStatus,
 };
 pub use spool::{Fsync, SpoolConfig};
 pub use writer::{Append, TenantDestinations, TenantWriter};
+pub use written::Written;

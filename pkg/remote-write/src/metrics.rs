@@ -115,7 +115,7 @@ struct OfEndpoint {
 /// value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
-pub(crate) enum DropReason {
+pub enum DropReason {
     /// Newer ones needed the room in the spool.
     SpoolFull,
     /// They were in the spool for longer than it keeps samples.

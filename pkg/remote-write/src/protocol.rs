@@ -13,7 +13,7 @@ pub(crate) const FALLBACK: Duration = Duration::from_secs(60 * 60);
 
 /// A version of remote write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub enum Protocol {
     /// 1.0: `prometheus.WriteRequest`.
     V1,
     /// 2.0: `io.prometheus.write.v2.Request`.

@@ -4,11 +4,11 @@ use http::HeaderMap;
 
 /// Counts of a receiver's answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Written {
+pub struct Written {
     /// Samples, those of native histograms included.
-    pub(crate) samples: u64,
+    pub samples: u64,
     /// Exemplars.
-    pub(crate) exemplars: u64,
+    pub exemplars: u64,
 }
 
 impl Written {

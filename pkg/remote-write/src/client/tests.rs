@@ -114,14 +114,6 @@ async fn unreachable_receiver_is_a_failure_whose_text_has_no_url() {
     assert!(!problem.contains("canary"), "{problem}");
 }
 
-#[test]
-fn answers_are_logged_on_one_short_line() {
-    let answer = format!("  bad\nlabel \u{1b}[31m{}", "x".repeat(1000));
-    let shown = printable(answer.as_bytes());
-    assert!(shown.starts_with("bad label  [31mxxx"), "{shown}");
-    assert_eq!(shown.chars().count(), LOGGED_ANSWER_CHARACTERS);
-}
-
 pub(super) mod tls {
     use std::sync::Arc;
 
