@@ -137,11 +137,40 @@ impl Generator {
         *self.0.stopped.write() = true;
         for (tenant, instance) in self.0.tenants.all() {
             instance.collect_last();
-            let spans = instance.waiting_spans();
-            if spans > 0 && !(self.0.state_dir.is_some() && instance.is_kept()) {
-                tracing::info!(%tenant, spans, "spans without a counterpart yet are not in the service graph");
-            }
+            let is_saved = self.0.state_dir.is_some() && instance.is_kept();
+            note_waiting_spans(&tenant, &instance, is_saved);
         }
+    }
+
+    /// The same for a generator that does not come back: after its last value every series
+    /// ends with a staleness marker, because nobody goes on with it. Returns how many ended.
+    /// [`save`](Self::save) is not to follow.
+    pub fn stop_for_good(&self) -> u64 {
+        *self.0.stopped.write() = true;
+        let mut ended = 0;
+        for (tenant, instance) in self.0.tenants.all() {
+            // A series ends after its last value, not in place of it.
+            instance.collect();
+            ended += instance.end_series();
+            note_waiting_spans(&tenant, &instance, false);
+        }
+        ended
+    }
+
+    /// Does something that is not to be done once the generator stops, which then waits
+    /// for it; `None` if it has stopped.
+    pub(crate) fn unless_stopped<T>(&self, what: impl FnOnce() -> T) -> Option<T> {
+        let stopped = self.0.stopped.read();
+        (!*stopped).then(what)
+    }
+
+    pub(crate) fn remote_write(&self) -> Option<&RemoteWrite> {
+        self.0.dependencies.remote_write.as_ref()
+    }
+
+    /// The name of this generator, which no other of its cluster has.
+    pub(crate) fn id(&self) -> &str {
+        &self.0.dependencies.instance_label.value
     }
 
     pub(crate) fn instance(&self, tenant: &TenantId) -> Option<Arc<Instance>> {
@@ -271,6 +300,13 @@ impl Generator {
             writer,
             registry,
         )
+    }
+}
+
+fn note_waiting_spans(tenant: &TenantId, instance: &Instance, is_saved: bool) {
+    let spans = instance.waiting_spans();
+    if spans > 0 && !is_saved {
+        tracing::info!(%tenant, spans, "spans without a counterpart yet are not in the service graph");
     }
 }
 

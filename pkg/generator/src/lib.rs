@@ -9,6 +9,7 @@ pub mod config;
 pub mod explain;
 mod exposition;
 mod generator;
+mod handover;
 mod histograms;
 mod ids;
 mod instance;
@@ -39,6 +40,7 @@ mod what_if;
 
 pub use config::GeneratorConfig;
 pub use generator::{Dependencies, Generator};
+pub use handover::{HandedSamples, HandoverTarget, TAKE_SAMPLES};
 pub use instance::{InstanceLabel, destinations, limits};
 pub use leaving::{LeaveError, Leaving};
 pub use metrics::GeneratorMetrics;

@@ -34,6 +34,11 @@ impl Tenants {
         self.state.read().instances.get(tenant).cloned()
     }
 
+    /// Whether a tenant is being deleted.
+    pub(crate) fn is_leaving(&self, tenant: &TenantId) -> bool {
+        self.state.read().leaving.contains(tenant)
+    }
+
     /// The instance of a tenant, started if there is none.
     ///
     /// # Errors

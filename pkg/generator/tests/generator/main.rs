@@ -9,6 +9,7 @@
 mod duplicate_pushes;
 mod exemplars;
 mod explained;
+mod handover;
 mod harness;
 mod moving_edges;
 mod restarts;
