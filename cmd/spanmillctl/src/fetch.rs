@@ -65,6 +65,12 @@ impl Api {
         self.answer("POST", path, request).await
     }
 
+    /// What a request to remove something is answered.
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<String> {
+        let request = self.client.delete(self.of(path));
+        self.answer("DELETE", path, request).await
+    }
+
     fn of(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }

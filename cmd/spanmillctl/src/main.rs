@@ -12,6 +12,7 @@ mod exposition;
 mod fetch;
 mod hash_credential;
 mod overrides;
+mod prepare_downscale;
 mod red;
 mod reference;
 mod ring;
@@ -35,6 +36,7 @@ enum Command {
     Explain(explain::Args),
     HashCredential(hash_credential::Args),
     Overrides(overrides::Args),
+    PrepareDownscale(prepare_downscale::Args),
     Red(red::Args),
     Reference(reference::Args),
     Ring(ring::Args),
@@ -65,6 +67,7 @@ fn run(args: Args) -> anyhow::Result<String> {
         Command::Explain(args) => Ok(explain::run(&args)?),
         Command::HashCredential(args) => hash_credential::run(&args),
         Command::Overrides(args) => waited(overrides::run(&args)),
+        Command::PrepareDownscale(args) => waited(prepare_downscale::run(&args)),
         Command::Red(args) => waited(red::run(&args)),
         Command::Reference(args) => reference::run(&args),
         Command::Ring(args) => waited(ring::run(&args)),

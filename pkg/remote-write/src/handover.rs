@@ -2,7 +2,7 @@
 //!
 //! They go in chunks, each of which can be read on its own and says where in the
 //! source's spool it is from. The source marks on disk up to where it has given samples
-//! away, the target up to where it has taken them: `docs/adr/0021-handover.md`.
+//! away, the target up to where it has taken them: `docs/adr/0023-handover.md`.
 
 pub(crate) mod chunk;
 pub(crate) mod export;
