@@ -20,7 +20,9 @@ use prost::Message as _;
 use proto::otlp::collector::ExportTraceServiceRequest;
 use proto::otlp::trace::{ResourceSpans, ScopeSpans, Span};
 use ring::{Member, MemberState, RingView, Role};
-use server::{Listener, NodeAuthentication, NodeAuthenticationConfig, ServeOptions, Tenancy};
+use server::{
+    Budget, Listener, NodeAuthentication, NodeAuthenticationConfig, ServeOptions, Tenancy,
+};
 use spanmill_distributor::{
     ClusterPusher, ClusterPusherDependencies, Distributor, DistributorConfig, DistributorMetrics,
     GeneratorClientMetrics, GeneratorClients, Limits, MetricsGeneratorClientConfig, ReceiveError,
@@ -270,7 +272,7 @@ impl Cluster {
         let tenancy = Tenancy {
             multitenancy_enabled: true,
         };
-        let limits = Limits::new(tenants, &DistributorConfig::default());
+        let limits = Limits::new(tenants, Budget::unlimited(), &DistributorConfig::default());
         let cluster = Self {
             nodes,
             ring,
