@@ -43,6 +43,7 @@ test: test-tools ## Install what the tests need and run them all.
 	SPANMILL_PROMETHEUS=$$(PATH="$$PATH:$(TOOLS)/prometheus/usr/bin" command -v prometheus) \
 	SPANMILL_SLOWHTTPTEST=$$(PATH="$$PATH:$(TOOLS)/slowhttptest/usr/bin" command -v slowhttptest) \
 	SPANMILL_H2LOAD=$$(PATH="$$PATH:$(TOOLS)/nghttp2-client/usr/bin" command -v h2load) \
+	SPANMILL_NFT=$$(PATH="$$PATH:$(TOOLS)/nftables/usr/sbin:/usr/sbin" command -v nft) \
 	SPANMILL_VICTORIA_METRICS=$$(PATH="$$PATH:$(TOOLS)/victoria-metrics/usr/bin" command -v victoria-metrics) \
 	  cargo nextest run --workspace $(LOCKED) --no-fail-fast
 
@@ -133,6 +134,9 @@ test-tools: prometheus $(VENV)/.installed $(VENV)-older/.installed $(NODE)/node_
 	@PATH="$$PATH:$(TOOLS)/nghttp2-client/usr/bin" command -v h2load >/dev/null || \
 	  operations/fetch-debian-package.sh nghttp2-client $(TOOLS)/nghttp2-client h2load \
 	    libjemalloc2 libev4
+	@PATH="$$PATH:$(TOOLS)/nftables/usr/sbin:/usr/sbin" command -v nft >/dev/null || \
+	  operations/fetch-debian-package.sh nftables $(TOOLS)/nftables nft \
+	    libnftables1 libnftnl11 libedit2 libjansson4 libxtables12 libbsd0 libmd0
 
 prometheus:
 	@PATH="$$PATH:$(TOOLS)/prometheus/usr/bin" command -v prometheus >/dev/null || \

@@ -36,4 +36,6 @@ done
 libraries=$(find "$destination" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd :)
 version=--version
 [ "$program" = slowhttptest ] && version=-h
-LD_LIBRARY_PATH=$libraries "$destination/usr/bin/$program" "$version" 2>&1 | head -n 1 || true
+directory=$destination/usr/bin
+[ -x "$directory/$program" ] || directory=$destination/usr/sbin
+LD_LIBRARY_PATH=$libraries "$directory/$program" "$version" 2>&1 | head -n 1 || true

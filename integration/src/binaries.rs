@@ -29,6 +29,14 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     Ok(binary)
 }
 
+/// The directory of the libraries that were unpacked beside a tool.
+#[must_use]
+pub fn libraries(tool: &Path) -> PathBuf {
+    let usr = tool.ancestors().nth(2).unwrap_or(Path::new("/usr"));
+    usr.join("lib")
+        .join(format!("{}-linux-gnu", std::env::consts::ARCH))
+}
+
 /// Builds our programs into the directory where this test lies.
 fn build() -> anyhow::Result<PathBuf> {
     // <target>/<profile>/deps/<test>

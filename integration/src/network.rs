@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 
+use crate::binaries::libraries;
+
 /// Set in the process that has a network of its own.
 const INSIDE: &str = "SPANMILL_PRIVATE_NETWORK";
 /// Our own address on the switch. The range is for benchmarks (RFC 2544), and routed nowhere.
@@ -195,8 +197,9 @@ impl Host {
 
     fn rules(&self, input: &str) -> anyhow::Result<()> {
         let rules = format!(
-            "table inet faults {{}}\ndelete table inet faults\ntable inet faults {{ chain input {{ \
-             type filter hook input priority 0; policy accept;\n{input}\n}} }}\n"
+            "table inet faults {{}}\ndelete table inet faults\n\
+             table inet faults {{\nchain input {{ type filter hook input priority 0; policy accept;\n\
+             {input}\n}}\n}}\n"
         );
         let net = format!("--net=/run/netns/{}", self.name);
         run("nsenter", &[&net, &nft(), "-f", "-"], Some(&rules))
@@ -231,7 +234,12 @@ fn ip(arguments: &str) -> anyhow::Result<()> {
 }
 
 fn run(program: &str, arguments: &[&str], input: Option<&str>) -> anyhow::Result<()> {
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    if let Some(nft) = env::var_os("SPANMILL_NFT") {
+        // Unpacked, and not installed, it has its libraries beside it.
+        command.env("LD_LIBRARY_PATH", libraries(Path::new(&nft)));
+    }
+    let mut child = command
         .args(arguments)
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())

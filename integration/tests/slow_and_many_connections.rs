@@ -9,10 +9,11 @@
     reason = "a test fails by panicking"
 )]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use spanmill_integration::binaries::libraries;
 use spanmill_integration::spanmill::SINGLE_TENANT;
 use spanmill_integration::traces::Traces;
 use spanmill_integration::{Load, Spanmill};
@@ -28,13 +29,6 @@ const MEMORY: u64 = 512 << 20;
 
 fn tool(variable: &str, name: &str) -> PathBuf {
     std::env::var_os(variable).map_or_else(|| name.into(), PathBuf::from)
-}
-
-/// The directories of libraries that were unpacked beside a tool.
-fn libraries(tool: &Path) -> PathBuf {
-    let usr = tool.ancestors().nth(2).unwrap_or(Path::new("/usr"));
-    usr.join("lib")
-        .join(format!("{}-linux-gnu", std::env::consts::ARCH))
 }
 
 /// What a tool prints.

@@ -1,6 +1,7 @@
 //! What a request must come with, by the listener and the path it goes to.
 
 use axum::http::Method;
+use generator::TAKE_SAMPLES;
 use server::authentication::{Needs, Role};
 use server::nodes::{NODE_PUSH, NODE_TAKE_EDGES};
 
@@ -8,6 +9,9 @@ use crate::ports::Face;
 
 /// gRPC's health service, which orchestrators ask without a credential.
 const GRPC_HEALTH: &str = "/grpc.health.v1.Health/";
+
+/// Calls of other nodes, which are told from others where they are served.
+const OF_NODES: [&str; 3] = [NODE_PUSH, NODE_TAKE_EDGES, TAKE_SAMPLES];
 
 /// What shows all tenants at once, where operators and their Prometheus look.
 const OPERATORS: &[Role] = &[Role::Read, Role::Admin];
@@ -21,8 +25,7 @@ pub(crate) fn needs(face: Face, prefix: &str, method: &Method, path: &str) -> Ne
         Face::OtlpGrpc | Face::JaegerGrpc | Face::Internal if path.starts_with(GRPC_HEALTH) => {
             Needs::Nothing
         }
-        // It tells nodes from others itself.
-        Face::Internal if path == NODE_PUSH || path == NODE_TAKE_EDGES => Needs::Nothing,
+        Face::Internal if OF_NODES.contains(&path) => Needs::Nothing,
         // A browser asks so before it sends, and cannot send a credential with it.
         Face::OtlpHttp if method == Method::OPTIONS => Needs::Nothing,
         Face::OtlpGrpc

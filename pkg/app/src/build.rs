@@ -21,6 +21,7 @@ use crate::cluster::{self, Cluster, EdgeMoves, host_name};
 use crate::config::{AppConfig, Loaded, Target};
 use crate::data_dir::DataDir;
 use crate::deletion::{self, Deletion};
+use crate::downscale::Downscale;
 use crate::error::StartError;
 use crate::memory::{self, Marks};
 use crate::own_metrics::{DistributingMetrics, GeneratingMetrics, OwnMetrics};
@@ -62,6 +63,11 @@ struct Common<'a> {
 ///
 /// The first thing that stands in the way. Then no address is left bound.
 pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
+    // All parts of a process on their way to their places take some 17 KiB.
+    Box::pin(assemble(loaded)).await
+}
+
+async fn assemble(loaded: Loaded) -> Result<Process, StartError> {
     let Loaded {
         config,
         overrides: sources,
@@ -133,9 +139,8 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
                 metrics.ring,
                 of_clients,
                 &background,
-            )
-            .await?;
-            Some(joined)
+            );
+            Some(joined.await?)
         }
         false => None,
     };
@@ -235,9 +240,13 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
     if let Some(cluster) = &cluster {
         cluster.keep_up(rates, &background);
     }
+    let downscale = edge_moves
+        .as_ref()
+        .map(|_| Downscale::new(&config.storage.path));
     if let Some(moves) = &edge_moves {
         moves.follow_the_ring(&background);
     }
+    let storage = config.storage.path.clone();
     let routes = Routes {
         config,
         tenancy,
@@ -247,6 +256,7 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         generator: generating.as_ref().map(|part| part.generator.clone()),
         node_pushes,
         ring: cluster.as_ref().map(|cluster| cluster.ring.clone()),
+        downscale: downscale.clone(),
         user_overrides,
         deletion,
         pages: Pages {
@@ -290,10 +300,12 @@ pub(crate) async fn build(loaded: Loaded) -> Result<Process, StartError> {
         generating,
         cluster,
         edge_moves,
+        downscale,
         intake,
         pages,
         background,
         limits,
+        storage,
         data_dir,
     })
 }

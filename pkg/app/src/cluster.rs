@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use distributor::{GeneratorClientMetrics, GeneratorClients, Limits};
-use generator::InstanceLabel;
+use generator::{HandoverTarget, InstanceLabel};
 use lifecycle::Shutdown;
 use model::{Clock, ClusterSeed};
-use ring::{Identity, MemberState, Node, Ring, RingMetrics, Role};
+use ring::{Identity, Member, MemberState, Node, Ring, RingMetrics, Role};
 use settings::Problems;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -144,6 +144,19 @@ impl Cluster {
         };
         let heard = self.ring.last_heard();
         heard.map_or_else(is_alone, |ago| ago < since.elapsed())
+    }
+
+    /// The other generators that take spans.
+    pub(crate) fn other_generators(&self) -> Vec<HandoverTarget> {
+        let placement = self.ring.view().placement();
+        let own = &self.ring.identity().id;
+        let others = placement.members().iter();
+        let others = others.filter(|member| member.id != *own && member.owns_tokens());
+        let target = |member: &Member| {
+            let channel = self.clients.channel(member);
+            HandoverTarget::new(&member.id, channel, self.clients.proof())
+        };
+        others.map(target).collect()
     }
 
     /// Takes spans from now on: all at once as a distributor, in steps as a generator.

@@ -13,10 +13,6 @@ mod build;
 mod cluster;
 mod data_dir;
 mod deletion;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "asked once a stop can be for good")
-)]
 mod downscale;
 mod file_limit;
 mod listening;

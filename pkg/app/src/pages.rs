@@ -24,10 +24,6 @@ pub(crate) mod deletion;
 pub(crate) mod not_offered;
 mod overrides;
 pub(crate) mod overrides_api;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "served once a stop can be for good")
-)]
 pub(crate) mod prepare_downscale;
 pub(crate) mod ring;
 pub(crate) mod tenants;

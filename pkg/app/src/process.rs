@@ -1,16 +1,22 @@
 //! The process as it runs, and how it ends.
 
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use generator::Generator;
 use lifecycle::{Shutdown, TaskGroup};
 use remote_write::RemoteWrite;
+use ring::Node;
+use telemetry::error_chain;
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::{Cluster, EdgeMoves};
 use crate::data_dir::DataDir;
+use crate::downscale::Downscale;
 use crate::ports::Face;
 use crate::readiness::{Readiness, Stage};
 
@@ -48,6 +54,8 @@ pub(crate) struct Process {
     pub(crate) cluster: Option<Cluster>,
     /// None where there are no other generators.
     pub(crate) edge_moves: Option<EdgeMoves>,
+    /// Whether this stop is for good; none where no other generator could take what is left.
+    pub(crate) downscale: Option<Downscale>,
     /// Listeners that take spans.
     pub(crate) intake: Part,
     /// The other listeners.
@@ -55,6 +63,8 @@ pub(crate) struct Process {
     /// What works without being asked: collections, reloads, senders.
     pub(crate) background: Part,
     pub(crate) limits: StopLimits,
+    /// The data directory's path.
+    pub(crate) storage: PathBuf,
     /// None where nothing is kept.
     pub(crate) data_dir: Option<DataDir>,
 }
@@ -127,20 +137,70 @@ impl Process {
         tracing::info!(seconds = start.elapsed().as_secs_f64(), "stopped");
     }
 
+    /// Whether this node does not come back.
+    fn is_for_good(&self) -> bool {
+        let Some(downscale) = &self.downscale else {
+            return false;
+        };
+        downscale.is_prepared().unwrap_or_else(|error| {
+            let error = error_chain(&error);
+            tracing::warn!(%error, "cannot tell whether this stop is for good; it is taken for one like others");
+            false
+        })
+    }
+
+    /// Gives what receivers have not got to other generators, and leaves nothing behind.
+    async fn hand_over(&self, generating: &Generating, patience: Duration) {
+        let Some(cluster) = &self.cluster else {
+            return;
+        };
+        let targets = cluster.other_generators();
+        let generator = &generating.generator;
+        let handed = generator.hand_over_samples(&targets, patience).await;
+        if handed.left_samples > 0 {
+            return;
+        }
+        let (remote_write, downscale) = (generating.remote_write.clone(), self.downscale.clone());
+        let storage = self.storage.clone();
+        let cleared = spawn_blocking(move || {
+            if remote_write.clear() == 0 {
+                Node::forget(&storage)?;
+                downscale.map_or(Ok(()), |downscale| downscale.cancel())?;
+            }
+            Ok::<_, io::Error>(())
+        });
+        // It ends without an answer only where the process does.
+        if let Ok(Err(error)) = cleared.await {
+            let error = error_chain(&error);
+            tracing::warn!(%error, "cannot remove what tells who this node was");
+        }
+    }
+
     /// Collects every tenant once more, saves the series, sends what there is.
     async fn collect_and_send(
         &self,
         generating: &Generating,
         before_closing: impl Fn() -> Duration,
     ) {
+        let is_for_good = self.is_for_good();
         let (tell_collected, collected) = oneshot::channel();
         let (tell_saved, saved) = oneshot::channel();
         let generator = generating.generator.clone();
         let collect = move || {
-            generator.stop();
+            if is_for_good {
+                let series = generator.stop_for_good();
+                tracing::info!(
+                    series,
+                    "this generator goes for good, its series have ended"
+                );
+            } else {
+                generator.stop();
+            }
             // Nobody listens if the deadline has passed.
             let _ = tell_collected.send(());
-            generator.save();
+            if !is_for_good {
+                generator.save();
+            }
             let _ = tell_saved.send(());
         };
         self.background
@@ -153,13 +213,17 @@ impl Process {
             .remote_write
             .flush(before_closing().min(self.limits.flush))
             .await;
-        if unsent > 0 {
+        if unsent > 0 && !is_for_good {
             tracing::warn!(
                 samples = unsent,
                 "receivers did not take all samples in time; they stay in the spool for the next start"
             );
         }
-        generating.remote_write.stop();
+        if is_for_good {
+            generating.remote_write.settle().await;
+        } else {
+            generating.remote_write.stop();
+        }
         let (tell_synced, synced) = oneshot::channel();
         let remote_write = generating.remote_write.clone();
         self.background.tasks.spawn_thread("spool-sync", move || {
@@ -173,6 +237,9 @@ impl Process {
             tracing::error!(
                 "series were not all saved in time; the others begin at 0 after the next start"
             );
+        }
+        if is_for_good {
+            self.hand_over(generating, before_closing()).await;
         }
     }
 }

@@ -9,11 +9,12 @@ use overrides::UserOverrides;
 use ring::Ring;
 use server::grpc::Health;
 use server::nodes::NODE_PUSH_SERVICE;
-use server::{Authentication, Tenancy};
+use server::{Authentication, NodeAuthentication, Tenancy};
 
 use crate::authentication::needs;
 use crate::config::AppConfig;
 use crate::deletion::Deletion;
+use crate::downscale::Downscale;
 use crate::listening;
 use crate::pages::{self, Pages};
 use crate::ports::{Face, Port, UdpPort};
@@ -35,6 +36,8 @@ pub(crate) struct Routes {
     pub(crate) node_pushes: Option<NodePushes>,
     /// None where the process is alone.
     pub(crate) ring: Option<Ring>,
+    /// None where no other generator could take what this one leaves.
+    pub(crate) downscale: Option<Downscale>,
     /// What tenants change themselves, if they may.
     pub(crate) user_overrides: Option<UserOverrides>,
     pub(crate) pages: Pages,
@@ -80,6 +83,10 @@ impl Routes {
                 let generator = self.generator.as_ref();
                 let pushes = generator.map(|own| own.push_routes(self.tenancy, limit));
                 let of_nodes = self.node_pushes.as_ref().map(|own| own.routes(limit));
+                let samples = generator.filter(|_| of_nodes.is_some()).map(|own| {
+                    let nodes = NodeAuthentication::new(&self.config.node_authentication);
+                    own.handover_routes(nodes, limit)
+                });
                 let services: &[_] = match (&pushes, &of_nodes) {
                     (Some(_), Some(_)) => &[PUSH_SERVICE, NODE_PUSH_SERVICE],
                     (Some(_), None) => &[PUSH_SERVICE],
@@ -88,17 +95,21 @@ impl Routes {
                 pushes
                     .unwrap_or_default()
                     .merge(of_nodes.unwrap_or_default())
+                    .merge(samples.unwrap_or_default())
                     .merge(self.health.router(services))
             }
             Face::Api => self.api(address),
             Face::Admin => {
                 let deletion = self.deletion.clone().map(pages::deletion::routes);
                 let ring = self.ring.clone().map(pages::ring::admin_routes);
+                let downscale = self.downscale.clone();
+                let downscale = downscale.map(pages::prepare_downscale::routes);
                 let pages = self.pages.clone().routes();
                 pages
                     .merge(self.usage.routes())
                     .merge(deletion.unwrap_or_default())
                     .merge(ring.unwrap_or_default())
+                    .merge(downscale.unwrap_or_default())
                     .merge(self.ring_page())
             }
             _ => {

@@ -23,6 +23,7 @@ use ring::{Member, RingView};
 use server::NodeAuthenticationConfig;
 use server::nodes::{NODE_PUSH, NODE_TOKEN_HEADER};
 use tokio::time::timeout;
+use tonic::transport::Channel;
 
 pub use self::config::{GrpcClientConfig, MetricsGeneratorClientConfig, PoolConfig};
 pub use self::metrics::GeneratorClientMetrics;
@@ -151,6 +152,18 @@ impl GeneratorClients {
             is_in_doubt,
             reason,
         })
+    }
+
+    /// A channel to a generator for whatever is no push, opened by its first call.
+    pub fn channel(&self, member: &Member) -> Channel {
+        self.of(member).connection.channel()
+    }
+
+    /// What calls over such a channel have to carry, so that this node is known for one.
+    pub fn proof(&self) -> HeaderMap {
+        let token = self.0.token.iter();
+        let named = token.map(|token| (HeaderName::from_static(NODE_TOKEN_HEADER), token.clone()));
+        named.collect()
     }
 
     /// How long a generator may take for one push.

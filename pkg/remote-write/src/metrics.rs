@@ -1,5 +1,7 @@
 //! Metrics of remote write, all named `remote_write_*`.
 
+mod drop_reason;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -7,12 +9,14 @@ use std::time::Duration;
 
 use model::TenantId;
 use parking_lot::Mutex;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use telemetry::MetricsRegistry;
+
+pub use self::drop_reason::DropReason;
 
 /// Upper bounds of request durations, in seconds, up to the usual timeout.
 const DURATION_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
@@ -109,52 +113,6 @@ struct ByReason {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfEndpoint {
     endpoint: String,
-}
-
-/// Why samples will never be delivered. A closed set, because it is a label
-/// value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
-#[strum(serialize_all = "snake_case")]
-pub enum DropReason {
-    /// Newer ones needed the room in the spool.
-    SpoolFull,
-    /// They were in the spool for longer than it keeps samples.
-    SpoolAge,
-    /// The disk did not take them.
-    SpoolError,
-    /// They cannot be read from the spool.
-    Damaged,
-    /// The destination's relabelling drops them.
-    Relabelled,
-    /// They are older than the receiver takes, or is to get.
-    TooOld,
-    /// The destination that they were for is not configured any more.
-    DestinationRemoved,
-    /// They were taken over from a generator that had delivered them there.
-    DeliveredElsewhere,
-    /// 400.
-    BadRequest,
-    /// 401 or 403.
-    Unauthorized,
-    /// 404.
-    NotFound,
-    /// 413.
-    TooLarge,
-    /// 415.
-    UnsupportedMediaType,
-    /// 3xx: redirects are not followed.
-    Redirected,
-    /// Any other final answer.
-    Rejected,
-    /// 2xx, but the receiver says that it has written less, or nothing at all of
-    /// what it has written.
-    NotWritten,
-}
-
-impl EncodeLabelValue for DropReason {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        <&'static str>::from(self).encode(encoder)
-    }
 }
 
 impl RemoteWriteMetrics {

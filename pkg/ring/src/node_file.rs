@@ -128,6 +128,18 @@ impl Node {
         })
     }
 
+    /// Makes a node forget who it was: the next one here is new.
+    ///
+    /// # Errors
+    ///
+    /// That of the system; there being no file is none.
+    pub fn forget(directory: &Path) -> io::Result<()> {
+        match fs::remove_file(directory.join(FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
     /// A node that keeps nothing, such as a distributor.
     pub fn without_file(instance_id: &str, now_ms: u64) -> Self {
         Self {

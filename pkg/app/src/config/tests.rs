@@ -219,8 +219,8 @@ fn what_does_not_concern_us_is_ignored_with_one_warning_each() {
         "ingester: {any: [thing]}
 storage: {path: /data, trace: {backend: s3}}
 server: {http_listen_port: 80, proxy_protocol_enabled: true}
-memberlist: {join_members: [a]}
-metrics_generator: {ring: {kvstore: {store: memberlist}}, processor: {local_blocks: {x: 1}}}
+memberlist: {node_name: a}
+metrics_generator: {ring: {heartbeat_period: 5s}, processor: {local_blocks: {x: 1}}}
 ",
     );
     assert_eq!(loaded.config.storage.path, Path::new("/data"));
@@ -229,11 +229,11 @@ metrics_generator: {ring: {kvstore: {store: memberlist}}, processor: {local_bloc
         loaded.warnings,
         [
             "config.yaml:1:1: ingester has no effect here and is ignored",
-            "config.yaml:4:1: memberlist has no effect here and is ignored",
             "config.yaml:3:32: server.proxy_protocol_enabled has no effect here and is ignored",
+            "config.yaml:4:14: memberlist.node_name has no effect here and is ignored",
             "config.yaml:2:24: storage.trace has no effect here and is ignored",
-            "config.yaml:5:21: metrics_generator.ring has no effect here and is ignored",
-            "config.yaml:5:71: metrics_generator.processor.local_blocks has no effect here and is ignored",
+            "config.yaml:5:46: metrics_generator.ring.heartbeat_period has no effect here and is ignored",
+            "config.yaml:5:63: metrics_generator.processor.local_blocks has no effect here and is ignored",
         ]
     );
 }

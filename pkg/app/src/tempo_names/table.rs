@@ -52,6 +52,24 @@ const NOT_SENT: &[&str] = &[
 /// Metrics under Tempo's names, each made of ours.
 pub(crate) const NAMES: &[OtherName] = &[
     named(
+        "tempo_distributor_metrics_generator_pushes",
+        Counter,
+        &[("metrics_generator", Of("generator"))],
+        &[all("spanmill_distributor_generator_pushes_total")],
+    ),
+    named(
+        "tempo_distributor_metrics_generator_pushes_failures",
+        Counter,
+        &[("metrics_generator", Of("generator"))],
+        &[all("spanmill_distributor_generator_push_failures_total")],
+    ),
+    named(
+        "tempo_distributor_metrics_generator_clients",
+        Gauge,
+        &[],
+        &[all("spanmill_distributor_generator_clients")],
+    ),
+    named(
         "tempo_build_info",
         Gauge,
         &[("version", Of("version")), ("revision", Of("commit"))],

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use http::Uri;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::rt::Executor as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -16,6 +17,8 @@ use rustls::pki_types::InvalidDnsNameError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
 
 use super::message::Message;
 use super::tls::ClientTls;
@@ -150,6 +153,18 @@ impl Connection {
         }
     }
 
+    /// A channel of its own to the same generator, opened by its first call.
+    pub(super) fn channel(&self) -> Channel {
+        let target = self.target.clone();
+        let connector = service_fn(move |_: Uri| {
+            let target = target.clone();
+            async move { open(&target).await.map(TokioIo::new) }
+        });
+        // The connector knows the way; this is what stands in `:authority`.
+        let endpoint = Endpoint::from(Uri::from_static("http://generator"));
+        endpoint.connect_with_connector_lazy(connector)
+    }
+
     fn connect(&self) -> Connecting {
         connect(self.target.clone()).boxed().shared()
     }
@@ -169,18 +184,25 @@ async fn connect(target: Target) -> Result<Sender, Arc<ConnectError>> {
 }
 
 async fn try_connect(target: &Target) -> Result<Sender, ConnectError> {
+    handshake(target, open(target).await?).await
+}
+
+/// A stream of bytes, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+async fn open(target: &Target) -> Result<Box<dyn Stream>, ConnectError> {
     let stream = TcpStream::connect(target.address).await;
     let stream = stream.map_err(ConnectError::Tcp)?;
     stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
-    match &target.tls {
-        None => handshake(target, stream).await,
-        Some(tls) => {
-            let name = tls.server_name(target.address.ip());
-            let name = name.map_err(ConnectError::ServerName)?;
-            let stream = tls.connector().connect(name, stream).await;
-            handshake(target, stream.map_err(ConnectError::Tls)?).await
-        }
-    }
+    let Some(tls) = &target.tls else {
+        return Ok(Box::new(stream));
+    };
+    let name = tls.server_name(target.address.ip());
+    let name = name.map_err(ConnectError::ServerName)?;
+    let stream = tls.connector().connect(name, stream).await;
+    Ok(Box::new(stream.map_err(ConnectError::Tls)?))
 }
 
 async fn handshake<S>(target: &Target, stream: S) -> Result<Sender, ConnectError>
