@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::server::{AuthenticationConfig, NodeAuthenticationConfig};
+use ::server::{AuthenticationConfig, NodeAuthentication, NodeAuthenticationConfig};
 use distributor::{DistributorConfig, MetricsGeneratorClientConfig};
 use generator::GeneratorConfig;
 use overrides::{OverridesConfig, OverridesSources};
@@ -11,6 +11,8 @@ use ring::config::MemberlistConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use settings::{ByteSize, Node, Problem, Problems};
+
+use crate::cluster;
 
 pub(crate) mod ignored;
 mod server;
@@ -243,6 +245,7 @@ impl AppConfig {
         problems.extend(self.node_authentication.validate("node_authentication"));
         problems.extend(self.overrides.validate());
         problems.extend(self.datagrams_with_authentication());
+        problems.extend(self.nodes_with_authentication());
         let prefix = &self.http_api_prefix;
         if !prefix.is_empty() && !is_prefix(prefix) {
             problems.push(Problem::new(
@@ -292,6 +295,21 @@ impl AppConfig {
                      either, or let agents send by grpc or thrift_http",
                 )
             })
+    }
+
+    /// Nodes that anyone could pass for, where clients have to show who they are.
+    fn nodes_with_authentication(&self) -> Option<Problem> {
+        let is_open = self.authentication.is_on()
+            && cluster::is_wanted(self)
+            && !NodeAuthentication::new(&self.node_authentication).is_on();
+        is_open.then(|| {
+            Problem::new(
+                "node_authentication",
+                "is empty, and clients have to authenticate: whoever reaches the internal gRPC \
+                 port could push as any tenant; set the same token on all nodes, or \
+                 certificate_names",
+            )
+        })
     }
 
     fn without_effect(&self) -> impl Iterator<Item = String> {

@@ -149,8 +149,6 @@ impl Generator {
         *self.0.stopped.write() = true;
         let mut ended = 0;
         for (tenant, instance) in self.0.tenants.all() {
-            // A series ends after its last value, not in place of it.
-            instance.collect();
             ended += instance.end_series();
             note_waiting_spans(&tenant, &instance, false);
         }

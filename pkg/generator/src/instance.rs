@@ -340,12 +340,12 @@ impl Instance {
                 let mut append =
                     writer.append(&settings.external_labels, &config.trace_id_label_name);
                 append.pushed_since(pushed_ms);
-                let ended = self.collect_into(&settings, ends, &mut append);
+                let ended = self.collect_to_the_end(&settings, ends, &mut append);
                 append.commit();
                 ended
             }
             // Idle series end whoever listens.
-            _ => self.collect_into(&settings, ends, &mut Discard),
+            _ => self.collect_to_the_end(&settings, ends, &mut Discard),
         };
         let limits = limits(&settings.config);
         let labels = self.registry.label_stats();
@@ -376,6 +376,20 @@ impl Instance {
     }
 
     /// Says how many series ended.
+    fn collect_to_the_end(
+        &self,
+        settings: &Settings,
+        ends: bool,
+        sink: &mut impl SampleSink,
+    ) -> u64 {
+        if ends {
+            // A series ends after its last value, not in place of it.
+            self.collect_into(settings, false, sink);
+        }
+        self.collect_into(settings, ends, sink)
+    }
+
+    /// The same; of a series that ends there is no value.
     fn collect_into(&self, settings: &Settings, ends: bool, sink: &mut impl SampleSink) -> u64 {
         // Samples of a series never share a timestamp, even if the clock stands.
         let last_ms = self.last_sample_ms.load(Ordering::Relaxed);

@@ -239,6 +239,25 @@ metrics_generator: {ring: {heartbeat_period: 5s}, processor: {local_blocks: {x: 
 }
 
 #[test]
+fn nodes_prove_themselves_where_clients_do() {
+    let (clients, cluster) = (
+        "authentication: {file: /c}",
+        "memberlist: {join_members: [h]}",
+    );
+    let both = format!("{clients}\n{cluster}\n");
+    let problem = refused(&both);
+    assert!(
+        problem.contains("node_authentication: is empty"),
+        "{problem}"
+    );
+    load(&format!(
+        "{both}node_authentication: {{token: 0123456789abcdef}}\n"
+    ));
+    load(clients);
+    load(cluster);
+}
+
+#[test]
 fn destinations_are_checked_once_and_what_has_no_effect_is_told() {
     let loaded = load(
         "metrics_generator: {storage: {remote_write: [{url: 'http://127.0.0.1', follow_redirects: yes}]}}
