@@ -1,21 +1,22 @@
 //! TLS of listeners, with certificates that may change while it runs.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use lifecycle::{Shutdown, TaskGroup};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use telemetry::error_chain;
-use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
+
+pub use self::pem::{PemError, PemFile};
+pub use self::reloaded::{OfFiles, Reloaded};
+
+mod pem;
+mod reloaded;
 
 /// TLS of a listener. Keys as in the OpenTelemetry Collector, `configtls`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,27 +43,9 @@ pub struct TlsConfig {
 /// TLS that cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file that cannot be read.
-    #[error("{setting}: cannot read {}", path.display())]
-    Unreadable {
-        /// The setting that names it.
-        setting: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file that is not PEM, or lacks what it should hold.
-    #[error("{setting}: {} does not hold {expected} in PEM", path.display())]
-    NotPem {
-        /// The setting that names it.
-        setting: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What it should hold.
-        expected: &'static str,
-    },
+    /// A file that cannot be used.
+    #[error(transparent)]
+    Pem(#[from] PemError),
     /// A version that is not offered.
     #[error("{setting}: {version:?} is not one of 1.2, 1.3")]
     Version {
@@ -84,20 +67,14 @@ pub enum TlsError {
 
 /// TLS that is set up. Clones share the certificate.
 #[derive(Clone)]
-pub struct Tls(Arc<Shared>);
-
-struct Shared {
-    config: TlsConfig,
-    files: parking_lot::Mutex<Files>,
-    current: ArcSwap<ServerConfig>,
-}
+pub struct Tls(Arc<Reloaded<TlsConfig>>);
 
 /// The files as they were read last.
 #[derive(PartialEq, Eq)]
-struct Files {
-    certificate: Vec<u8>,
-    key: Vec<u8>,
-    roots: Option<Vec<u8>>,
+pub struct ServerFiles {
+    certificate: PemFile,
+    key: PemFile,
+    roots: Option<PemFile>,
 }
 
 impl Default for TlsConfig {
@@ -116,7 +93,7 @@ impl Default for TlsConfig {
 /// Whether the settings are the same.
 impl PartialEq for Tls {
     fn eq(&self, other: &Self) -> bool {
-        self.0.config == other.0.config
+        self.0.source() == other.0.source()
     }
 }
 
@@ -129,13 +106,7 @@ impl Tls {
     ///
     /// [`TlsError`], which names the setting.
     pub fn load(config: &TlsConfig) -> Result<Self, TlsError> {
-        let files = Files::read(config)?;
-        let server = files.server_config(config)?;
-        Ok(Self(Arc::new(Shared {
-            config: config.clone(),
-            files: files.into(),
-            current: ArcSwap::from_pointee(server),
-        })))
+        Ok(Self(Arc::new(Reloaded::load(config.clone())?)))
     }
 
     /// Reads the files again; says whether they had changed.
@@ -144,83 +115,61 @@ impl Tls {
     ///
     /// [`TlsError`]; then the certificate stays as it was.
     pub fn reload(&self) -> Result<bool, TlsError> {
-        let files = Files::read(&self.0.config)?;
-        let mut last = self.0.files.lock();
-        if *last == files {
-            return Ok(false);
-        }
-        let server = files.server_config(&self.0.config)?;
-        self.0.current.store(Arc::new(server));
-        *last = files;
-        Ok(true)
+        self.0.reload()
     }
 
     /// Whether clients must show a certificate.
     pub fn asks_for_client_certificates(&self) -> bool {
-        !self.0.config.client_ca_file.as_os_str().is_empty()
+        !self.0.source().client_ca_file.as_os_str().is_empty()
     }
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        self.0.current.load_full().into()
+        self.0.current().into()
     }
 
     /// Looks for new files at the interval, until shutdown.
     pub(crate) fn reload_in_background(&self, shutdown: &Shutdown, tasks: &TaskGroup) {
-        let interval = self.0.config.reload_interval;
-        if interval.is_zero() {
-            return;
+        let TlsConfig {
+            reload_interval,
+            cert_file,
+            ..
+        } = self.0.source();
+        if !reload_interval.is_zero() {
+            self.0
+                .reload_in_background(*reload_interval, cert_file, tasks, shutdown);
         }
-        let (tls, shutdown) = (self.clone(), shutdown.clone());
-        tasks.spawn("tls-reload", async move {
-            loop {
-                tokio::select! {
-                    () = sleep(interval) => {}
-                    () = shutdown.requested() => return,
-                }
-                let file = tls.0.config.cert_file.display();
-                match tls.reload() {
-                    Ok(true) => tracing::info!(%file, "certificate reloaded"),
-                    Ok(false) => {}
-                    Err(error) => tracing::warn!(
-                        %file,
-                        error = %error_chain(&error),
-                        "cannot reload certificate, keeping the old one"
-                    ),
-                }
-            }
-        });
     }
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tls").field(&self.0.config).finish()
+        f.debug_tuple("Tls").field(self.0.source()).finish()
     }
 }
 
-impl Files {
-    fn read(config: &TlsConfig) -> Result<Self, TlsError> {
-        let has_roots = !config.client_ca_file.as_os_str().is_empty();
-        Ok(Self {
-            certificate: read("cert_file", &config.cert_file)?,
-            key: read("key_file", &config.key_file)?,
-            roots: has_roots
-                .then(|| read("client_ca_file", &config.client_ca_file))
-                .transpose()?,
+impl OfFiles for TlsConfig {
+    type Files = ServerFiles;
+    type Made = ServerConfig;
+    type Error = TlsError;
+
+    fn read(&self) -> Result<ServerFiles, TlsError> {
+        Ok(ServerFiles {
+            certificate: PemFile::read("cert_file", &self.cert_file)?,
+            key: PemFile::read("key_file", &self.key_file)?,
+            roots: PemFile::read_if_set("client_ca_file", &self.client_ca_file)?,
         })
     }
 
-    fn server_config(&self, config: &TlsConfig) -> Result<ServerConfig, TlsError> {
+    fn make(&self, files: &ServerFiles) -> Result<ServerConfig, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&versions(config)?)
+            .with_protocol_versions(&versions(self)?)
             .map_err(|_| TlsError::NoVersion)?;
-        let builder = match &self.roots {
+        let builder = match &files.roots {
             None => builder.with_no_client_auth(),
             Some(roots) => {
-                let path = &config.client_ca_file;
                 let mut store = RootCertStore::empty();
-                for root in certificates("client_ca_file", path, roots)? {
+                for root in roots.certificates()? {
                     store.add(root).map_err(TlsError::Unusable)?;
                 }
                 builder.with_client_cert_verifier(
@@ -230,41 +179,11 @@ impl Files {
                 )
             }
         };
-        let chain = certificates("cert_file", &config.cert_file, &self.certificate)?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| TlsError::NotPem {
-            setting: "key_file",
-            path: config.key_file.clone(),
-            expected: "a private key",
-        })?;
         let mut server = builder
-            .with_single_cert(chain, key)
+            .with_single_cert(files.certificate.certificates()?, files.key.private_key()?)
             .map_err(TlsError::Unusable)?;
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(server)
-    }
-}
-
-fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Unreadable {
-        setting,
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn certificates(
-    setting: &'static str,
-    path: &Path,
-    text: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(text).collect();
-    match read {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(TlsError::NotPem {
-            setting,
-            path: path.to_owned(),
-            expected: "a certificate",
-        }),
     }
 }
 

@@ -7,6 +7,8 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -163,10 +165,10 @@ async fn new_certificate_is_served_after_reload_and_a_bad_one_is_not() {
     assert!(
         matches!(
             error,
-            TlsError::NotPem {
+            TlsError::Pem(PemError::NotPem {
                 setting: "cert_file",
                 ..
-            }
+            })
         ),
         "{error}"
     );
@@ -180,10 +182,10 @@ async fn files_are_looked_at_each_interval() {
     let tls = Tls::load(&authority.config()).unwrap();
     let (shutdown, tasks) = (Shutdown::new(), TaskGroup::new());
     tls.reload_in_background(&shutdown, &tasks);
-    let before = tls.0.current.load_full();
+    let before = tls.0.current();
     authority.issue("server");
     tokio::time::sleep(Duration::from_secs(61)).await;
-    assert!(!Arc::ptr_eq(&before, &tls.0.current.load_full()));
+    assert!(!Arc::ptr_eq(&before, &tls.0.current()));
     shutdown.trigger();
     assert!(tasks.join(Duration::from_secs(5)).await.is_empty());
 }

@@ -1,5 +1,7 @@
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
@@ -87,15 +89,15 @@ async fn new_certificate_is_shown_without_a_restart_and_a_broken_one_never() {
     let config = authority.config();
     let tls = ClientTls::load(&config).unwrap().unwrap();
     assert_eq!(authority.shown_by(&tls).await, first);
-    assert!(!tls.reload().unwrap());
+    assert!(!tls.0.reload().unwrap());
 
     let (second, _) = authority.issue();
     assert_eq!(authority.shown_by(&tls).await, first);
-    assert!(tls.reload().unwrap());
+    assert!(tls.0.reload().unwrap());
     assert_eq!(authority.shown_by(&tls).await, second);
 
     std::fs::write(&config.tls_key_path, "no key").unwrap();
-    let error = tls.reload().unwrap_err();
+    let error = tls.0.reload().unwrap_err();
     assert!(error.to_string().starts_with("tls_key_path: "), "{error}");
     assert_eq!(authority.shown_by(&tls).await, second);
 }
