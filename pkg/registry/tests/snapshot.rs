@@ -449,3 +449,28 @@ fn ended_series_are_not_saved() {
     let (_, stats) = restore(&bytes, Limits::default(), 0).unwrap();
     assert_eq!(stats.entities, 1);
 }
+
+/// The next start may be that of another version.
+#[test]
+fn saved_registry_is_that_of_its_version() {
+    let format = fixtures::Format::new(env!("CARGO_MANIFEST_DIR"), "registry");
+    let tenant = Tenant::new(both(), Limits::default());
+    tenant.push(1_000, &[("a", 1.0), ("b", 5.0), ("a", 3.0)]);
+    tenant.collect(MINUTE, &[Consumer::RemoteWrite]);
+    tenant.push(MINUTE + 1, &[("b", 2.5)]);
+    let written = tenant.saved(2 * MINUTE);
+    let version: [u8; 4] = written[8..12].try_into().unwrap();
+    let version = u32::from_le_bytes(version);
+    format.check(version.into(), &written).unwrap();
+    let want = tenant.collect(3 * MINUTE, BOTH_CONSUMERS);
+    for (version, kept) in format.kept().unwrap() {
+        let restored = Tenant::restored(&kept, Limits::default(), both(), 2 * MINUTE);
+        let got = restored.collect(3 * MINUTE, BOTH_CONSUMERS);
+        assert_eq!(got, want, "{version}");
+    }
+    let mut later = written;
+    later[8] += 1;
+    let refused = restore(&later, Limits::default(), 0).map(drop);
+    let refused = refused.unwrap_err().to_string();
+    assert_eq!(refused, format!("its version {} is not known", version + 1));
+}

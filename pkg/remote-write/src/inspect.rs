@@ -152,7 +152,7 @@ fn read(tenant: &TenantId, directory: &Path) -> io::Result<Spooled> {
                 destinations.push((key, Progress::resume(cursor)));
             }
             Found::Nothing => {}
-            Found::Damaged => spooled.unreadable_files += 1,
+            Found::Damaged | Found::Other { .. } => spooled.unreadable_files += 1,
         }
     }
     let extent = spool.extent();

@@ -65,11 +65,16 @@ impl Tenant {
                     found.push((*key, progress));
                 }
                 Found::Nothing => {}
-                Found::Damaged => {
+                unreadable @ (Found::Damaged | Found::Other { .. }) => {
+                    let version = match unreadable {
+                        Found::Other { version } => Some(version),
+                        _ => None,
+                    };
                     metrics.unreadable_file();
                     tracing::error!(
                         tenant = %spool.tenant(),
                         cursor = %path.display(),
+                        of_another_version = version,
                         "cannot read up to where samples were sent; all that are in the spool are sent again"
                     );
                     found.push((*key, Progress::at(extent.first.max(handed_over))));

@@ -12,6 +12,7 @@ pub mod lookup;
 pub mod member;
 pub mod metrics;
 pub mod node_file;
+pub mod protocols;
 pub mod ring;
 #[cfg(test)]
 mod sample;
@@ -25,6 +26,7 @@ pub use lookup::{MemberIndex, Placement};
 pub use member::{Member, MemberState, Role};
 pub use metrics::RingMetrics;
 pub use node_file::{Node, NodeFileError};
+pub use protocols::{NoProtocols, Protocols};
 pub use ring::{ForgetError, Identity, Ring, StartRingError};
 pub use shuffle_shard::Shard;
 pub use view::{RingView, shares};

@@ -25,6 +25,7 @@ pub struct RingMetrics {
     own_tokens: Gauge,
     desired_generators: Gauge,
     duplicate: Gauge,
+    protocol: Gauge,
     gossip_datagrams: Family<ByDirection, Counter>,
     gossip_bytes: Family<ByDirection, Counter>,
     gossip_refused: Family<ByReason, Counter>,
@@ -90,6 +91,11 @@ impl RingMetrics {
             metrics.duplicate.clone(),
         );
         registry.register(
+            "protocol",
+            "The latest version of the protocol between nodes that all live members speak; 0 if there is none",
+            metrics.protocol.clone(),
+        );
+        registry.register(
             "gossip_datagrams",
             "Datagrams of gossip that were sent, and that were received and taken",
             metrics.gossip_datagrams.clone(),
@@ -145,6 +151,10 @@ impl RingMetrics {
         self.duplicate.set(i64::from(has_duplicate));
     }
 
+    pub(crate) fn protocol(&self, common: Option<u16>) {
+        self.protocol.set(common.map_or(0, i64::from));
+    }
+
     pub(crate) fn members(&self, members: &[MemberStatus], desired_generators: u64) {
         let count = |state: &'static str, role: Role| {
             let is_it = |member: &Member| member.role == role && state_of(member) == state;
@@ -191,6 +201,7 @@ mod tests {
         metrics.changed();
         metrics.own(MemberState::ReadOnly, 512, true);
         metrics.members(&[], 3);
+        metrics.protocol(Some(1));
         let text = telemetry::encode_metrics(&registry);
         for line in [
             "spanmill_ring_members{state=\"dead\",role=\"generator\"} 0",
@@ -200,6 +211,7 @@ mod tests {
             "spanmill_ring_own_tokens 512",
             "spanmill_ring_desired_generators 3",
             "spanmill_ring_duplicate_instance_id 1",
+            "spanmill_ring_protocol 1",
             "spanmill_ring_gossip_datagrams_total{direction=\"sent\"} 1",
             "spanmill_ring_gossip_bytes_total{direction=\"received\"} 50",
             "spanmill_ring_gossip_refused_total{reason=\"other_cluster\"} 2",

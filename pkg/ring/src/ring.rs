@@ -22,6 +22,7 @@ use crate::gossip::{self, Gossip, MemberStatus};
 use crate::lifecycler::Lifecycler;
 use crate::member::{Member, MemberState, Role};
 use crate::metrics::RingMetrics;
+use crate::protocols::Protocols;
 use crate::view::RingView;
 
 /// How loaded generators ought to be: what is left takes the traces of one that fails,
@@ -83,6 +84,8 @@ struct Own {
     last_heard: Option<Instant>,
     /// Members with another cluster seed that were logged.
     strangers: BTreeSet<Arc<str>>,
+    /// Those that speak nothing that we do, and about whom that was logged.
+    foreigners: BTreeSet<Arc<str>>,
 }
 
 /// Gossip that could not be started.
@@ -156,6 +159,7 @@ impl Ring {
                 duplicate: None,
                 last_heard: None,
                 strangers: BTreeSet::new(),
+                foreigners: BTreeSet::new(),
             }),
             identity,
         });
@@ -327,6 +331,7 @@ impl Shared {
             },
             load: own.load,
             cluster_seed: identity.cluster_seed.clone(),
+            protocols: Some(Protocols::OURS),
             has_left: false,
         }
     }
@@ -340,6 +345,7 @@ impl Shared {
         let (state, tokens) = self.own.lock().lifecycler.at(now);
         self.metrics.own(state, tokens, duplicate.is_some());
         self.metrics.members(&members, desired_generators(&members));
+        self.metrics.protocol(common_protocol(&members));
         let list: Vec<_> = members.iter().map(|status| status.member.clone()).collect();
         self.members.store(Arc::new(members));
         if self.view.placement().members() != list {
@@ -403,7 +409,30 @@ impl Shared {
                 );
             }
         }
+        let speaks_ours = |said: Protocols| said.common(Protocols::OURS).is_some();
+        for status in members.iter().filter(|status| status.member.is_alive) {
+            let member = &status.member;
+            if !status.protocols.is_some_and(speaks_ours)
+                && self.own.lock().foreigners.insert(member.id.clone())
+            {
+                tracing::error!(
+                    id = %member.id,
+                    version = %member.version,
+                    speaks = status.protocols.map(|said| said.to_string()),
+                    ours = %Protocols::OURS,
+                    "a member speaks no version of the protocol that this node does: it gets \
+                     nothing from here"
+                );
+            }
+        }
     }
+}
+
+/// The latest protocol that every live member speaks.
+fn common_protocol(members: &[MemberStatus]) -> Option<u16> {
+    let alive = members.iter().filter(|status| status.member.is_alive);
+    let said: Option<Vec<_>> = alive.map(|status| status.protocols).collect();
+    Protocols::latest_of_all(said?)
 }
 
 fn desired_generators(members: &[MemberStatus]) -> u64 {

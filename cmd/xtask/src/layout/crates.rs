@@ -18,7 +18,7 @@ use super::Violation;
 ///
 /// A row ending in `*` stands for every crate of that directory.
 const LEVELS: [&[&str]; 7] = [
-    &["pkg/model", "pkg/otlp", "pkg/proto"],
+    &["pkg/fixtures", "pkg/model", "pkg/otlp", "pkg/proto"],
     &["pkg/lifecycle", "pkg/telemetry", "pkg/settings"],
     &["pkg/server", "pkg/overrides"],
     &["pkg/registry", "pkg/remote-write", "pkg/ring"],

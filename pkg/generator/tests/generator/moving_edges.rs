@@ -362,3 +362,52 @@ async fn halves_taken_back_are_saved() {
     assert_eq!(graph[TOTAL], 1.0);
     assert!(second.balances());
 }
+
+/// What a planned stop keeps of them is the same format.
+#[tokio::test]
+async fn halves_are_those_of_their_version() {
+    let format = fixtures::Format::new(env!("CARGO_MANIFEST_DIR"), "edges");
+    let source = Harness::start(only_graphs(), true, None, Clock::manual(NOW));
+    source.push_span("web", span(1, CLIENT, "1"));
+    // What arrives at once is in no order.
+    source.clock.set(NOW + SECOND);
+    source.push_span("shop", span(2, SERVER, "0.5"));
+    let [part] = source.take(|_| Some(7)).try_into().unwrap();
+    let version: [u8; 4] = part.halves[8..12].try_into().unwrap();
+    let version = u32::from_le_bytes(version);
+    format.check(version.into(), &part.halves).unwrap();
+    for (version, kept) in format.kept().unwrap() {
+        let target = Harness::start(only_graphs(), true, None, source.clock.clone());
+        let accept = |halves: &[u8]| target.generator.accept_edges(&TenantId::single(), halves);
+        assert_eq!(accept(&kept[..]).unwrap(), 2, "{version}");
+        target.push_span("shop", span(1, SERVER, "1"));
+        target.push_span("web", span(2, CLIENT, "1"));
+        let counted: f64 = target.graph().await.iter().map(|(_, value)| value).sum();
+        assert!(counted > 0.0, "{version}");
+        assert_eq!(target.counted(), 4, "{version}");
+        let mut later = kept.clone();
+        later[8] += 1;
+        let refused = accept(&later[..]).unwrap_err();
+        let refused = telemetry::error_chain(&refused).to_string();
+        let want = format!("its version {} is not known", version + 1);
+        assert!(refused.ends_with(&want), "{refused}");
+    }
+}
+
+/// What a distributor of the version before or after reads.
+#[test]
+fn answer_to_a_push_is_that_of_its_version() {
+    let format = fixtures::Format::new(env!("CARGO_MANIFEST_DIR"), "push-outcome");
+    let outcome = proto::cluster::PushOutcome {
+        spans: 300,
+        rejected_spans: 2,
+        message: "why".to_owned(),
+    };
+    format.check(1, &outcome.encode_to_vec()).unwrap();
+    for (version, mut kept) in format.kept().unwrap() {
+        // A field of a later version: number 15, a number.
+        kept.extend([15 << 3, 1]);
+        let read = proto::cluster::PushOutcome::decode(&kept[..]);
+        assert_eq!(read, Ok(outcome.clone()), "{version}");
+    }
+}

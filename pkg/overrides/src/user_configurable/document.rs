@@ -31,6 +31,12 @@ pub(crate) const MAX_DEPTH: usize = 32;
 /// What messages call the document.
 const NAME: &str = "overrides.json";
 
+/// The key by which a document that is stored says its format, if that is not the first.
+const FORMAT_KEY: &str = "format";
+
+/// The format that is written, and the only one that is read.
+const FORMAT: u64 = 1;
+
 /// Blanks at the end of a stored document, each of which holds a bit.
 const NONCE_BITS: u32 = 64;
 
@@ -98,6 +104,11 @@ impl UserDocument {
             .map_err(|error| Problem::new("", format!("is not JSON: {error}")))?;
         if stored.is_null() {
             return Ok(None);
+        }
+        // Not written in the first format, so that Tempo reads what is stored.
+        if let Some(format) = stored.get(FORMAT_KEY).filter(|format| **format != FORMAT) {
+            let problem = format!("is {format}, and this version of spanmill knows {FORMAT}");
+            return Err(Problem::new(FORMAT_KEY, problem).into());
         }
         refuse_too_deep(&stored)?;
         Ok(Some(Self(without_null(canonical(&stored)))))

@@ -19,7 +19,13 @@ pub(crate) fn read(path: &Path, magic: &[u8; 8]) -> io::Result<Option<Vec<u8>>> 
     };
     let payload = unsealed(&bytes, magic);
     payload.map(Some).ok_or_else(|| {
-        let problem = format!("{} cannot be read", path.display());
+        let path = path.display();
+        let version = bytes.strip_prefix(magic).and_then(<[u8]>::first_chunk);
+        let version = version.map(|version| u32::from_le_bytes(*version));
+        let problem = match version.filter(|version| *version != VERSION) {
+            Some(version) => format!("{path} has version {version}, which is not known here"),
+            None => format!("{path} cannot be read"),
+        };
         io::Error::new(ErrorKind::InvalidData, problem)
     })
 }

@@ -43,6 +43,8 @@ pub(crate) enum Found {
     Nothing,
     /// A state.
     Cursor(Cursor),
+    /// Only states that another version wrote.
+    Other { version: u32 },
     /// No state that can be read.
     Damaged,
 }
@@ -70,7 +72,12 @@ impl Cursor {
         };
         let states = bytes.chunks(SLOT_BYTES).filter_map(Self::of);
         let latest = states.max_by_key(|state| state.sequence);
-        latest.map_or(Found::Damaged, Found::Cursor)
+        if let Some(latest) = latest {
+            return Found::Cursor(latest);
+        }
+        let mut versions = bytes.chunks(SLOT_BYTES).filter_map(version_of);
+        let other = versions.find(|version| *version != VERSION);
+        other.map_or(Found::Damaged, |version| Found::Other { version })
     }
 
     /// Writes over the older state.
@@ -87,7 +94,7 @@ impl Cursor {
         file.write_all_at(&self.to_bytes(), slot)
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut rest = Vec::new();
         for number in [self.sequence, self.frontier, self.owed] {
             rest.extend_from_slice(&number.to_le_bytes());
@@ -129,6 +136,11 @@ impl Cursor {
         let length = rest.len() - fields.rest().len();
         (crc32fast::hash(rest.get(..length)?) == checksum).then_some(cursor)
     }
+}
+
+/// The version of a state.
+fn version_of(bytes: &[u8]) -> Option<u32> {
+    Fields::new(bytes.strip_prefix(&MAGIC)?).u32()
 }
 
 fn create(path: &Path) -> io::Result<File> {

@@ -12,6 +12,7 @@ use super::row::Values;
 use super::tailer::Tailer;
 use super::*;
 
+mod formats;
 mod handed_over;
 
 /// A series with what it had in one collection, values as bits so that NaNs compare.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::heartbeats::{Heartbeats, LifeId};
 use super::keys::Told;
 use crate::member::Member;
+use crate::protocols::Protocols;
 
 /// A member and what only people look at.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,8 @@ pub struct MemberStatus {
     pub load: f64,
     /// Whether it hashes traces as we do; if not, the two do not agree on owners.
     pub has_our_cluster_seed: bool,
+    /// What it speaks; none if it says that in a way that is not known here.
+    pub protocols: Option<Protocols>,
     /// Whether it is this node.
     pub is_self: bool,
 }
@@ -110,6 +113,7 @@ pub(crate) fn take(
             heartbeat_age: heartbeats.age(&id, now),
             load: told.load,
             has_our_cluster_seed: Some(&told.cluster_seed) == own_seed.as_ref(),
+            protocols: told.protocols,
             is_self: id == *own,
         }
     });

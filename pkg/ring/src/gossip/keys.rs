@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::heartbeats::LifeId;
 use crate::member::{Member, MemberState, Role};
+use crate::protocols::Protocols;
 use crate::tokens::TOKENS;
 
 /// What the node does: a [`Role`].
@@ -30,6 +31,8 @@ const VERSION: &str = "1.version";
 const LOAD: &str = "1.load";
 /// Tells cluster seeds apart without giving them away: 8 hexadecimal digits.
 const CLUSTER_SEED: &str = "1.cluster_seed";
+/// Which [`Protocols`] it speaks: a node that does not say speaks the first.
+const PROTOCOLS: &str = "1.protocols";
 /// Before the name of a node that someone asked to forget; the value is the last
 /// incarnation to be forgotten.
 pub(crate) const FORGET: &str = "1.forget.";
@@ -46,6 +49,8 @@ pub(crate) struct Told {
     pub(crate) load: f64,
     /// See [`CLUSTER_SEED`].
     pub(crate) cluster_seed: String,
+    /// What it speaks; none if it says it in a way that is not known.
+    pub(crate) protocols: Option<Protocols>,
     /// Whether it says that it goes for good.
     pub(crate) has_left: bool,
 }
@@ -59,6 +64,7 @@ impl Told {
             false => member.state.into(),
         };
         let role: &str = member.role.into();
+        let protocols = self.protocols.unwrap_or(Protocols::OURS);
         BTreeMap::from([
             (ROLE, role.to_owned()),
             (STATE, state.to_owned()),
@@ -69,11 +75,13 @@ impl Told {
             (VERSION, member.version.to_string()),
             (LOAD, format!("{:.0}", self.load * 1000.0)),
             (CLUSTER_SEED, self.cluster_seed.clone()),
+            (PROTOCOLS, protocols.to_string()),
         ])
     }
 
     /// What a node says by its keys; none as long as it has not said where it is, or not
-    /// in a way that is known.
+    /// in a way that is known. One that speaks nothing that we do is in a state that is not
+    /// known: it gets nothing from us.
     pub(crate) fn read<'a>(id: &LifeId, key: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
         let address: SocketAddr = key(GRPC)?.parse().ok()?;
         let role = key(ROLE)?.parse().unwrap_or(Role::Unknown);
@@ -84,12 +92,21 @@ impl Told {
         let tokens = key(TOKEN_COUNT).and_then(|count| count.parse().ok());
         // Without a seed there are no tokens.
         let tokens: u16 = seed.and(tokens).unwrap_or(0);
+        let protocols = match key(PROTOCOLS) {
+            Some(said) => said.parse().ok(),
+            None => Protocols::new(1, 1),
+        };
+        let speaks_ours = protocols.is_some_and(|said| said.common(Protocols::OURS).is_some());
+        let parsed = state.parse().unwrap_or(MemberState::Unknown);
         Some(Self {
             member: Member {
                 id: id.node.clone(),
                 incarnation: id.incarnation,
                 role,
-                state: state.parse().unwrap_or(MemberState::Unknown),
+                state: match speaks_ours {
+                    true => parsed,
+                    false => MemberState::Unknown,
+                },
                 zone: text(ZONE),
                 address,
                 token_seed: seed.unwrap_or_default(),
@@ -103,6 +120,7 @@ impl Told {
                 0.0
             },
             cluster_seed: key(CLUSTER_SEED).unwrap_or_default().to_owned(),
+            protocols,
             has_left: state == LEFT,
         })
     }
@@ -136,26 +154,48 @@ mod tests {
             },
             load: 0.25,
             cluster_seed: "0badcafe".to_owned(),
+            protocols: Some(Protocols::OURS),
             has_left: false,
         }
     }
 
     /// What nodes of the versions before and after read.
     #[test]
-    fn keys_and_values_are_stable() {
-        let keys: Vec<_> = told().to_keys().into_iter().collect();
-        let want = [
-            ("1.cluster_seed", "0badcafe"),
-            ("1.grpc", "10.0.0.1:9095"),
-            ("1.load", "250"),
-            ("1.role", "generator"),
-            ("1.state", "read_only"),
-            ("1.token_seed", "0000000000000abc"),
-            ("1.tokens", "512"),
-            ("1.version", "0.1.0"),
-            ("1.zone", "z1"),
-        ];
-        assert_eq!(keys, want.map(|(key, value)| (key, value.to_owned())));
+    fn keys_and_values_are_those_of_their_version() {
+        let format = fixtures::Format::new(env!("CARGO_MANIFEST_DIR"), "gossip-keys");
+        let mut written = String::new();
+        for (key, value) in told().to_keys() {
+            assert!(key.starts_with("1."), "{key}");
+            written += &format!("{key}={value}\n");
+        }
+        format.check(1, written.as_bytes()).unwrap();
+        for (version, kept) in format.kept().unwrap() {
+            let kept = String::from_utf8(kept).unwrap();
+            let keys: BTreeMap<_, _> = kept
+                .lines()
+                .filter_map(|line| line.split_once('='))
+                .collect();
+            let read = Told::read(&id(), |key| keys.get(key).copied());
+            assert_eq!(read, Some(told()), "{version}");
+        }
+    }
+
+    #[test]
+    fn node_that_speaks_nothing_of_ours_gets_nothing() {
+        for (protocols, want) in [
+            (None, MemberState::ReadOnly),
+            (Some("1-1"), MemberState::ReadOnly),
+            (Some("1-2"), MemberState::ReadOnly),
+            (Some("2-3"), MemberState::Unknown),
+            (Some("later"), MemberState::Unknown),
+        ] {
+            let mut keys = told().to_keys();
+            keys.remove(PROTOCOLS);
+            keys.extend(protocols.map(|said| (PROTOCOLS, said.to_owned())));
+            let read = Told::read(&id(), |key| keys.get(key).map(String::as_str));
+            let read = read.unwrap();
+            assert_eq!(read.member.state, want, "{protocols:?}");
+        }
     }
 
     #[test]

@@ -117,7 +117,10 @@ impl SealedSocket {
         self.metrics.refused(reason, 1);
         let throttle = self.logged.get(&reason);
         if let Some(suppressed) = throttle.and_then(LogThrottle::admit) {
-            tracing::warn!(%from, %reason, suppressed, "datagram of gossip not taken");
+            // Of another version's datagrams, what begins them.
+            let is_unknown = reason == Refusal::UnknownFormat;
+            let version = self.buffer.first().filter(|_| is_unknown);
+            tracing::warn!(%from, %reason, version, suppressed, "datagram of gossip not taken");
         }
     }
 

@@ -19,6 +19,7 @@ fn generator(state: MemberState, load: f64) -> MemberStatus {
         heartbeat_age: Duration::ZERO,
         load,
         has_our_cluster_seed: true,
+        protocols: Some(Protocols::OURS),
         is_self: false,
     }
 }
@@ -39,6 +40,27 @@ fn desired_generators_are_those_that_would_be_loaded_to_seven_tenths() {
             .chain([generator(MemberState::Leaving, 5.0)])
             .collect();
         assert_eq!(desired_generators(&members), want, "{loads:?}");
+    }
+}
+
+/// One of the next version joins, then all are; a dead one does not count.
+#[test]
+fn members_agree_on_the_latest_protocol_that_all_of_them_speak() {
+    let speaks = |protocols: &str, is_alive| {
+        let mut status = generator(MemberState::Active, 0.0);
+        status.protocols = protocols.parse().ok();
+        status.member.is_alive = is_alive;
+        status
+    };
+    for (members, want) in [
+        (vec![speaks("1-1", true)], Some(1)),
+        (vec![speaks("1-1", true), speaks("1-2", true)], Some(1)),
+        (vec![speaks("1-2", true), speaks("1-2", true)], Some(2)),
+        (vec![speaks("1-1", false), speaks("1-2", true)], Some(2)),
+        (vec![speaks("1-1", true), speaks("2-2", true)], None),
+        (vec![speaks("1-1", true), speaks("x", true)], None),
+    ] {
+        assert_eq!(common_protocol(&members), want, "{members:?}");
     }
 }
 

@@ -194,6 +194,36 @@ mod tests {
         assert_eq!(PushMetadata::read(&headers), Ok(counted));
     }
 
+    /// The version of the method is in its path.
+    #[test]
+    fn metadata_are_those_of_their_version_and_those_of_later_ones_are_passed_over() {
+        let format = fixtures::Format::new(env!("CARGO_MANIFEST_DIR"), "push-metadata");
+        let version = NODE_PUSH.strip_prefix("/spanmill.v").unwrap();
+        let (version, _) = version.split_once('.').unwrap();
+        let mut headers = HeaderMap::new();
+        metadata().write(&mut headers).unwrap();
+        let lines = headers.iter().map(|(key, value)| {
+            let value = str::from_utf8(value.as_bytes()).unwrap();
+            format!("{key}: {value}")
+        });
+        let mut lines: Vec<_> = lines.collect();
+        lines.sort();
+        let written = lines.join("\n") + "\n";
+        let version = version.parse().unwrap();
+        format.check(version, written.as_bytes()).unwrap();
+        for (version, kept) in format.kept().unwrap() {
+            let kept = String::from_utf8(kept).unwrap();
+            let mut headers = HeaderMap::new();
+            for line in kept.lines().chain(["spanmill-later: x"]) {
+                let (key, value) = line.split_once(": ").unwrap();
+                let key = http::HeaderName::try_from(key).unwrap();
+                headers.insert(key, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            let read = PushMetadata::read(&headers);
+            assert_eq!(read, Ok(metadata()), "{version}");
+        }
+    }
+
     #[test]
     fn nothing_is_guessed_where_a_key_is_missing() {
         let mut whole = HeaderMap::new();

@@ -267,6 +267,31 @@ fn what_is_stored_is_read_again_and_differs_from_write_to_write() {
 }
 
 #[test]
+fn what_is_stored_is_of_its_format_and_another_is_refused_by_its_number() {
+    let format = fixtures::Format::new(env!("CARGO_MANIFEST_DIR"), "overrides.json");
+    let document = sent(&json!({
+        "forwarders": ["f"],
+        "metrics_generator": {
+            "processors": ["span-metrics"],
+            "collection_interval": "30s",
+            "processor": {"span_metrics": {"dimensions": ["http.method"]}},
+        },
+    }));
+    let document = document.unwrap();
+    let written = UserDocument::to_stored(Some(&document), 0xabc);
+    format.check(FORMAT, &written).unwrap();
+    for (version, kept) in format.kept().unwrap() {
+        let read = UserDocument::from_stored(&kept);
+        assert_eq!(read, Ok(Some(document.clone())), "{version}");
+    }
+    let refused = UserDocument::from_stored(br#"{"format": 2, "whatever": []}"#);
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "format: is 2, and this version of spanmill knows 1"
+    );
+}
+
+#[test]
 fn changes_are_told_by_path_with_both_values() {
     let before = sent(&json!({"forwarders": [], "metrics_generator": {
         "collection_interval": "30s", "disable_collection": true}}));

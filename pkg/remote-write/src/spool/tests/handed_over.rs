@@ -7,7 +7,7 @@ use crate::handover::export::Exporter;
 use crate::progress::Progress;
 
 /// What a node hands over that has sent nothing from a position on.
-fn chunks(spool: &Arc<TenantSpool>, position: u64) -> Vec<bytes::Bytes> {
+pub(super) fn chunks(spool: &Arc<TenantSpool>, position: u64) -> Vec<bytes::Bytes> {
     let outstanding = Outstanding::of(1, &Progress::at(position));
     let mut exporter = Exporter::new(Arc::clone(spool), vec![outstanding]);
     let mut chunks = Vec::new();
@@ -24,7 +24,7 @@ fn chunks(spool: &Arc<TenantSpool>, position: u64) -> Vec<bytes::Bytes> {
     chunks
 }
 
-fn take(spool: &Arc<TenantSpool>, chunk: &[u8], from: u64) {
+pub(super) fn take(spool: &Arc<TenantSpool>, chunk: &[u8], from: u64) {
     let chunk = Chunk::read(chunk).unwrap();
     let mut taking = TakeOver::begin(Arc::clone(spool)).unwrap();
     chunk.replay(from, &mut taking);

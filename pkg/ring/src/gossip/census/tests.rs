@@ -28,6 +28,7 @@ fn told(id: &LifeId) -> (LifeId, Told) {
         member,
         load: 0.0,
         cluster_seed: "seed".to_owned(),
+        protocols: Some(Protocols::OURS),
         has_left: false,
     };
     (id.clone(), told)
