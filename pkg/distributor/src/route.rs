@@ -4,11 +4,14 @@
 //! not applied go to the next owner at once. Where that is in doubt the same bytes go to the
 //! same generator again, which recognises them, for as long as it lives; only then do they
 //! go on, and are counted as possibly duplicated. What is not applied in the end is told to
-//! the client, which sends the whole request again: split by the same ring it gives the same
-//! shares, and those that were applied are recognised.
+//! the client, which sends the whole request again: this distributor goes on where it
+//! stopped, and for another one, split by the same ring, it gives the same shares, of which
+//! those that were applied are recognised.
 
+mod course;
 mod delivery;
 mod tally;
+mod unfinished;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +26,10 @@ use overrides::Overrides;
 use ring::{Member, MemberIndex, RingView, agreement};
 use tokio::time::Instant;
 
+use self::course::Course;
 use self::delivery::{Delivered, Delivery};
 use self::tally::Tally;
+use self::unfinished::{Fate, Unfinished};
 use crate::generator_client::GeneratorClients;
 use crate::metrics::DistributorMetrics;
 
@@ -35,7 +40,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Hands pushes to the generators that own their traces; clones share everything.
 #[derive(Clone, Debug)]
-pub struct ClusterPusher(Arc<ClusterPusherDependencies>);
+pub struct ClusterPusher(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    dependencies: ClusterPusherDependencies,
+    unfinished: Unfinished,
+}
 
 /// What a distributor of a cluster needs to push.
 #[derive(Clone, Debug)]
@@ -69,25 +80,31 @@ struct Parcel {
 impl ClusterPusher {
     /// A pusher over a ring.
     pub fn new(dependencies: ClusterPusherDependencies) -> Self {
-        Self(Arc::new(dependencies))
+        Self(Arc::new(Inner {
+            dependencies,
+            unfinished: Unfinished::default(),
+        }))
     }
 }
 
 impl PushSpans for ClusterPusher {
     async fn push(&self, push: Push) -> Result<PushOutcome, PushError> {
-        let tenant = self.0.metrics.for_tenant(&push.tenant);
-        let route = Route::new(&self.0, &push, Instant::now() + PATIENCE);
+        let Inner {
+            dependencies,
+            unfinished,
+        } = &*self.0;
+        let tenant = dependencies.metrics.for_tenant(&push.tenant);
+        let route = Route::new(dependencies, &push, Instant::now() + PATIENCE);
         let mut tally = Tally::default();
         let mut under_way = FuturesUnordered::new();
-        let whole = Parcel {
-            request: push.request.clone(),
-            gone: Vec::new(),
-        };
-        let sent = route.send(whole, &under_way, &mut tally);
-        sent.map_err(|error| PushError::Malformed {
+        let mut course = Course::new(unfinished, &push);
+        let doubtful = route.begin(&under_way, &mut tally, &mut course);
+        let doubtful = doubtful.map_err(|error| PushError::Malformed {
             problem: error.to_string(),
         })?;
-        while let Some((delivery, delivered)) = under_way.next().await {
+        tenant.possibly_duplicated(doubtful);
+        while let Some((number, delivery, delivered)) = under_way.next().await {
+            course.settles(number, &delivered);
             match delivered {
                 Delivered::Applied(outcome) => tally.applied(delivery.spans, outcome),
                 Delivered::Refused { problem } => tally.refused(delivery.spans, problem),
@@ -104,19 +121,22 @@ impl PushSpans for ClusterPusher {
                     }
                     tally.says(reason);
                     let spans = delivery.spans;
-                    if let Err(error) = route.send(delivery.elsewhere(), &under_way, &mut tally) {
+                    let parcel = delivery.elsewhere();
+                    if let Err(error) = route.send(parcel, &under_way, &mut tally, &mut course) {
                         tally.refused(spans, error.to_string());
                     }
                 }
             }
         }
         tenant.unowned(tally.unowned());
-        tally.result()
+        let result = tally.result();
+        course.ends(result.is_ok());
+        result
     }
 }
 
 /// The deliveries that are under way.
-type UnderWay<'a> = FuturesUnordered<BoxFuture<'a, (Delivery<'a>, Delivered)>>;
+type UnderWay<'a> = FuturesUnordered<BoxFuture<'a, (usize, Delivery<'a>, Delivered)>>;
 
 /// Where the spans of one push go.
 struct Route<'a> {
@@ -139,12 +159,67 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// Sends all spans of the push on their way, but for those that an earlier try of it has
+    /// brought to a generator. Gives how many spans go to another generator than the one
+    /// that may have them, because that one is gone.
+    fn begin(
+        &self,
+        under_way: &UnderWay<'a>,
+        tally: &mut Tally,
+        course: &mut Course<'_>,
+    ) -> Result<u64, WireError> {
+        let mut parcel = Parcel {
+            request: self.push.request.clone(),
+            gone: Vec::new(),
+        };
+        let Some(progress) = course.earlier() else {
+            self.send(parcel, under_way, tally, course)?;
+            return Ok(0);
+        };
+        let split = otlp::split::split(&parcel.request, |trace_id| {
+            // The first is what has no fate yet.
+            let share = progress.share_of(trace_id);
+            Some(share.map_or(0, |share| share.saturating_add(1)))
+        })?;
+        let placement = self.dependencies.ring.placement();
+        let hash = agreement::hash(&placement);
+        let mut doubtful = 0;
+        for share in split.shares {
+            let fate = share.owner.checked_sub(1);
+            let fate = fate.and_then(|number| progress.fate(number));
+            parcel.request = share.request;
+            match fate {
+                Some(Fate::Applied(outcome)) => {
+                    course.was_applied(&parcel.request, outcome);
+                    tally.applied(share.spans, outcome.clone());
+                }
+                Some(Fate::InDoubt { owner, incarnation }) => {
+                    let mut members = placement.members().iter();
+                    let is_it = |member: &&Member| {
+                        member.id == *owner && member.incarnation == *incarnation && member.is_alive
+                    };
+                    if let Some(owner) = members.find(is_it) {
+                        let mut delivery = self.delivery(owner, hash, &parcel, share.spans);
+                        delivery.was_in_doubt = true;
+                        self.start(delivery, under_way, course);
+                    } else {
+                        doubtful += share.spans;
+                        self.send(parcel.clone(), under_way, tally, course)?;
+                    }
+                }
+                None => self.send(parcel.clone(), under_way, tally, course)?,
+            }
+        }
+        Ok(doubtful)
+    }
+
     /// Splits spans by the ring as it is now, and sends each share on its way.
     fn send(
         &self,
         parcel: Parcel,
         under_way: &UnderWay<'a>,
         tally: &mut Tally,
+        course: &mut Course<'_>,
     ) -> Result<(), WireError> {
         let ring = &self.dependencies.ring;
         let shard = ring.shard(&self.push.tenant, self.ring_size);
@@ -165,22 +240,42 @@ impl<'a> Route<'a> {
             let Some(owner) = placement.member(MemberIndex(share.owner)) else {
                 continue;
             };
-            let delivery = Delivery {
-                dependencies: self.dependencies,
-                push: self.push,
-                owner: owner.clone(),
-                placement: hash,
+            let parcel = Parcel {
                 request: share.request,
-                spans: share.spans,
                 gone: parcel.gone.clone(),
-                deadline: self.deadline,
             };
-            under_way.push(Box::pin(async move {
-                let delivered = delivery.run().await;
-                (delivery, delivered)
-            }));
+            let delivery = self.delivery(owner, hash, &parcel, share.spans);
+            self.start(delivery, under_way, course);
         }
         Ok(())
+    }
+
+    fn delivery(
+        &self,
+        owner: &Member,
+        placement: u64,
+        parcel: &Parcel,
+        spans: u64,
+    ) -> Delivery<'a> {
+        Delivery {
+            dependencies: self.dependencies,
+            push: self.push,
+            owner: owner.clone(),
+            placement,
+            request: parcel.request.clone(),
+            spans,
+            gone: parcel.gone.clone(),
+            was_in_doubt: false,
+            deadline: self.deadline,
+        }
+    }
+
+    fn start(&self, delivery: Delivery<'a>, under_way: &UnderWay<'a>, course: &mut Course<'_>) {
+        let number = course.begins(&delivery.request, &delivery.owner);
+        under_way.push(Box::pin(async move {
+            let delivered = delivery.run().await;
+            (number, delivery, delivered)
+        }));
     }
 }
 

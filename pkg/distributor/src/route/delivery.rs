@@ -1,5 +1,6 @@
 //! The spans of one generator, until it is known what became of them.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use http::HeaderMap;
 use model::{Push, PushOutcome};
 use ring::{Member, RingView};
 use server::nodes::PushMetadata;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{ClusterPusherDependencies, Parcel};
 use crate::generator_client::Answer;
@@ -18,6 +19,10 @@ use crate::generator_client::Answer;
 /// the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long an answer is still waited for when its generator is taken for dead: what it
+/// applies and nobody hears of is counted twice.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// A share on its way to its owner.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub(super) struct Delivery<'a> {
     pub(super) spans: u64,
     /// Those lives of generators that did not take it.
     pub(super) gone: Vec<(Arc<str>, u64)>,
+    /// The owner may have it from an earlier push of the same bytes.
+    pub(super) was_in_doubt: bool,
     pub(super) deadline: Instant,
 }
 
@@ -71,7 +78,7 @@ impl Delivery<'_> {
     ///
     /// Not cancel-safe: whether a dropped one was applied is unknown.
     pub(super) async fn run(&self) -> Delivered {
-        let mut is_in_doubt = false;
+        let mut is_in_doubt = self.was_in_doubt;
         let mut pause = FIRST_PAUSE;
         loop {
             let reason = match self.attempt().await {
@@ -119,7 +126,8 @@ impl Delivery<'_> {
         }
     }
 
-    /// Sends it once. Ends early if the owner dies, which does not answer any more.
+    /// Sends it once. If the owner dies in the meantime, its answer has only a moment to come:
+    /// one that others have only lost sight of still gives it.
     async fn attempt(&self) -> Answer {
         let clients = &self.dependencies.clients;
         let within = clients.remote_timeout().min(self.left());
@@ -130,18 +138,18 @@ impl Delivery<'_> {
         };
         let client = clients.of(&self.owner);
         let is_sent = AtomicBool::new(false);
+        let mut answer = pin!(client.push(headers, self.request.clone(), within, &is_sent));
         tokio::select! {
             biased;
-            answer = client.push(headers, self.request.clone(), within, &is_sent) => answer,
-            () = self.owner_is_gone() => {
-                let reason = "it has left the ring".to_owned();
-                if is_sent.load(Ordering::Relaxed) {
-                    Answer::InDoubt { reason }
-                } else {
-                    Answer::NotSent { reason }
-                }
-            }
+            answer = &mut answer => return answer,
+            () = self.owner_is_gone() => {}
         }
+        let reason = "it has left the ring".to_owned();
+        if !is_sent.load(Ordering::Relaxed) {
+            return Answer::NotSent { reason };
+        }
+        let answered = timeout(LAST_WORD, answer).await;
+        answered.unwrap_or(Answer::InDoubt { reason })
     }
 
     fn headers(&self, expires_in: Duration) -> Option<HeaderMap> {
