@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::Path;
-use std::thread;
 
+use lifecycle::at_once;
 use model::TenantId;
 use parking_lot::Mutex;
 use registry::{Registry, Snapshot, SnapshotHeader, SnapshotStats};
@@ -14,9 +14,12 @@ use crate::instance::{Instance, limits};
 use crate::state_dir::{LoadError, SaveError, StateDir, StateFile, TenantDir};
 
 /// Tenants that are saved, or whose states are removed, at the same time. Most of it is
-/// waiting for the disk, 9 ms and 4 ms a tenant, and what is written together is waited for
-/// together.
-const AT_ONCE: usize = 8;
+/// waiting for the disk, and what is written together is waited for together: 2,000 take
+/// 1.8 s eight at a time, and 1.0 s like this.
+const AT_ONCE: usize = 64;
+
+/// Tenants that are restored at the same time: that is work, and memory.
+const READ_AT_ONCE: usize = 4;
 
 /// The states that have been read and are still on disk, to be removed before the
 /// first push.
@@ -30,11 +33,15 @@ pub struct ReadStates {
 impl ReadStates {
     /// Removes them: from here on they are in memory alone.
     pub fn remove(self) {
-        at_once(self.tenants.iter(), |directory| {
-            if let Err(error) = directory.clear() {
-                not_removed(directory.path(), &error);
-            }
-        });
+        at_once(
+            AT_ONCE,
+            self.tenants.iter().collect(),
+            |directory: &TenantDir| {
+                if let Err(error) = directory.clear() {
+                    not_removed(directory.path(), &error);
+                }
+            },
+        );
         if let Some(state_dir) = self.state_dir
             && !self.tenants.is_empty()
             && let Err(error) = state_dir.sync()
@@ -77,13 +84,15 @@ impl Generator {
                 return read;
             }
         };
-        let mut total = SnapshotStats::default();
-        let mut tenants = 0_u64;
-        for directory in directories {
-            match self.restore_tenant(&directory) {
+        let restored = Mutex::new((0_u64, SnapshotStats::default()));
+        at_once(
+            READ_AT_ONCE,
+            directories.iter().collect(),
+            |directory| match self.restore_tenant(directory) {
                 Ok(None) => {}
                 Ok(Some(stats)) => {
-                    tenants += 1;
+                    let (tenants, total) = &mut *restored.lock();
+                    *tenants += 1;
                     total.series += stats.series;
                     total.entities += stats.entities;
                 }
@@ -92,9 +101,10 @@ impl Generator {
                     let error = error_chain(&error);
                     tracing::warn!(%error, "cannot restore series, their counters begin at 0");
                 }
-            }
-            read.tenants.push(directory);
-        }
+            },
+        );
+        read.tenants = directories;
+        let (tenants, total) = restored.into_inner();
         if tenants > 0 {
             self.metrics().restored(tenants, total.series);
             let (series, label_sets) = (total.series, total.entities);
@@ -142,9 +152,9 @@ impl Generator {
             return;
         };
         let saved = Mutex::new((0_u64, SnapshotStats::default()));
-        let kept = self.instances().into_iter();
-        let kept = kept.filter(|(_, instance)| instance.is_kept());
-        at_once(kept, |(tenant, instance)| {
+        let mut kept = self.instances();
+        kept.retain(|(_, instance)| instance.is_kept());
+        at_once(AT_ONCE, kept, |(tenant, instance)| {
             match save_tenant(&state_dir.of(&tenant), &instance) {
                 Ok(None) => {}
                 Ok(Some(stats)) => {
@@ -165,27 +175,6 @@ impl Generator {
             tracing::info!(tenants, series, bytes, "series saved for the next start");
         }
     }
-}
-
-/// Does something for each of many, [`AT_ONCE`] at a time, and waits for all.
-fn at_once<T>(items: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
-    let left = Mutex::new(items);
-    let work_on_some = || {
-        loop {
-            // In a statement of its own: the lock is not to be held while it is done.
-            let next = left.lock().next();
-            match next {
-                Some(item) => work(item),
-                None => return,
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..AT_ONCE {
-            scope.spawn(work_on_some);
-        }
-        work_on_some();
-    });
 }
 
 /// Saves a tenant; `None` if it has no series.

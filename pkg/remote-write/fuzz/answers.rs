@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use spanmill_remote_write::Protocol;
-use spanmill_remote_write::answer::{Answer, Attempt};
+use spanmill_remote_write::answer::{Answer, Attempt, FailureCause};
 
 /// The longest that a receiver may silence a tenant for, in all its answers.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
@@ -61,9 +61,9 @@ fn hold(status: StatusCode, protocol: Protocol, attempt: &Attempt) {
         Attempt::Failed {
             problem,
             retry_after,
-            is_answered,
+            cause,
         } => {
-            assert!(is_answered, "{problem}");
+            assert_ne!(*cause, FailureCause::Silent, "{problem}");
             assert!(*retry_after <= Some(LONGEST), "{retry_after:?}");
             problem
         }

@@ -34,8 +34,8 @@ pub enum Attempt {
         problem: String,
         /// What the receiver asked for; 5 minutes at most.
         retry_after: Option<Duration>,
-        /// Whether the receiver has answered.
-        is_answered: bool,
+        /// Whether that is about the receiver or about the tenant.
+        cause: FailureCause,
     },
     /// No use in trying again.
     Refused {
@@ -53,6 +53,17 @@ pub enum Attempt {
         /// For the counter, if 1.0 is no choice.
         reason: DropReason,
     },
+}
+
+/// Why an attempt failed that may be made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureCause {
+    /// The receiver has not answered.
+    Silent,
+    /// It says that it cannot, for now.
+    Unable,
+    /// It says that it gets too much, maybe of this tenant alone.
+    TooMany,
 }
 
 impl Attempt {
@@ -82,7 +93,10 @@ impl Attempt {
             Verdict::Retry => Self::Failed {
                 problem: problem(),
                 retry_after: asked,
-                is_answered: true,
+                cause: match status {
+                    StatusCode::TOO_MANY_REQUESTS => FailureCause::TooMany,
+                    _ => FailureCause::Unable,
+                },
             },
             Verdict::Drop(reason @ DropReason::UnsupportedMediaType)
                 if protocol == Protocol::V2 =>

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use self::resolver::GuardedResolver;
 use crate::answer::Answer;
-pub(crate) use crate::answer::Attempt;
+pub(crate) use crate::answer::{Attempt, FailureCause};
 use crate::config::EndpointConfig;
 use crate::error::StartError;
 use crate::headers;
@@ -101,7 +101,7 @@ impl Client {
                 return Attempt::Failed {
                     problem: telemetry::error_chain(&error).to_string(),
                     retry_after: None,
-                    is_answered: false,
+                    cause: FailureCause::Silent,
                 };
             }
         };

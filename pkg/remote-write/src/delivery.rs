@@ -8,10 +8,11 @@ use http::HeaderMap;
 use tokio::time::{Instant, sleep};
 
 use crate::bisection::halves;
-use crate::client::Attempt;
+use crate::client::{Attempt, FailureCause};
 use crate::destination::Destination;
 use crate::encode::Batch;
 use crate::encode::transcode::to_v1;
+use crate::gate::Change;
 use crate::metrics::DropReason;
 use crate::protocol::Protocol;
 use crate::queue::Queue;
@@ -183,18 +184,17 @@ impl Delivery<'_> {
                 .await;
             let seconds = start.elapsed().as_secs_f64();
             self.destination.durations.observe(seconds);
+            self.note(&attempt, start);
             match attempt {
                 Attempt::Delivered(written) => {
-                    self.destination.note_silence(false);
                     self.delivered(spoken, written);
                     return Ok(Outcome::Ended);
                 }
                 Attempt::Failed {
                     problem,
                     retry_after,
-                    is_answered,
+                    ..
                 } => {
-                    self.destination.note_silence(!is_answered);
                     return Err(Failure {
                         problem,
                         retry_after,
@@ -220,6 +220,39 @@ impl Delivery<'_> {
                     problem, reason, ..
                 } => return Ok(Outcome::Refused { problem, reason }),
             }
+        }
+    }
+
+    /// Notes what an attempt that began at a time says of the receiver.
+    fn note(&self, attempt: &Attempt, began: Instant) {
+        let gate = &self.destination.gate;
+        let change = match attempt {
+            Attempt::Failed { cause, .. } => {
+                self.destination
+                    .note_silence(*cause == FailureCause::Silent);
+                match cause {
+                    // Maybe it takes those of others.
+                    FailureCause::TooMany => Change::None,
+                    FailureCause::Silent | FailureCause::Unable => {
+                        let who = std::ptr::from_ref(self.queue).addr();
+                        gate.failed(who, began, Instant::now(), rand::random())
+                    }
+                }
+            }
+            Attempt::Delivered(_) => {
+                self.destination.note_silence(false);
+                gate.answered()
+            }
+            Attempt::Refused { .. } | Attempt::Unsupported { .. } => gate.answered(),
+        };
+        let endpoint = &self.destination.name;
+        match change {
+            Change::None => {}
+            Change::Closed => tracing::warn!(
+                endpoint,
+                "receiver takes nothing from anybody, one request at a time tries it"
+            ),
+            Change::Opened => tracing::info!(endpoint, "receiver takes requests again"),
         }
     }
 

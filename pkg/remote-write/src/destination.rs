@@ -19,6 +19,7 @@ use telemetry::LogThrottle;
 use crate::client::{Client, endpoint_headers};
 use crate::config::EndpointConfig;
 use crate::error::StartError;
+use crate::gate::Gate;
 use crate::headers;
 use crate::metrics::RemoteWriteMetrics;
 use crate::protocol::Negotiation;
@@ -43,6 +44,8 @@ pub(crate) struct Destination {
     pub(crate) failure_log: LogThrottle,
     pub(crate) refusal_log: LogThrottle,
     pub(crate) fallback_log: LogThrottle,
+    /// Who may try it.
+    pub(crate) gate: Gate,
     /// Whether the last attempt, of whichever tenant, got no answer.
     is_silent: AtomicBool,
     headers: HeaderMap,
@@ -88,6 +91,10 @@ impl Destination {
             failure_log: LogThrottle::new(FAILURE_LOG_INTERVAL),
             refusal_log: LogThrottle::new(FAILURE_LOG_INTERVAL),
             fallback_log: LogThrottle::new(FAILURE_LOG_INTERVAL),
+            gate: Gate::new(
+                config.queue_config.min_backoff,
+                config.queue_config.max_backoff,
+            ),
             is_silent: AtomicBool::new(false),
             name: name.to_owned(),
             config: config.clone(),

@@ -13,6 +13,8 @@ mod destination;
 mod encode;
 pub mod error;
 mod filler;
+mod gate;
+mod gated;
 mod handover;
 mod headers;
 pub mod inspect;

@@ -443,6 +443,13 @@ impl Queue {
         state.removed || !Arc::ptr_eq(&state.destination, destination)
     }
 
+    /// Whether nobody who waits need wait for it: it has failed again and again, or its
+    /// receiver has, for everybody.
+    pub(crate) fn is_hopeless(&self, failures: u64) -> bool {
+        let state = self.state.lock();
+        state.failures >= failures || state.destination.gate.failures() >= failures
+    }
+
     /// Whether its next attempt will probably fail.
     pub(crate) fn is_probe(&self) -> bool {
         let state = self.state.lock();

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::gated::Gated;
 use crate::queue::{Phase, Queue, Turn};
 use crate::turn::{Turns, take_turn};
 
@@ -67,6 +68,7 @@ pub(crate) async fn run(turns: Arc<Turns>, ready: Arc<Ready>, sweep: impl Fn()) 
     let mut running = FuturesUnordered::new();
     let mut probes = 0;
     let mut held: VecDeque<Arc<Queue>> = VecDeque::new();
+    let mut gated = Gated::default();
     let mut waiting: BinaryHeap<Reverse<Waiting>> = BinaryHeap::new();
     let mut next_sweep = Instant::now() + SWEEP_INTERVAL;
     while !turns.is_stopped.load(Ordering::Relaxed) {
@@ -78,6 +80,7 @@ pub(crate) async fn run(turns: Arc<Turns>, ready: Arc<Ready>, sweep: impl Fn()) 
                 held.push_back(due.queue);
             }
         }
+        held.extend(gated.release(Instant::now()));
         while running.len() < MAX_TURNS {
             let probe = (probes < MAX_PROBES).then(|| held.pop_front()).flatten();
             let Some(queue) = probe.or_else(|| ready.queues.lock().pop_front()) else {
@@ -88,6 +91,9 @@ pub(crate) async fn run(turns: Arc<Turns>, ready: Arc<Ready>, sweep: impl Fn()) 
                 held.push_back(queue);
                 continue;
             }
+            let Some(queue) = gated.admit(queue, Instant::now()) else {
+                continue;
+            };
             if !queue.begin_turn() {
                 continue;
             }
@@ -99,7 +105,8 @@ pub(crate) async fn run(turns: Arc<Turns>, ready: Arc<Ready>, sweep: impl Fn()) 
             }));
         }
         let due = waiting.peek().map(|Reverse(first)| first.due);
-        let due = due.map_or(next_sweep, |due| due.min(next_sweep));
+        let due = [due, gated.due(), Some(next_sweep)];
+        let due = due.into_iter().flatten().min().unwrap_or(next_sweep);
         tokio::select! {
             Some((queue, was_probe, turn)) = running.next() => {
                 probes -= usize::from(was_probe);

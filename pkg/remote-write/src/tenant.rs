@@ -197,6 +197,30 @@ impl Tenant {
         given
     }
 
+    /// Writes down how far everything is, and makes its last segment durable as far as
+    /// it is set; counts what the disk did not take.
+    pub(crate) fn sync(&self) {
+        let samples = self.spool.kept_samples();
+        for queue in self.queues() {
+            queue.save();
+            queue.metrics.dropped(DropReason::SpoolError, samples);
+        }
+        if samples > 0 {
+            tracing::error!(
+                tenant = %self.id(),
+                samples,
+                "the disk did not take the last samples, they are lost"
+            );
+        }
+        if let Err(error) = self.spool.sync() {
+            tracing::warn!(
+                tenant = %self.id(),
+                error = %telemetry::error_chain(&error),
+                "cannot make the spool durable; a loss of power now may cost samples"
+            );
+        }
+    }
+
     /// Adds a writer.
     pub(crate) fn open(&self) {
         *self.writers.lock() += 1;

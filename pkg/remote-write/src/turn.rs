@@ -90,7 +90,8 @@ pub(crate) async fn take_turn(turns: &Turns, queue: &Arc<Queue>) -> Turn {
         let stops = failure.is_some()
             || turns.is_stopped.load(Ordering::Relaxed)
             || queue.is_changed(&destination);
-        let is_probing = queue.failures() > 0 || destination.is_silent();
+        let is_probing =
+            queue.failures() > 0 || destination.is_silent() || destination.gate.is_closed();
         if !stops {
             for shard in &mut shards {
                 let may_send = !is_probing || sending.is_empty();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use spanmill_remote_write::answer::Attempt;
+use spanmill_remote_write::answer::{Attempt, FailureCause};
 use spanmill_remote_write::{DropReason, Written};
 
 #[path = "../fuzz/answers.rs"]
@@ -50,7 +50,7 @@ fn answers_of_receivers_mean_what_they_say() {
     let busy = Attempt::Failed {
         problem: "503 Service Unavailable: a b c".to_owned(),
         retry_after: Some(Duration::from_secs(300)),
-        is_answered: true,
+        cause: FailureCause::Unable,
     };
     assert_eq!(one, busy);
 

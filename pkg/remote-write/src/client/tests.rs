@@ -103,7 +103,7 @@ async fn unreachable_receiver_is_a_failure_whose_text_has_no_url() {
     let Attempt::Failed {
         problem,
         retry_after: None,
-        is_answered: false,
+        cause: FailureCause::Silent,
     } = client
         .send(&HeaderMap::new(), Protocol::V1, Bytes::new())
         .await

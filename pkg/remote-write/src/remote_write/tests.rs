@@ -24,6 +24,7 @@ use crate::spool::{Fsync, SpoolConfig};
 
 mod bounds;
 mod destinations;
+mod down;
 mod handover;
 mod inspect;
 mod refusals;
