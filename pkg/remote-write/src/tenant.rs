@@ -147,13 +147,19 @@ impl Tenant {
 
     /// Removes what every destination has from the spool.
     pub(crate) fn remove_delivered(&self) {
+        if let Some(low) = self.low() {
+            self.spool.remove_before(low);
+        }
+    }
+
+    /// The position before which every destination has everything; none if there is no
+    /// destination.
+    fn low(&self) -> Option<u64> {
         let queues = self.queues.read();
         let found = self.found.lock();
         let lows = queues.iter().map(|queue| queue.low());
-        let low = lows.chain(found.iter().map(|(_, progress)| progress.low()));
-        if let Some(low) = low.min() {
-            self.spool.remove_before(low);
-        }
+        lows.chain(found.iter().map(|(_, progress)| progress.low()))
+            .min()
     }
 
     /// What each destination is still to get, once nothing is sent any more; also those
@@ -198,7 +204,8 @@ impl Tenant {
     }
 
     /// Writes down how far everything is, and makes its last segment durable as far as
-    /// it is set; counts what the disk did not take.
+    /// it is set, or removes it if every destination has all of it; counts what the disk
+    /// did not take.
     pub(crate) fn sync(&self) {
         let samples = self.spool.kept_samples();
         for queue in self.queues() {
@@ -211,6 +218,12 @@ impl Tenant {
                 samples,
                 "the disk did not take the last samples, they are lost"
             );
+        }
+        if self
+            .low()
+            .is_some_and(|low| self.spool.remove_if_before(low))
+        {
+            return;
         }
         if let Err(error) = self.spool.sync() {
             tracing::warn!(

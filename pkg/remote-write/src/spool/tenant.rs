@@ -274,6 +274,24 @@ impl TenantSpool {
         self.remove_segments();
     }
 
+    /// Removes every segment, if every sample is before a position, and the disk has
+    /// them all; `false` if not, or somebody writes.
+    pub(crate) fn remove_if_before(&self, position: u64) -> bool {
+        let mut state = self.state.lock();
+        let last = state.segments.back();
+        let is_before = last.is_none_or(|last| last.end <= position);
+        let writer = state.writer.as_ref();
+        let is_behind = writer.is_some_and(|writer| writer.is_behind());
+        if state.is_written || is_behind || !is_before {
+            return false;
+        }
+        state.writer = None;
+        while !state.segments.is_empty() {
+            self.remove_first(&mut state);
+        }
+        true
+    }
+
     /// Removes every segment. Their samples have all been delivered, and nobody writes
     /// to them any more.
     pub(super) fn remove_segments(&self) {

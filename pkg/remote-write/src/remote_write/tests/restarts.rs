@@ -227,3 +227,55 @@ async fn what_is_left_waits_for_a_destination() {
     next.flush().await;
     assert_eq!(receiver.values(), [1.0, 3.0]);
 }
+
+fn segments(directory: &std::path::Path) -> usize {
+    let tenant = directory.join(id("acme").directory());
+    let files = std::fs::read_dir(tenant).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| !name.ends_with(".cursor")).count()
+}
+
+#[tokio::test]
+async fn stop_removes_what_every_destination_has_and_keeps_the_rest() {
+    let (receiver, url) = Receiver::start([]).await;
+    let first = start(vec![endpoint_of_ones(&url)], false);
+    let writer = first.writer("acme");
+    write_one(&writer, 1.0);
+    first.flush().await;
+    first.remote_write.stop();
+    assert_eq!(segments(first.directory.path()), 1);
+    first.remote_write.sync();
+    assert_eq!(segments(first.directory.path()), 0);
+    drop(writer);
+    let directory = first.stop().await;
+
+    receiver.set_rule(down);
+    let next = start_in(
+        directory,
+        Clock::system(),
+        vec![endpoint_of_ones(&url)],
+        false,
+    );
+    next.remote_write.resume(|_| next.destinations.clone());
+    let writer = next.writer("acme");
+    assert_eq!(writer.newest_ms(), Some(point(1.0).timestamp_ms));
+    write_one(&writer, 2.0);
+    assert_eq!(next.remote_write.flush(Duration::from_secs(60)).await, 1);
+    next.remote_write.stop();
+    next.remote_write.sync();
+    assert_eq!(segments(next.directory.path()), 1);
+    drop(writer);
+    let directory = next.stop().await;
+
+    receiver.set_rule(|_| None);
+    receiver.requests.lock().clear();
+    let last = start_in(
+        directory,
+        Clock::system(),
+        vec![endpoint_of_ones(&url)],
+        false,
+    );
+    last.remote_write.resume(|_| last.destinations.clone());
+    last.flush().await;
+    assert_eq!(receiver.values(), [2.0]);
+}
