@@ -11,6 +11,7 @@ use generator::{
     Dependencies, Generator, GeneratorConfig, NodePushDependencies, NodePushMetrics, NodePushes,
 };
 use model::Clock;
+use overrides::user_configurable::config::Backend;
 use overrides::{Overrides, UserOverrides};
 use remote_write::RemoteWrite;
 use server::grpc::Health;
@@ -43,6 +44,9 @@ const OVERRIDES_DIR: &str = "overrides";
 
 /// Where it is marked who is being deleted, below the data directory.
 const DELETIONS_DIR: &str = "deletions";
+
+/// Where it is kept who was deleted, below the data directory.
+const DELETED_DIR: &str = "deleted";
 
 /// What every part is made with.
 struct Common<'a> {
@@ -171,14 +175,15 @@ async fn assemble(loaded: Loaded) -> Result<Process, StartError> {
         metrics.memory,
         &background,
     );
-    let deletion = generating.as_ref().map(|generating| {
+    let has_tenants = generating.is_some() || cluster.is_some();
+    let deletion = has_tenants.then(|| {
         let parts = deletion::Parts {
             overrides: overrides.clone(),
             user_overrides: user_overrides.clone(),
-            generator: generating.generator.clone(),
-            remote_write: generating.remote_write.clone(),
+            generating: generating.clone(),
             distributor: of_intake.clone(),
             authentication: authentication.clone(),
+            cluster: cluster.clone(),
         };
         deletion(&common, parts)
     });
@@ -245,6 +250,9 @@ async fn assemble(loaded: Loaded) -> Result<Process, StartError> {
         .map(|_| Downscale::new(&config.storage.path));
     if let Some(moves) = &edge_moves {
         moves.follow_the_ring(&background);
+    }
+    if let Some(deletion) = &deletion {
+        deletion.catch_up();
     }
     let storage = config.storage.path.clone();
     let routes = Routes {
@@ -427,14 +435,22 @@ async fn restore(generator: &Generator, background: &Part) {
 
 fn deletion(common: &Common<'_>, parts: deletion::Parts) -> Deletion {
     let storage = &common.config.storage.path;
+    let store = &common.config.overrides.user_configurable_overrides.client;
+    let generator = &common.config.metrics_generator;
+    let remote_write = generator.remote_write(common.tenancy.multitenancy_enabled, storage);
     let places = deletion::Places {
         marks: storage.join(DELETIONS_DIR),
+        records: storage.join(DELETED_DIR),
         overrides: storage.join(OVERRIDES_DIR),
+        has_own_overrides: store.backend == Backend::Local
+            && store.local.path.as_os_str().is_empty(),
+        of_tenants: [storage.join(STATE_DIR), remote_write.spool.directory],
     };
     let background = &common.background;
     Deletion::new(
         parts,
         places,
+        common.clock.clone(),
         &background.tasks,
         background.shutdown.clone(),
     )

@@ -1,5 +1,6 @@
 //! This node in a cluster: how it joins, what it says of itself, how it leaves.
 
+mod asking;
 mod cpu_share;
 mod edges;
 
@@ -16,6 +17,7 @@ use ring::{Identity, Member, MemberState, Node, Ring, RingMetrics, Role};
 use settings::Problems;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+pub(crate) use self::asking::Asked;
 use self::cpu_share::CpuShare;
 pub(crate) use self::edges::EdgeMoves;
 use crate::config::{AppConfig, Target};

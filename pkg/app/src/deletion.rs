@@ -1,26 +1,32 @@
 //! A tenant leaves: what every part has of it is removed, once its series have ended at
 //! the receivers.
 
+mod everywhere;
 mod marks;
+mod records;
 
+use std::collections::HashSet;
+use std::fs;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use distributor::DistributorMetrics;
-use generator::{Generator, LeaveError, Leaving};
+use generator::{LeaveError, Leaving};
 use lifecycle::{Shutdown, TaskGroup};
-use model::TenantId;
+use model::{Clock, TenantId};
 use overrides::{Change, IfMatch, LayerName, Overrides, UserOverrides, UserOverridesError};
-use remote_write::RemoteWrite;
 use server::Authentication;
 use telemetry::error_chain;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use self::marks::{MarkError, Marks};
+use self::marks::{MarkError, Marks, Order};
+use self::records::Records;
+use crate::cluster::Cluster;
+use crate::process::Generating;
 use crate::tenants_api::{DeletionAnswer, LeftOver};
 
 /// How long pushes and scrapes that are under way are waited for, and after them that
@@ -28,6 +34,8 @@ use crate::tenants_api::{DeletionAnswer, LeftOver};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it looks whether they have.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// What is removed where tenants have settings.
+const OWN_SETTINGS: &str = "settings that it set itself";
 /// How often it is tried to forget a tenant of whom pushes are being refused.
 const FORGETS: u32 = 50;
 
@@ -40,11 +48,13 @@ pub(crate) struct Deletion(Arc<Inner>);
 pub(crate) struct Parts {
     pub(crate) overrides: Overrides,
     pub(crate) user_overrides: Option<UserOverrides>,
-    pub(crate) generator: Generator,
-    pub(crate) remote_write: RemoteWrite,
+    /// None where no series are made; then nothing is on disk, either.
+    pub(crate) generating: Option<Generating>,
     pub(crate) distributor: DistributorMetrics,
     /// None where there is no authentication.
     pub(crate) authentication: Option<Authentication>,
+    /// None where the process is alone.
+    pub(crate) cluster: Option<Cluster>,
 }
 
 /// Directories.
@@ -52,17 +62,30 @@ pub(crate) struct Parts {
 pub(crate) struct Places {
     /// Where it is marked who is being deleted.
     pub(crate) marks: PathBuf,
+    /// Where it is kept who was deleted, for nodes that were away.
+    pub(crate) records: PathBuf,
     /// Where settings of tenants are that they set while they could.
     pub(crate) overrides: PathBuf,
+    /// Whether settings that tenants set now are there, and of no other node.
+    pub(crate) has_own_overrides: bool,
+    /// Where else directories of tenants are.
+    pub(crate) of_tenants: [PathBuf; 2],
 }
 
 #[derive(Debug)]
 struct Inner {
     parts: Parts,
     marks: Marks,
+    records: Records,
     overrides_dir: PathBuf,
+    has_own_overrides: bool,
     tasks: TaskGroup,
     shutdown: Shutdown,
+    clock: Clock,
+    /// When this began, in milliseconds since the Unix epoch.
+    began_ms: u64,
+    /// Of whom there was something on disk then.
+    at_start: HashSet<TenantId>,
 }
 
 /// A tenant that was not deleted.
@@ -80,19 +103,39 @@ pub(crate) enum DeletionError {
 }
 
 impl Deletion {
-    /// Deletes nobody yet.
-    pub(crate) fn new(parts: Parts, places: Places, tasks: &TaskGroup, shutdown: Shutdown) -> Self {
+    /// Deletes nobody yet. Blocks for a moment, and is to be made before anything is
+    /// restored.
+    pub(crate) fn new(
+        parts: Parts,
+        places: Places,
+        clock: Clock,
+        tasks: &TaskGroup,
+        shutdown: Shutdown,
+    ) -> Self {
+        let now_ms = now_ms(&clock);
+        // Without a cluster there is nobody who could ask; without series, no disk.
+        let keeps = parts.cluster.is_some() && parts.generating.is_some();
+        let at_start = match keeps {
+            true => places.tenants(),
+            false => HashSet::new(),
+        };
         Self(Arc::new(Inner {
-            parts,
             marks: Marks::new(places.marks),
+            records: Records::open(keeps.then_some(places.records), now_ms),
+            at_start,
+            parts,
             overrides_dir: places.overrides,
+            has_own_overrides: places.has_own_overrides,
             tasks: tasks.clone(),
             shutdown,
+            began_ms: now_ms,
+            clock,
         }))
     }
 
-    /// Deletes a tenant: takes no spans of it, ends its series, waits until receivers
-    /// know it, and removes what there is. From then on its spans start a new instance.
+    /// Deletes what this node has of a tenant: takes no spans of it, ends its series,
+    /// waits until receivers know it, and removes what there is. From then on its spans
+    /// start a new instance.
     ///
     /// Goes on to its end where it is cancelled; if the process ends first, the next
     /// one finishes it.
@@ -100,14 +143,22 @@ impl Deletion {
     /// # Errors
     ///
     /// [`DeletionError`].
-    pub(crate) async fn delete(&self, tenant: &TenantId) -> Result<DeletionAnswer, DeletionError> {
-        let leaving = self.0.parts.generator.leave(tenant);
+    async fn delete_here(
+        &self,
+        tenant: &TenantId,
+        order: Order,
+    ) -> Result<DeletionAnswer, DeletionError> {
+        let Some(generating) = &self.0.parts.generating else {
+            return self.without_series(tenant, order).await;
+        };
+        let leaving = generating.generator.leave(tenant);
         let leaving = leaving.map_err(DeletionError::Leave)?;
         let (tell, told) = oneshot::channel();
         let deletion = self.clone();
+        let generating = generating.clone();
         self.0.tasks.spawn("tenant-deletion", async move {
             // Nobody listens if the client has gone.
-            let _ = tell.send(deletion.to_the_end(leaving).await);
+            let _ = tell.send(deletion.to_the_end(&generating, leaving, order).await);
         });
         told.await.unwrap_or(Err(DeletionError::Stopping))
     }
@@ -115,13 +166,17 @@ impl Deletion {
     /// Goes on with what earlier processes began, in the background. To be called
     /// before anything is restored.
     pub(crate) fn finish_all(&self) {
-        for tenant in self.0.marks.all() {
-            let Ok(leaving) = self.0.parts.generator.leave(&tenant) else {
+        let Some(generating) = &self.0.parts.generating else {
+            return;
+        };
+        for (tenant, order) in self.0.marks.all() {
+            let Ok(leaving) = generating.generator.leave(&tenant) else {
                 continue;
             };
-            let deletion = self.clone();
+            let (deletion, generating) = (self.clone(), generating.clone());
             self.0.tasks.spawn("tenant-deletion", async move {
-                if let Err(error) = deletion.to_the_end(leaving).await {
+                let ended = deletion.to_the_end(&generating, leaving, order).await;
+                if let Err(error) = ended {
                     let error = error_chain(&error);
                     tracing::warn!(%tenant, %error, "a deletion that an earlier process began is not finished");
                 }
@@ -129,32 +184,66 @@ impl Deletion {
         }
     }
 
-    async fn to_the_end(&self, mut leaving: Leaving) -> Result<DeletionAnswer, DeletionError> {
-        let Inner { parts, marks, .. } = &*self.0;
+    /// Deletes what a node that makes no series has of a tenant.
+    async fn without_series(
+        &self,
+        tenant: &TenantId,
+        order: Order,
+    ) -> Result<DeletionAnswer, DeletionError> {
+        let mut answer = DeletionAnswer {
+            tenant: tenant.to_string(),
+            ..DeletionAnswer::default()
+        };
+        if order.is_first && self.0.parts.user_overrides.is_some() {
+            let (removed, left) = (&mut answer.removed, &mut answer.left);
+            let own = self.remove_overrides(tenant, order).await;
+            note(removed, left, OWN_SETTINGS, own);
+        }
+        if answer.left.is_empty() {
+            self.0.records.note(tenant, order.at_ms)?;
+        }
+        answer.left.extend(self.of_the_operator(tenant));
+        self.forget_metrics(tenant).await;
+        tracing::info!(%tenant, "tenant deleted");
+        Ok(answer)
+    }
+
+    async fn to_the_end(
+        &self,
+        generating: &Generating,
+        mut leaving: Leaving,
+        order: Order,
+    ) -> Result<DeletionAnswer, DeletionError> {
+        let deletion = self.clone();
         let tenant = leaving.tenant().clone();
         let mut answer = DeletionAnswer {
             tenant: tenant.to_string(),
             ..DeletionAnswer::default()
         };
-        let (marks_too, marked) = (marks.clone(), tenant.clone());
+        let marked = tenant.clone();
         let ended = spawn_blocking(move || {
-            marks_too.set(&marked)?;
+            let marks = &deletion.0.marks;
+            // One that was not finished may have had more to do.
+            let earlier = marks.of(&marked);
+            let is_first = order.is_first || earlier.is_some_and(|earlier| earlier.is_first);
+            let order = Order { is_first, ..order };
+            marks.set(&marked, order)?;
             let ended = leaving.end_series(PATIENCE);
-            if ended.is_err() {
+            if ended.is_err() && earlier.is_none() {
                 // It goes on as it was.
-                marks_too.clear(&marked)?;
+                marks.clear(&marked)?;
             }
-            Ok((leaving, ended.map_err(DeletionError::Leave)?))
+            Ok((leaving, order, ended.map_err(DeletionError::Leave)?))
         });
-        let (leaving, ended) = ended.await.unwrap_or(Err(DeletionError::Stopping))?;
+        let (leaving, order, ended) = ended.await.unwrap_or(Err(DeletionError::Stopping))?;
         if let Some(ended) = ended {
             answer.series_ended = ended;
             answer.removed.push("series and waiting spans".to_owned());
         }
-        answer.waited_seconds = self.delivered(&tenant).await?;
+        answer.waited_seconds = self.delivered(generating, &tenant).await?;
 
         let mut left = Vec::new();
-        let remote_write = parts.remote_write.clone();
+        let remote_write = generating.remote_write.clone();
         let removed = spawn_blocking(move || {
             let spool = remote_write.remove(leaving.tenant());
             let state = leaving.remove_state();
@@ -165,19 +254,19 @@ impl Deletion {
         answer.undelivered_samples = *spool.as_ref().unwrap_or(&0);
         note(&mut answer.removed, &mut left, "spool", spool.map(drop));
         note(&mut answer.removed, &mut left, "saved state", state);
-        let own = self.remove_overrides(&tenant).await;
-        note(
-            &mut answer.removed,
-            &mut left,
-            "settings that it set itself",
-            own,
-        );
+        let own = self.remove_overrides(&tenant, order).await;
+        note(&mut answer.removed, &mut left, OWN_SETTINGS, own);
         let is_all = left.is_empty();
         answer.left = left;
         answer.left.extend(self.of_the_operator(&tenant));
         if is_all {
-            let (marks, marked) = (marks.clone(), tenant.clone());
-            let cleared = spawn_blocking(move || marks.clear(&marked));
+            let (deletion, marked) = (self.clone(), tenant.clone());
+            let cleared = spawn_blocking(move || {
+                if deletion.0.parts.cluster.is_some() {
+                    deletion.0.records.note(&marked, order.at_ms)?;
+                }
+                deletion.0.marks.clear(&marked)
+            });
             cleared.await.map_err(|_| DeletionError::Stopping)??;
         }
         self.forget_metrics(&tenant).await;
@@ -194,11 +283,15 @@ impl Deletion {
     }
 
     /// Waits until receivers have all samples, at most for [`PATIENCE`]; says how long.
-    async fn delivered(&self, tenant: &TenantId) -> Result<f64, DeletionError> {
+    async fn delivered(
+        &self,
+        generating: &Generating,
+        tenant: &TenantId,
+    ) -> Result<f64, DeletionError> {
         let begin = Instant::now();
+        let remote_write = &generating.remote_write;
         let wait = async {
-            while self.0.parts.remote_write.unsent_samples(tenant) > 0 && begin.elapsed() < PATIENCE
-            {
+            while remote_write.unsent_samples(tenant) > 0 && begin.elapsed() < PATIENCE {
                 sleep(LOOK_AGAIN).await;
             }
         };
@@ -208,9 +301,13 @@ impl Deletion {
         }
     }
 
-    /// Removes what the tenant set itself, wherever it is stored.
-    async fn remove_overrides(&self, tenant: &TenantId) -> Result<(), String> {
+    /// Removes what the tenant set itself: what is stored for all nodes only where the
+    /// order was given, since it may have set something new until it comes to the others.
+    async fn remove_overrides(&self, tenant: &TenantId, order: Order) -> Result<(), String> {
         if let Some(overrides) = &self.0.parts.user_overrides {
+            if !order.is_first && !self.0.has_own_overrides {
+                return Ok(());
+            }
             let changed =
                 overrides.change(tenant, Change::Delete, Some(IfMatch::Any), true, |_| {});
             return match changed.await {
@@ -274,6 +371,27 @@ impl Deletion {
             sleep(LOOK_AGAIN).await;
         }
     }
+}
+
+impl Places {
+    /// Of whom there is something on disk.
+    fn tenants(&self) -> HashSet<TenantId> {
+        let directories = self.of_tenants.iter().chain([&self.overrides]);
+        directories.flat_map(|path| tenants_in(path)).collect()
+    }
+}
+
+/// Who has a directory in this one.
+fn tenants_in(directory: &Path) -> Vec<TenantId> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names
+        .filter_map(|name| TenantId::from_directory(&name))
+        .collect()
+}
+
+fn now_ms(clock: &Clock) -> u64 {
+    clock.unix_millis().unsigned_abs()
 }
 
 /// Notes what was removed, and what not.

@@ -17,6 +17,7 @@ mod downscale;
 mod file_limit;
 mod listening;
 mod memory;
+mod node_calls;
 mod own_metrics;
 mod pages;
 mod ports;

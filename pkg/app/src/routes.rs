@@ -16,6 +16,7 @@ use crate::config::AppConfig;
 use crate::deletion::Deletion;
 use crate::downscale::Downscale;
 use crate::listening;
+use crate::node_calls::NodeAnswers;
 use crate::pages::{self, Pages};
 use crate::ports::{Face, Port, UdpPort};
 use crate::process::{Address, Part};
@@ -41,7 +42,7 @@ pub(crate) struct Routes {
     /// What tenants change themselves, if they may.
     pub(crate) user_overrides: Option<UserOverrides>,
     pub(crate) pages: Pages,
-    /// Deletes tenants, where there are series of them.
+    /// Deletes tenants, where there is something of them.
     pub(crate) deletion: Option<Deletion>,
     /// What gRPC's health service says.
     pub(crate) health: Health,
@@ -92,8 +93,10 @@ impl Routes {
                     (Some(_), None) => &[PUSH_SERVICE],
                     (None, _) => &[],
                 };
+                let calls = self.node_answers().map(|answers| answers.routes(limit));
                 pushes
                     .unwrap_or_default()
+                    .merge(calls.unwrap_or_default())
                     .merge(of_nodes.unwrap_or_default())
                     .merge(samples.unwrap_or_default())
                     .merge(self.health.router(services))
@@ -118,6 +121,15 @@ impl Routes {
                 router.unwrap_or_default()
             }
         }
+    }
+
+    /// What answers other nodes; none where there are none.
+    fn node_answers(&self) -> Option<NodeAnswers> {
+        self.ring.as_ref()?;
+        Some(NodeAnswers {
+            authentication: NodeAuthentication::new(&self.config.node_authentication),
+            deletion: self.deletion.clone()?,
+        })
     }
 
     fn ring_page(&self) -> Router {

@@ -265,6 +265,9 @@ pub struct DeletionRequest {
 pub struct DeletionAnswer {
     /// Its id.
     pub tenant: String,
+    /// The nodes of the cluster that have deleted it; none where the process is alone.
+    #[serde(default)]
+    pub nodes: Vec<String>,
     /// Series that ended with a staleness marker.
     pub series_ended: u64,
     /// How long the last samples were waited for, in seconds.

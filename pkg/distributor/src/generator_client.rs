@@ -154,9 +154,10 @@ impl GeneratorClients {
         })
     }
 
-    /// A channel to a generator for whatever is no push, opened by its first call.
+    /// A channel to a node, a generator or not, for whatever is no push, opened by its
+    /// first call.
     pub fn channel(&self, member: &Member) -> Channel {
-        self.of(member).connection.channel()
+        Connection::new(self.target(member)).channel()
     }
 
     /// What calls over such a channel have to carry, so that this node is known for one.
@@ -202,6 +203,16 @@ impl GeneratorClients {
         client
     }
 
+    fn target(&self, member: &Member) -> Target {
+        let config = &self.0.config;
+        Target {
+            address: member.address,
+            tls: self.0.tls.clone(),
+            connect_timeout: config.grpc_client_config.connect_timeout,
+            ping: config.pool_config.ping(),
+        }
+    }
+
     fn client(&self, member: &Member, metrics: Arc<OfGenerator>) -> GeneratorClient {
         let Inner {
             config, tls, token, ..
@@ -214,12 +225,7 @@ impl GeneratorClients {
             // An address and a path make one.
             uri: format!("{base}{NODE_PUSH}").parse().unwrap_or_default(),
             base,
-            connection: Connection::new(Target {
-                address: member.address,
-                tls: tls.clone(),
-                connect_timeout: grpc.connect_timeout,
-                ping: config.pool_config.ping(),
-            }),
+            connection: Connection::new(self.target(member)),
             token: token.clone(),
             max_message_bytes: grpc.max_send_msg_size.as_usize(),
             max_answer_bytes: grpc.max_recv_msg_size.as_usize(),

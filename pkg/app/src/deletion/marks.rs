@@ -1,20 +1,40 @@
-//! Who is being deleted, on disk: a deletion that a process does not finish is finished
-//! by the next.
+//! Orders to delete tenants, on disk: those that a process does not finish are finished
+//! by the next, and those that are done are known to it.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use model::TenantId;
+use serde::{Deserialize, Serialize};
 use telemetry::error_chain;
 
-/// A directory with an empty file for each tenant.
+/// An order to delete a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Order {
+    /// When it was given, in milliseconds since the Unix epoch: a later one of the same
+    /// tenant has a higher number.
+    pub(crate) at_ms: u64,
+    /// Whether an operator gave it here: of what all nodes share, such as a bucket with
+    /// settings, this node takes care, and no other.
+    pub(crate) is_first: bool,
+}
+
+impl Order {
+    /// What a mark without a word means: that of a version which had no clusters.
+    const ALONE: Self = Self {
+        at_ms: 0,
+        is_first: true,
+    };
+}
+
+/// A directory with a file for each tenant.
 #[derive(Clone, Debug)]
 pub(crate) struct Marks(PathBuf);
 
 /// A mark that cannot be set or removed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot mark in {} that the tenant is being deleted", path.display())]
+#[error("cannot write in {} that the tenant is deleted", path.display())]
 pub(crate) struct MarkError {
     path: PathBuf,
     #[source]
@@ -32,12 +52,21 @@ impl Marks {
     /// # Errors
     ///
     /// [`MarkError`]; then the tenant may be marked or not.
-    pub(crate) fn set(&self, tenant: &TenantId) -> Result<(), MarkError> {
-        let set = fs::create_dir_all(&self.0)
-            .and_then(|()| File::create(self.of(tenant)))
-            .and_then(|file| file.sync_all())
-            .and_then(|()| sync(&self.0));
-        self.checked(set)
+    pub(crate) fn set(&self, tenant: &TenantId, order: Order) -> Result<(), MarkError> {
+        let write = || {
+            fs::create_dir_all(&self.0)?;
+            let mut file = File::create(self.path_of(tenant))?;
+            file.write_all(serde_json::to_string(&order)?.as_bytes())?;
+            file.sync_all()?;
+            sync(&self.0)
+        };
+        self.checked(write())
+    }
+
+    /// The order that a tenant is marked with, if it is. Blocks.
+    pub(crate) fn of(&self, tenant: &TenantId) -> Option<Order> {
+        let text = fs::read_to_string(self.path_of(tenant)).ok()?;
+        Some(serde_json::from_str(&text).unwrap_or(Order::ALONE))
     }
 
     /// Removes the mark of a tenant, if there is one. Blocks.
@@ -46,7 +75,7 @@ impl Marks {
     ///
     /// [`MarkError`]; then the tenant may be marked or not.
     pub(crate) fn clear(&self, tenant: &TenantId) -> Result<(), MarkError> {
-        let cleared = match fs::remove_file(self.of(tenant)) {
+        let cleared = match fs::remove_file(self.path_of(tenant)) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
             Ok(()) => sync(&self.0),
@@ -55,7 +84,7 @@ impl Marks {
     }
 
     /// Everybody who is marked. Blocks.
-    pub(crate) fn all(&self) -> Vec<TenantId> {
+    pub(crate) fn all(&self) -> Vec<(TenantId, Order)> {
         let entries = match fs::read_dir(&self.0) {
             Ok(entries) => entries,
             Err(error) => {
@@ -67,12 +96,13 @@ impl Marks {
             }
         };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        names
-            .filter_map(|name| TenantId::from_directory(&name))
+        let tenants = names.filter_map(|name| TenantId::from_directory(&name));
+        tenants
+            .filter_map(|tenant| self.of(&tenant).map(|order| (tenant, order)))
             .collect()
     }
 
-    fn of(&self, tenant: &TenantId) -> PathBuf {
+    fn path_of(&self, tenant: &TenantId) -> PathBuf {
         self.0.join(tenant.directory())
     }
 
@@ -101,10 +131,18 @@ mod tests {
         let (acme, globex) = (acme.unwrap(), globex.unwrap());
         assert_eq!(marks.all(), []);
         marks.clear(&acme).unwrap();
-        marks.set(&acme).unwrap();
-        marks.set(&globex).unwrap();
+        let order = |at_ms| Order {
+            at_ms,
+            is_first: false,
+        };
+        marks.set(&acme, order(1)).unwrap();
+        marks.set(&globex, order(2)).unwrap();
         marks.clear(&acme).unwrap();
         let again = Marks::new(root.path().join("deletions"));
-        assert_eq!(again.all(), [globex]);
+        assert_eq!(again.all(), [(globex, order(2))]);
+        assert_eq!(again.of(&acme), None);
+        // As a version without clusters wrote it.
+        File::create(again.path_of(&acme)).unwrap();
+        assert_eq!(again.of(&acme), Some(Order::ALONE));
     }
 }

@@ -1,0 +1,267 @@
+//! A tenant is deleted on all nodes of a cluster by one request, and on a node that was away
+//! once it is back.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+use spanmill_integration::binaries::binary;
+use spanmill_integration::http::{client, text_of};
+use spanmill_integration::remote_write_sink::Faults;
+use spanmill_integration::traces::{Traces, post};
+use spanmill_integration::{ClusterConfig, Network, Node, RemoteWriteSink, Target, eventually};
+use tokio::process::Command;
+
+const CANARY: &str = "canary-7f3a";
+const CALLS: &str = "traces_spanmetrics_calls_total";
+/// Spans of one push: each generator gets some.
+const SPANS: u64 = 60;
+
+async fn start(network: &mut Network, sink: &RemoteWriteSink) -> anyhow::Result<[Node; 4]> {
+    let hosts = network.add_hosts(["d1", "g1", "g2", "g3"])?;
+    let config = ClusterConfig::seeded_by(&[&hosts[0], &hosts[1]])
+        .with(&format!(
+            "metrics_generator: {{storage: {{remote_write: [{{url: '{}'}}]}}}}",
+            sink.url()
+        ))?
+        .with("multitenancy_enabled: true")?
+        .with("node_authentication: {token: token-of-the-cluster}")?
+        .with("overrides: {user_configurable_overrides: {enabled: true}}")?;
+    let mut nodes = Vec::new();
+    for host in hosts {
+        let target = match host.name() {
+            "d1" => Target::Distributor,
+            _ => Target::Generator,
+        };
+        nodes.push(Node::start(host, target, &config).await?);
+    }
+    sees(&nodes[0], 3).await?;
+    Ok(nodes.try_into().unwrap())
+}
+
+/// Waits until a node sees so many generators with all their tokens.
+async fn sees(node: &Node, generators: usize) -> anyhow::Result<()> {
+    eventually("the ring to settle", || async {
+        let ring = node.ring().await?;
+        let members = ring["members"].as_array().cloned().unwrap_or_default();
+        let full = members.iter().filter(|member| {
+            member["role"] == "generator" && member["state"] == "active" && member["tokens"] == 512
+        });
+        ensure!(full.count() == generators, "{ring:#}");
+        Ok(())
+    })
+    .await
+}
+
+/// Pushes spans of as many traces.
+async fn push(node: &Node, tenant: &str, name: &str, first: u64) -> anyhow::Result<()> {
+    for number in first..first + SPANS {
+        let traces = Traces::of_service("shop").spans(name, 1, Duration::from_millis(5), number);
+        let answer = post(&node.otlp_http(), &traces.request(), Some(tenant)).await?;
+        answer.accepted()?;
+    }
+    Ok(())
+}
+
+async fn counted(sink: &RemoteWriteSink, tenant: &str, want: f64) -> anyhow::Result<()> {
+    sink.eventually("all spans at the receiver", |received| {
+        let sum = received.sum(tenant, CALLS, &[]);
+        ensure!(sum == want, "{tenant}: {sum}");
+        Ok(())
+    })
+    .await
+}
+
+async fn set_canary(node: &Node) -> anyhow::Result<()> {
+    let settings = json!({"metrics_generator": {"processor": {"span_metrics": {
+        "dimensions": [CANARY],
+    }}}});
+    let request = client()
+        .patch(node.api("/api/overrides"))
+        .header("X-Scope-OrgID", "acme");
+    text_of(request.body(settings.to_string())).await.map(drop)
+}
+
+/// Files below a directory that have the canary in them or in their names.
+fn canaries(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.display().to_string();
+        if path.is_dir() {
+            found.extend(canaries(&path));
+        } else if name.contains(CANARY) || has_canary(&fs::read(&path).unwrap()) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+fn has_canary(bytes: &[u8]) -> bool {
+    let mut windows = bytes.windows(CANARY.len());
+    windows.any(|window| window == CANARY.as_bytes())
+}
+
+fn canaries_of(node: &Node) -> Vec<String> {
+    canaries(&node.directory().join("data"))
+}
+
+/// Deletes a tenant by `spanmillctl`; gives what spanmill answers.
+async fn delete(node: &Node, tenant: &str) -> anyhow::Result<Value> {
+    let deleted = Command::new(binary("spanmillctl")?)
+        .args(["tenant", "delete", tenant, "--yes", "--json", "--url"])
+        .arg(node.admin(""))
+        .output()
+        .await?;
+    let problem = String::from_utf8_lossy(&deleted.stderr);
+    ensure!(deleted.status.success(), "{problem}");
+    Ok(serde_json::from_slice(&deleted.stdout)?)
+}
+
+async fn ended(sink: &RemoteWriteSink, tenant: &str) -> anyhow::Result<()> {
+    sink.eventually("the end of all series", |received| {
+        let goes_on = received
+            .all_series(tenant)
+            .find(|series| !series.has_ended());
+        ensure!(goes_on.is_none(), "{goes_on:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[test]
+fn tenant_is_deleted_on_all_nodes_by_one_request() -> anyhow::Result<()> {
+    let test = "tenant_is_deleted_on_all_nodes_by_one_request";
+    Network::run(test, async |mut network| {
+        let sink = RemoteWriteSink::start_at(network.own_address(), Faults::new()).await?;
+        let mut nodes = start(&mut network, &sink).await?;
+        let [d1, generators @ ..] = &nodes;
+        for node in generators {
+            set_canary(node).await?;
+        }
+        push(d1, "acme", CANARY, 1).await?;
+        push(d1, "globex", "pay", 1).await?;
+        counted(&sink, "acme", 60.0).await?;
+        counted(&sink, "globex", 60.0).await?;
+        for node in generators {
+            let found = canaries_of(node).len();
+            ensure!(
+                found >= 2,
+                "{found} files with the canary, in spool and settings"
+            );
+        }
+
+        // Of a node that makes no series itself.
+        let answer = delete(d1, "acme").await?;
+        ensure!(
+            answer["nodes"] == json!(["d1", "g1", "g2", "g3"]),
+            "{answer}"
+        );
+        ensure!(answer["left"] == json!([]), "{answer}");
+        ensure!(answer["undelivered_samples"] == 0, "{answer}");
+        for node in &nodes {
+            if node.target() == Target::Generator {
+                ensure!(canaries_of(node).is_empty(), "{:?}", canaries_of(node));
+            }
+            let metrics = text_of(client().get(node.api("/metrics"))).await?;
+            let left: Vec<_> = metrics
+                .lines()
+                .filter(|line| line.contains("acme"))
+                .collect();
+            ensure!(left.is_empty(), "{left:?}");
+        }
+        ended(&sink, "acme").await?;
+
+        // The neighbour goes on, and the tenant may begin anew.
+        push(&nodes[0], "globex", "pay", 1_000).await?;
+        push(&nodes[0], "acme", "again", 1_000).await?;
+        counted(&sink, "globex", 120.0).await?;
+        sink.eventually("the new spans at the receiver", |received| {
+            let sum = received.sum("acme", CALLS, &[("span_name", "again")]);
+            ensure!(sum == 60.0, "{sum}");
+            Ok(())
+        })
+        .await?;
+        for node in &mut nodes {
+            node.stop().await?;
+        }
+        sink.check_protocol()
+    })
+}
+
+#[test]
+fn node_that_was_away_deletes_when_it_is_back() -> anyhow::Result<()> {
+    let test = "node_that_was_away_deletes_when_it_is_back";
+    Network::run(test, async |mut network| {
+        let sink = RemoteWriteSink::start_at(network.own_address(), Faults::new()).await?;
+        let [mut d1, mut g1, mut g2, mut g3] = start(&mut network, &sink).await?;
+        set_canary(&g3).await?;
+        push(&d1, "acme", CANARY, 1).await?;
+        push(&d1, "globex", "pay", 1).await?;
+        counted(&sink, "acme", 60.0).await?;
+        counted(&sink, "globex", 60.0).await?;
+        // One with its series on disk, one as it was when it died.
+        g2.stop().await?;
+        g3.kill().await?;
+        sees(&d1, 1).await?;
+
+        let answer = delete(&g1, "acme").await?;
+        ensure!(answer["nodes"] == json!(["d1", "g1"]), "{answer}");
+        let left = answer["left"].as_array().unwrap();
+        let what = |left: &Value| left["what"].as_str().unwrap().to_owned();
+        ensure!(
+            left.len() == 1 && what(&left[0]).contains("node g3"),
+            "{answer}"
+        );
+        // It goes on at once, with other spans.
+        push(&d1, "acme", "again", 1_000).await?;
+        // The one who knows is not the one who was asked, and knows it after a start.
+        g1.restart().await?;
+
+        for node in [&mut g2, &mut g3] {
+            node.begin()?;
+            node.ready().await?;
+            eventually("the deletion on the node that was away", || async {
+                let found = canaries_of(node);
+                ensure!(found.is_empty(), "{found:?}");
+                Ok(())
+            })
+            .await?;
+        }
+        ended_but_again(&sink).await?;
+        // What came after the deletion is not deleted by it.
+        sink.eventually("the new spans at the receiver", |received| {
+            let sum = received.sum("acme", CALLS, &[("span_name", "again")]);
+            ensure!(sum == 60.0, "{sum}");
+            Ok(())
+        })
+        .await?;
+        for node in [&mut d1, &mut g1, &mut g2, &mut g3] {
+            node.stop().await?;
+        }
+        sink.check_protocol()
+    })
+}
+
+/// All series of before the deletion have ended, but for those of the node that was killed:
+/// nobody knows any more which they are.
+async fn ended_but_again(sink: &RemoteWriteSink) -> anyhow::Result<()> {
+    sink.eventually("the end of all series of before", |received| {
+        let of_before = |instance| [("span_name", CANARY), ("spanmill_instance", instance)];
+        let (g1, g2) = (of_before("g1"), of_before("g2"));
+        let ended = [&g1, &g2].map(|labels| received.series("acme", CALLS, labels));
+        let mut of_before = ended.into_iter().flatten();
+        let goes_on = of_before.find(|series| !series.has_ended());
+        ensure!(goes_on.is_none(), "{goes_on:?}");
+        Ok(())
+    })
+    .await
+}

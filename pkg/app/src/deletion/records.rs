@@ -1,0 +1,118 @@
+//! Which tenants were deleted here, and when: nodes that were away ask for it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use model::TenantId;
+use parking_lot::Mutex;
+use telemetry::error_chain;
+
+use super::marks::{MarkError, Marks, Order};
+
+/// How long it is remembered: a node that is away for longer brings back what it has.
+const REMEMBERED_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+
+/// The deletions that are done; on disk, where there is one.
+#[derive(Debug)]
+pub(crate) struct Records {
+    disk: Option<Marks>,
+    known: Mutex<BTreeMap<TenantId, u64>>,
+}
+
+impl Records {
+    /// What was written down in a directory, but for what is too long ago. Blocks.
+    pub(crate) fn open(directory: Option<PathBuf>, now_ms: u64) -> Self {
+        let disk = directory.map(Marks::new);
+        let mut known = BTreeMap::new();
+        let written = disk.iter().flat_map(|disk| disk.all().into_iter());
+        for (tenant, order) in written {
+            known.insert(tenant, order.at_ms);
+        }
+        let records = Self {
+            disk,
+            known: Mutex::new(known),
+        };
+        records.forget_old(now_ms);
+        records
+    }
+
+    /// The number of an order that is given now.
+    pub(crate) fn next(&self, tenant: &TenantId, now_ms: u64) -> u64 {
+        let last = self.known.lock().get(tenant).copied();
+        last.map_or(now_ms, |last| now_ms.max(last.saturating_add(1)))
+    }
+
+    /// Whether a tenant was deleted here since an order was given.
+    pub(crate) fn has(&self, tenant: &TenantId, at_ms: u64) -> bool {
+        let known = self.known.lock();
+        known.get(tenant).is_some_and(|last| *last >= at_ms)
+    }
+
+    /// Notes that a tenant is deleted here; it lasts when this returns. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`MarkError`]; then it may be noted or not.
+    pub(crate) fn note(&self, tenant: &TenantId, at_ms: u64) -> Result<(), MarkError> {
+        if self.has(tenant, at_ms) {
+            return Ok(());
+        }
+        if let Some(disk) = &self.disk {
+            let order = Order {
+                at_ms,
+                is_first: false,
+            };
+            disk.set(tenant, order)?;
+        }
+        self.known.lock().insert(tenant.clone(), at_ms);
+        Ok(())
+    }
+
+    /// All of them, by tenant.
+    pub(crate) fn all(&self) -> Vec<(TenantId, u64)> {
+        let known = self.known.lock();
+        let all = known.iter();
+        all.map(|(tenant, at_ms)| (tenant.clone(), *at_ms))
+            .collect()
+    }
+
+    /// Forgets what is too long ago. Blocks.
+    pub(crate) fn forget_old(&self, now_ms: u64) {
+        let is_old = |at_ms: u64| at_ms.saturating_add(REMEMBERED_MS) < now_ms;
+        let old = self.all().into_iter();
+        for (tenant, _) in old.filter(|(_, at_ms)| is_old(*at_ms)) {
+            let cleared = self
+                .disk
+                .as_ref()
+                .map_or(Ok(()), |disk| disk.clear(&tenant));
+            if let Err(error) = cleared {
+                let error = error_chain(&error);
+                tracing::warn!(%tenant, %error, "cannot forget that the tenant was deleted long ago");
+            }
+            self.known.lock().remove(&tenant);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deletions_are_known_after_a_start_for_thirty_days() {
+        let root = tempfile::tempdir().unwrap();
+        let open = |now_ms| Records::open(Some(root.path().join("deleted")), now_ms);
+        let acme = TenantId::parse("acme").unwrap();
+        let records = open(5);
+        assert_eq!((records.next(&acme, 7), records.has(&acme, 7)), (7, false));
+        records.note(&acme, 7).unwrap();
+        // An order that comes late changes nothing, and one by a clock that is behind counts.
+        records.note(&acme, 6).unwrap();
+        assert_eq!(records.next(&acme, 3), 8);
+        let later = open(7 + REMEMBERED_MS);
+        assert_eq!(later.all(), [(acme.clone(), 7)]);
+        assert!(later.has(&acme, 7) && !later.has(&acme, 8));
+        assert_eq!(open(8 + REMEMBERED_MS).all(), []);
+        assert_eq!(open(0).all(), [], "it is gone from the disk");
+    }
+}

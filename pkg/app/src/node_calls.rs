@@ -1,0 +1,132 @@
+//! `/spanmill.v1.Node/...`: what nodes ask each other about tenants.
+//!
+//! Questions and answers are JSON, of which fields that are not known are passed over: nodes
+//! of two versions understand each other. A call that a node does not know is answered with
+//! `UNIMPLEMENTED`.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use server::NodeAuthentication;
+use server::authentication::PeerIdentity;
+use server::grpc::{SizeLimitLayer, unary};
+use tonic::Status;
+use tower::{Layer as _, Service};
+
+use crate::deletion::Deletion;
+
+/// What the paths of all calls begin with.
+pub(crate) const NODE_CALLS: &str = "/spanmill.v1.Node/";
+
+/// A call of one node to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NodeCall {
+    /// Deletes a tenant; answered when that is done.
+    DeleteTenant,
+    /// Which tenants were deleted, and when.
+    Deletions,
+}
+
+/// What answers other nodes.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeAnswers {
+    pub(crate) authentication: NodeAuthentication,
+    pub(crate) deletion: Deletion,
+}
+
+#[derive(Clone, Debug)]
+struct NodeService(Arc<NodeAnswers>);
+
+type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+impl NodeCall {
+    /// All that there are.
+    const ALL: [Self; 2] = [Self::DeleteTenant, Self::Deletions];
+
+    /// Its path.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::DeleteTenant => "/spanmill.v1.Node/DeleteTenant",
+            Self::Deletions => "/spanmill.v1.Node/Deletions",
+        }
+    }
+}
+
+impl NodeAnswers {
+    /// The gRPC methods, as routes for the internal listener. They tell nodes from others
+    /// themselves: whatever else guards that listener is to let their paths through.
+    pub(crate) fn routes(self, max_message_bytes: usize) -> Router {
+        let service = NodeService(Arc::new(self));
+        let service = SizeLimitLayer { max_message_bytes }.layer(service);
+        let calls = NodeCall::ALL.into_iter();
+        calls.fold(Router::new(), |router, call| {
+            router.route_service(call.path(), service.clone())
+        })
+    }
+
+    async fn answer(&self, parts: &Parts, question: &[u8]) -> Result<Bytes, Status> {
+        let peer = parts.extensions.get::<Arc<PeerIdentity>>();
+        self.authentication
+            .admit(&parts.headers, peer.map(|peer| &**peer))
+            .map_err(|error| error.grpc_status())?;
+        let mut calls = NodeCall::ALL.into_iter();
+        match calls.find(|call| call.path() == parts.uri.path()) {
+            Some(NodeCall::DeleteTenant) => write(&self.deletion.obey(&read(question)?).await?),
+            Some(NodeCall::Deletions) => write(&self.deletion.done()),
+            None => Err(Status::unimplemented("no such call")),
+        }
+    }
+}
+
+/// Reads a question or an answer.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn read<T: DeserializeOwned>(message: &[u8]) -> Result<T, Status> {
+    serde_json::from_slice(message).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+/// Writes a question or an answer.
+///
+/// # Errors
+///
+/// Where it is none that JSON can have.
+pub(crate) fn write<T: Serialize>(message: &T) -> Result<Bytes, Status> {
+    let written = serde_json::to_vec(message);
+    written
+        .map(Bytes::from)
+        .map_err(|error| Status::internal(error.to_string()))
+}
+
+impl<B> Service<Request<B>> for NodeService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    type Response = Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = Answer<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let answers = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let answer = |question: Bytes| async move { answers.answer(&parts, &question).await };
+            Ok(unary(body, answer).await)
+        })
+    }
+}
