@@ -234,7 +234,7 @@ async fn assemble(loaded: Loaded) -> Result<Process, StartError> {
             overrides.clone(),
             generating.generator.clone(),
             Some(generating.remote_write.clone()),
-            of_intake,
+            of_intake.clone(),
         )
     });
     let services = services(config.target);
@@ -243,7 +243,11 @@ async fn assemble(loaded: Loaded) -> Result<Process, StartError> {
         EdgeMoves::new(cluster.clone(), part.generator.clone(), overrides.clone())
     });
     if let Some(cluster) = &cluster {
-        cluster.keep_up(rates, &background);
+        cluster.keep_up(rates, marks, &background);
+        if generating.is_none() {
+            let idle = config.metrics_generator.retire_idle_tenants_after;
+            cluster.forget_idle(of_intake.clone(), idle, &background);
+        }
     }
     let downscale = edge_moves
         .as_ref()
@@ -410,6 +414,7 @@ fn node_pushes(
         seed: cluster.seed,
         authentication: NodeAuthentication::new(&common.config.node_authentication),
         is_back: Arc::new(move |since| back.is_back(since)),
+        budget: common.budget.clone(),
         metrics,
     };
     let background = &common.background;

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use distributor::{GeneratorClientMetrics, GeneratorClients, Limits};
+use distributor::{DistributorMetrics, GeneratorClientMetrics, GeneratorClients, Limits};
 use generator::{HandoverTarget, InstanceLabel};
 use lifecycle::Shutdown;
 use model::{Clock, ClusterSeed};
@@ -22,6 +22,7 @@ use self::cpu_share::CpuShare;
 pub(crate) use self::edges::EdgeMoves;
 use crate::config::{AppConfig, Target};
 use crate::error::StartError;
+use crate::memory::Marks;
 use crate::process::Part;
 use crate::version;
 
@@ -172,9 +173,9 @@ impl Cluster {
         sleep(ANNOUNCED).await;
     }
 
-    /// Tells the cluster how loaded this node is, and `limits` how many distributors there
-    /// are, until shutdown.
-    pub(crate) fn keep_up(&self, limits: Limits, background: &Part) {
+    /// Tells the cluster how loaded this node is, by its CPUs or its memory, whichever is
+    /// scarcer, and `limits` how many distributors there are, until shutdown.
+    pub(crate) fn keep_up(&self, limits: Limits, memory: Marks, background: &Part) {
         let (ring, shutdown) = (self.ring.clone(), background.shutdown.clone());
         background.tasks.spawn("cluster-upkeep", async move {
             let mut cpu = CpuShare::new(Instant::now());
@@ -185,8 +186,31 @@ impl Cluster {
                     _ = ticks.tick() => {}
                     () = shutdown.requested() => return,
                 }
-                ring.set_load(cpu.since_last(Instant::now()));
+                let cpu = cpu.since_last(Instant::now());
+                ring.set_load(cpu.max(memory.part_in_use()));
                 limits.set_live_distributors(ring.live_distributors() as u64);
+            }
+        });
+    }
+
+    /// Forgets what a distributor has counted of tenants that have been idle for so long,
+    /// or up to twice as long, until shutdown; never if that is 0.
+    pub(crate) fn forget_idle(
+        &self,
+        distributor: DistributorMetrics,
+        idle: Duration,
+        background: &Part,
+    ) {
+        if idle.is_zero() {
+            return;
+        }
+        let shutdown = background.shutdown.clone();
+        background.tasks.spawn("idle-tenants", async move {
+            loop {
+                tokio::select! {
+                    () = sleep(idle) => distributor.forget_unused(),
+                    () = shutdown.requested() => return,
+                }
             }
         });
     }

@@ -69,6 +69,15 @@ impl Marks {
         Budget::new(self.in_flight)
     }
 
+    /// How much of what the process may take without refusing anything it takes; 1 is all.
+    pub(crate) fn part_in_use(self) -> f64 {
+        self.part(machine::resident(Path::new("/proc")))
+    }
+
+    fn part(self, resident: u64) -> f64 {
+        resident as f64 / self.soft.max(1) as f64
+    }
+
     /// How far between the marks: 0 or less up to the soft one, 1 from the hard one on.
     fn pressure(self, resident: u64) -> f64 {
         let above = resident.saturating_sub(self.soft) as f64;
@@ -217,6 +226,13 @@ mod tests {
         of.iter()
             .map(|(tenant, part)| ((*tenant).to_owned(), *part))
             .collect()
+    }
+
+    #[test]
+    fn load_is_1_where_refusals_begin() {
+        let marks = Marks::of(1_000);
+        assert_eq!((marks.part(400), marks.part(800)), (0.5, 1.0));
+        assert!(marks.pressure(800) <= 0.0 && marks.pressure(801) > 0.0);
     }
 
     #[test]

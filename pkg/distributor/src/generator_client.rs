@@ -145,8 +145,8 @@ impl GeneratorClients {
                 Answer::InDoubt { reason } => (true, reason),
                 Answer::Refused { problem: reason }
                 | Answer::NotApplied { reason }
-                | Answer::NotSent { reason } => (false, reason),
-                Answer::Busy => (false, "too much is under way".to_owned()),
+                | Answer::NotSent { reason }
+                | Answer::Busy { reason } => (false, reason),
             };
         Err(CallError {
             is_in_doubt,
@@ -253,7 +253,9 @@ impl GeneratorClient {
             };
         }
         let Some(_in_flight) = self.admit(request.len() as u64) else {
-            return Answer::Busy;
+            return Answer::Busy {
+                reason: "too much is under way to it".to_owned(),
+            };
         };
         let answer = self
             .call(&self.uri, headers, request, within, is_sent)

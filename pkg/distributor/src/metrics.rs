@@ -236,6 +236,12 @@ impl DistributorMetrics {
         true
     }
 
+    /// Stops exporting tenants without a push since this was last called. To be called
+    /// once in a while where no generator in the process says when a tenant is idle.
+    pub fn forget_unused(&self) {
+        self.tenants.write().forget_unused(Instant::now());
+    }
+
     /// Counts a request that was answered.
     pub(crate) fn push_answered(&self, receiver: Receiver, result: PushResult, took: Duration) {
         self.pushes
@@ -256,6 +262,10 @@ impl Tenants {
         if now.saturating_duration_since(self.swept) < IDLE {
             return;
         }
+        self.forget_unused(now);
+    }
+
+    fn forget_unused(&mut self, now: Instant) {
         self.swept = now;
         self.by_id.retain(|_, metrics| {
             metrics.used.swap(false, Ordering::Relaxed) || Arc::strong_count(metrics) > 1

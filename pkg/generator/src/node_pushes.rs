@@ -26,10 +26,11 @@ use model::{ClusterSeed, Push, PushError, PushOutcome};
 use prost::Message as _;
 use proto::cluster;
 use ring::RingView;
-use server::NodeAuthentication;
 use server::authentication::PeerIdentity;
+use server::budget::UNKNOWN_LENGTH;
 use server::grpc::{SizeLimitLayer, unary};
 use server::nodes::{NODE_PUSH, NODE_TAKE_EDGES, NotApplied, PushMetadata};
+use server::{Budget, NodeAuthentication, RequestMemory};
 use tonic::Status;
 use tower::{Layer, Service};
 
@@ -61,6 +62,8 @@ pub struct NodePushDependencies {
     pub authentication: NodeAuthentication,
     /// Asked after this node has stood still.
     pub is_back: IsBack,
+    /// The memory that pushes in flight share, with all others of the process.
+    pub budget: Budget,
     /// Where to count.
     pub metrics: NodePushMetrics,
 }
@@ -224,6 +227,15 @@ where
             let (parts, body) = request.into_parts();
             let peer = parts.extensions.get::<Arc<PeerIdentity>>().cloned();
             let takes_edges = parts.uri.path() == NODE_TAKE_EDGES;
+            // Kept until the push has ended, and raised by what reads the body.
+            let memory = parts.extensions.get::<RequestMemory>().cloned();
+            let memory = memory.unwrap_or_default();
+            if !takes_edges && let Ok(metadata) = PushMetadata::read(&parts.headers) {
+                // Where there is none, reading throws the message away and fails.
+                let budget = &pushes.0.dependencies.budget;
+                let _ = memory.take(budget, &metadata.tenant, UNKNOWN_LENGTH);
+            }
+            let metrics = pushes.0.dependencies.metrics.clone();
             let answer = unary(body, |message| async move {
                 if takes_edges {
                     return pushes.take_edges(&parts.headers, peer.as_deref(), &message);
@@ -237,7 +249,12 @@ where
                 };
                 Ok(Bytes::from(answer.encode_to_vec()))
             });
-            Ok(answer.await)
+            let answer = answer.await;
+            if memory.refusal().is_some() {
+                metrics.refused(NotApplied::Overloaded);
+                return Ok(NotApplied::Overloaded.grpc_status().into_http());
+            }
+            Ok(answer)
         })
     }
 }

@@ -228,8 +228,8 @@ impl Ring {
         self.0.changed.notify_one();
     }
 
-    /// Says how much of what it can do this node does; 1 is all. A generator says the
-    /// larger of two parts: of its CPUs, and of the series that it may hold.
+    /// Says how much of what it can do this node does; 1 is all. A node says the
+    /// larger of two parts: of its CPUs, and of its memory.
     pub fn set_load(&self, load: f64) {
         // Every change is gossip, so hundredths are enough.
         let load = if load.is_finite() { load.max(0.0) } else { 0.0 };

@@ -297,7 +297,7 @@ impl RequestMemory {
     }
 
     /// Why the request is thrown away, if it is.
-    pub(crate) fn refusal(&self) -> Option<Overloaded> {
+    pub fn refusal(&self) -> Option<Overloaded> {
         self.0.refusal.get().copied()
     }
 

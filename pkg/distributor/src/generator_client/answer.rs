@@ -45,8 +45,11 @@ pub(crate) enum Answer {
         /// What happened.
         reason: String,
     },
-    /// Too much is under way to this generator, and it was not sent.
-    Busy,
+    /// The generator has enough to do, and it was not applied, or not even sent.
+    Busy {
+        /// What there is too much of.
+        reason: String,
+    },
 }
 
 /// Reads an answer.
@@ -109,8 +112,17 @@ fn of_message(mut body: Bytes) -> Answer {
 /// any time.
 fn of_status(status: &Status, headers: &HeaderMap) -> Answer {
     let reason = shortened(&format!("{:?}: {}", status.code(), status.message()));
-    if NotApplied::of(headers).is_some() {
-        return Answer::NotApplied { reason };
+    match NotApplied::of(headers) {
+        // The others would soon be, too, if they took what this one does not.
+        Some(NotApplied::Overloaded) => return Answer::Busy { reason },
+        Some(
+            NotApplied::Leaving
+            | NotApplied::NotOwner
+            | NotApplied::Expired
+            | NotApplied::Frozen
+            | NotApplied::Stopping,
+        ) => return Answer::NotApplied { reason },
+        None => {}
     }
     match status.code() {
         Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted => {

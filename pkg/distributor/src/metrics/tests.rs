@@ -126,3 +126,20 @@ fn received(metrics: &DistributorMetrics) -> Vec<(&'static str, u64)> {
         })
         .collect()
 }
+
+#[test]
+fn tenant_that_sends_nothing_from_one_look_to_the_next_is_forgotten() {
+    let metrics = DistributorMetrics::with_capacity(9);
+    let (acme, globex) = (tenant("acme"), tenant("globex"));
+    let under_way = metrics.for_tenant(&acme);
+    metrics.for_tenant(&globex);
+    let known = || metrics.refused().into_iter().map(|(tenant, _)| tenant);
+    metrics.forget_unused();
+    assert_eq!(known().count(), 2, "they have come since the look before");
+    metrics.for_tenant(&globex);
+    metrics.forget_unused();
+    assert_eq!(known().count(), 2, "one is under way");
+    drop(under_way);
+    metrics.forget_unused();
+    assert_eq!(known().count(), 0);
+}

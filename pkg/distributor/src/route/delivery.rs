@@ -96,9 +96,9 @@ impl Delivery<'_> {
                         is_in_doubt,
                     };
                 }
-                Answer::Busy => {
+                Answer::Busy { reason } => {
                     return Delivered::GivenUp {
-                        reason: "too much is under way to it".to_owned(),
+                        reason,
                         is_in_doubt,
                     };
                 }

@@ -289,3 +289,23 @@ async fn generator_that_is_taken_for_dead_and_answers_is_believed() {
     assert_eq!(cluster.counted(), owned);
     assert_eq!(cluster.of_tenant("spans_possibly_duplicated"), 0);
 }
+
+/// Another generator that took what one has no memory for would soon have none either.
+#[tokio::test]
+async fn client_waits_for_a_generator_without_memory_and_nobody_else_takes_its_spans() {
+    let cluster = Cluster::new(3);
+    cluster.nodes[1].budget.close();
+    let refused = cluster.push(&request(0..60)).await.unwrap_err();
+    let ReceiveError::Push(error) = &refused else {
+        panic!("{refused:?}");
+    };
+    assert!(error.to_string().contains("short of memory"), "{error}");
+    assert!(refused.failure().retry_after.is_some(), "{refused:?}");
+    let [a, none, c] = cluster.counted().try_into().unwrap();
+    assert!(a > 0 && none == 0 && c > 0 && a + c < 60, "{a} {none} {c}");
+    assert_eq!(cluster.nodes[1].refused("overloaded"), 1);
+    // It may be sent again, and what was applied is known.
+    cluster.nodes[1].budget.throttle(&[]);
+    assert_eq!(cluster.push(&request(0..60)).await.unwrap().spans, 60);
+    assert_eq!(cluster.counted().iter().sum::<u64>(), 60);
+}

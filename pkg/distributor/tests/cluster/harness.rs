@@ -58,6 +58,8 @@ pub(crate) struct Node {
     pub(crate) ring: RingView,
     pub(crate) faults: Arc<Faults>,
     pushes: NodePushes,
+    /// The memory for pushes.
+    pub(crate) budget: Budget,
     options: ServeOptions,
     listening: Shutdown,
     shutdown: Shutdown,
@@ -124,6 +126,7 @@ impl Node {
             retire_after: Duration::ZERO,
         });
         let (ring, shutdown) = (RingView::default(), Shutdown::new());
+        let budget = Budget::unlimited();
         let dependencies = NodePushDependencies {
             generator: generator.clone(),
             ring: ring.clone(),
@@ -131,10 +134,12 @@ impl Node {
             seed: seed(),
             authentication: NodeAuthentication::new(token),
             is_back: Arc::new(|_| true),
+            budget: budget.clone(),
             metrics: NodePushMetrics::register(&mut registry),
         };
         let mut node = Self {
             pushes: NodePushes::start(dependencies, &TaskGroup::new(), &shutdown),
+            budget,
             id,
             address: "127.0.0.1:0".parse().unwrap(),
             generator,

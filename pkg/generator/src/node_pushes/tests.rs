@@ -85,6 +85,7 @@ impl Fixture {
                 ..NodeAuthenticationConfig::default()
             }),
             is_back: Arc::new(move |since| *last_heard.lock() > since),
+            budget: Budget::unlimited(),
             metrics: NodePushMetrics::register(&mut registry),
         };
         let shutdown = Shutdown::new();

@@ -70,6 +70,9 @@ pub enum NotApplied {
     Frozen,
     /// The generator stops.
     Stopping,
+    /// The generator has no memory for it now: the client is to wait, and not another
+    /// generator to take it.
+    Overloaded,
 }
 
 /// Metadata that a distributor does not send.
@@ -138,6 +141,7 @@ impl NotApplied {
             Self::Expired => "the push came too late",
             Self::Frozen => "the generator stood still and is not back in the ring yet",
             Self::Stopping => "the generator is stopping",
+            Self::Overloaded => "the generator is short of memory",
         };
         let mut status = Status::unavailable(sentence);
         let value = HeaderValue::from_static(self.into());
@@ -247,6 +251,7 @@ mod tests {
             (NotApplied::Expired, "expired"),
             (NotApplied::Frozen, "frozen"),
             (NotApplied::Stopping, "stopping"),
+            (NotApplied::Overloaded, "overloaded"),
         ] {
             let status = reason.grpc_status();
             let headers = status.into_http::<String>().into_parts().0.headers;
