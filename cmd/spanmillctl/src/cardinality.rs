@@ -7,7 +7,7 @@ use app::tenants_api::{CardinalityAnswer, DropAnswer, EnableAnswer, FamilyAnswer
 use model::TenantId;
 
 use crate::table::printable;
-use crate::tenants::{Source, add, path, tenant_id};
+use crate::tenants::{Source, add, missing, path, tenant_id};
 
 /// Values of a label that a table has.
 const VALUES: usize = 3;
@@ -81,6 +81,7 @@ fn text(answer: &CardinalityAnswer) -> String {
         text.push('\n');
         text.push_str(&added(enable));
     }
+    missing(&mut text, &answer.missing);
     text
 }
 

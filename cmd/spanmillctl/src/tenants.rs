@@ -13,7 +13,7 @@ use crate::fetch::Api;
 mod delete;
 mod text;
 
-pub(crate) use self::text::add;
+pub(crate) use self::text::{add, missing};
 
 /// Shows the tenants that send spans
 ///

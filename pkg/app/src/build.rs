@@ -229,13 +229,9 @@ async fn assemble(loaded: Loaded) -> Result<Process, StartError> {
             move |tenant| of_intake.forget(tenant),
         );
     }
-    let tenants = generating.as_ref().map(|generating| {
-        Tenants::new(
-            overrides.clone(),
-            generating.generator.clone(),
-            Some(generating.remote_write.clone()),
-            of_intake.clone(),
-        )
+    let tenants = has_tenants.then(|| {
+        let (of_intake, cluster) = (of_intake.clone(), cluster.clone());
+        Tenants::new(overrides.clone(), generating.clone(), of_intake, cluster)
     });
     let services = services(config.target);
     let edge_moves = generating.as_ref().zip(cluster.as_ref());

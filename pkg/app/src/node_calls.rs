@@ -23,6 +23,7 @@ use tonic::Status;
 use tower::{Layer as _, Service};
 
 use crate::deletion::Deletion;
+use crate::pages::tenants::Tenants;
 
 /// What the paths of all calls begin with.
 pub(crate) const NODE_CALLS: &str = "/spanmill.v1.Node/";
@@ -34,6 +35,12 @@ pub(crate) enum NodeCall {
     DeleteTenant,
     /// Which tenants were deleted, and when.
     Deletions,
+    /// Which tenants there are, and by what they are where they are in a list.
+    Standings,
+    /// What there is of some tenants.
+    Tenants,
+    /// What the series of a tenant are made of.
+    Survey,
 }
 
 /// What answers other nodes.
@@ -41,6 +48,7 @@ pub(crate) enum NodeCall {
 pub(crate) struct NodeAnswers {
     pub(crate) authentication: NodeAuthentication,
     pub(crate) deletion: Deletion,
+    pub(crate) tenants: Tenants,
 }
 
 #[derive(Clone, Debug)]
@@ -50,13 +58,22 @@ type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl NodeCall {
     /// All that there are.
-    const ALL: [Self; 2] = [Self::DeleteTenant, Self::Deletions];
+    const ALL: [Self; 5] = [
+        Self::DeleteTenant,
+        Self::Deletions,
+        Self::Standings,
+        Self::Tenants,
+        Self::Survey,
+    ];
 
     /// Its path.
     pub(crate) fn path(self) -> &'static str {
         match self {
             Self::DeleteTenant => "/spanmill.v1.Node/DeleteTenant",
             Self::Deletions => "/spanmill.v1.Node/Deletions",
+            Self::Standings => "/spanmill.v1.Node/Standings",
+            Self::Tenants => "/spanmill.v1.Node/Tenants",
+            Self::Survey => "/spanmill.v1.Node/Survey",
         }
     }
 }
@@ -82,6 +99,9 @@ impl NodeAnswers {
         match calls.find(|call| call.path() == parts.uri.path()) {
             Some(NodeCall::DeleteTenant) => write(&self.deletion.obey(&read(question)?).await?),
             Some(NodeCall::Deletions) => write(&self.deletion.done()),
+            Some(NodeCall::Standings) => write(&self.tenants.standings(read(question)?).await),
+            Some(NodeCall::Tenants) => write(&self.tenants.described(read(question)?).await),
+            Some(NodeCall::Survey) => write(&self.tenants.surveyed(read(question)?).await),
             None => Err(Status::unimplemented("no such call")),
         }
     }

@@ -129,6 +129,7 @@ impl Routes {
         Some(NodeAnswers {
             authentication: NodeAuthentication::new(&self.config.node_authentication),
             deletion: self.deletion.clone()?,
+            tenants: self.pages.tenants.clone()?,
         })
     }
 

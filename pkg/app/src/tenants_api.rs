@@ -1,7 +1,7 @@
 //! What `/api/v1/tenants` answers, for who writes it and who reads it.
 //!
 //! Fields may come in addition; none changes its meaning. Counts are since the
-//! start of the process.
+//! start of the process, summed over all nodes of a cluster.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,29 @@ pub struct TenantsAnswer {
     pub tenants: Vec<TenantAnswer>,
     /// What `after` must be for the next page; none if this is the last.
     pub next: Option<String>,
+    /// Nodes of the cluster of which nothing is in it.
+    #[serde(default)]
+    pub missing: Vec<MissingNode>,
+}
+
+/// A node of the cluster that did not answer: what it has is not in an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingNode {
+    /// Its id.
+    pub node: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What one node of a cluster has of a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TenantNode {
+    /// Its id.
+    pub node: String,
+    /// Series that it has.
+    pub series: u64,
+    /// Spans that it gets in a second, of late.
+    pub spans_per_second: f64,
 }
 
 /// `/api/v1/tenants/{id}`.
@@ -49,6 +72,12 @@ pub struct TenantAnswer {
     pub remote_write: Option<RemoteWriteAnswer>,
     /// When its series were last collected, in milliseconds since the Unix epoch.
     pub last_collection_ms: Option<i64>,
+    /// The generators that have it, by id; none where the answer is of one node.
+    #[serde(default)]
+    pub nodes: Vec<TenantNode>,
+    /// Nodes of the cluster of which nothing is in it.
+    #[serde(default)]
+    pub missing: Vec<MissingNode>,
 }
 
 /// How many there are, and may be.
@@ -143,6 +172,12 @@ pub struct CardinalityAnswer {
     pub enable: Option<EnableAnswer>,
     /// The sketches behind it, in base64, if they were asked for.
     pub sketches: Option<String>,
+    /// Nodes whose series are in it.
+    #[serde(default)]
+    pub nodes: u64,
+    /// Nodes of the cluster of which nothing is in it.
+    #[serde(default)]
+    pub missing: Vec<MissingNode>,
 }
 
 /// A metric.

@@ -68,6 +68,8 @@ fn tables_have_metrics_labels_and_both_what_ifs() {
             }],
         }),
         sketches: None,
+        nodes: 1,
+        missing: Vec::new(),
     };
     let want = "\
 acme: 72 series of 4 label sets

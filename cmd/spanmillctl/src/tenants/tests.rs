@@ -60,6 +60,8 @@ fn acme() -> TenantAnswer {
             }],
         }),
         last_collection_ms: Some(1_700_000_000_000),
+        nodes: Vec::new(),
+        missing: Vec::new(),
     }
 }
 
@@ -73,6 +75,7 @@ fn list_has_a_line_for_each_tenant_and_says_how_to_go_on() {
         total: 9,
         tenants: vec![acme(), quiet],
         next: Some("0:quiet-one".to_owned()),
+        missing: Vec::new(),
     };
     let want = "\
 TENANT     SERIES  LIMIT  DEMAND  SPANS/S     LAG  PENDING  DISCARDED  PROCESSORS

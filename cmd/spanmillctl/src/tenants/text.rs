@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use app::tenants_api::{Level, RemoteWriteAnswer, TenantAnswer, TenantsAnswer};
+use app::tenants_api::{Level, MissingNode, RemoteWriteAnswer, TenantAnswer, TenantsAnswer};
 
 use crate::table::{size, table, time};
 
@@ -12,7 +12,9 @@ const BEFORE_PROCESSORS: [&str; 2] = ["distributor", "all"];
 /// The table of tenants, and how to go on.
 pub(super) fn list(answer: &TenantsAnswer) -> String {
     if answer.total == 0 {
-        return "No tenant has sent anything since the start.\n".to_owned();
+        let mut text = "No tenant has sent anything since the start.\n".to_owned();
+        missing(&mut text, &answer.missing);
+        return text;
     }
     let rows = answer.tenants.iter().map(|tenant| {
         let remote_write = tenant.remote_write.as_ref();
@@ -49,7 +51,15 @@ pub(super) fn list(answer: &TenantsAnswer) -> String {
             "({shown} of {total} tenants; --after {next} shows the next)"
         );
     }
+    missing(&mut text, &answer.missing);
     text
+}
+
+/// Says of which nodes nothing is in an answer.
+pub(crate) fn missing(text: &mut String, nodes: &[MissingNode]) {
+    for MissingNode { node, why } in nodes {
+        let _ = writeln!(text, "without {node}: {why}");
+    }
 }
 
 /// One tenant.
@@ -115,6 +125,20 @@ pub(super) fn one(tenant: &TenantAnswer) -> String {
     if let Some(remote_write) = &tenant.remote_write {
         destinations(&mut text, remote_write);
     }
+    let nodes = tenant.nodes.iter().map(|node| {
+        [
+            node.node.clone(),
+            node.series.to_string(),
+            format!("{:.1}", node.spans_per_second),
+        ]
+    });
+    add(
+        &mut text,
+        ["NODE", "SERIES", "SPANS/S"],
+        &["NODE"],
+        nodes.collect(),
+    );
+    missing(&mut text, &tenant.missing);
     text
 }
 

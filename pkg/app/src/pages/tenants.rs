@@ -3,7 +3,9 @@
 
 mod cardinality;
 mod describe;
+mod everywhere;
 mod order;
+mod sum;
 
 use std::sync::Arc;
 
@@ -22,7 +24,9 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use self::order::{After, Sort};
+use self::order::{After, Place, Sort};
+use crate::cluster::Cluster;
+use crate::process::Generating;
 use crate::tenants_api::TenantsAnswer;
 
 /// Tenants on a page unless more are asked for.
@@ -38,9 +42,12 @@ const MAX_TRIALS: usize = 4;
 #[derive(Clone, Debug)]
 pub(crate) struct Tenants {
     overrides: Overrides,
-    generator: Generator,
+    /// None where no series are made.
+    generator: Option<Generator>,
     remote_write: Option<RemoteWrite>,
     distributor: DistributorMetrics,
+    /// None where the process is alone.
+    cluster: Option<Cluster>,
     /// Who walks over all label sets of a tenant: one at a time.
     surveys: Arc<Semaphore>,
     trials: Arc<Semaphore>,
@@ -54,21 +61,45 @@ struct ListQuery {
     #[serde(default)]
     after: String,
     limit: Option<usize>,
+    #[serde(default)]
+    scope: Scope,
+}
+
+/// The query of the page on one tenant.
+#[derive(Debug, Deserialize)]
+struct OneQuery {
+    #[serde(default)]
+    scope: Scope,
+}
+
+/// Of whom an answer is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Scope {
+    /// Of all nodes.
+    #[default]
+    Cluster,
+    /// Of the node that is asked.
+    Node,
 }
 
 impl Tenants {
-    /// Pages on the tenants of these parts.
+    /// Pages on the tenants of these parts, and of the cluster, if there is one.
     pub(crate) fn new(
         overrides: Overrides,
-        generator: Generator,
-        remote_write: Option<RemoteWrite>,
+        generating: Option<Generating>,
         distributor: DistributorMetrics,
+        cluster: Option<Cluster>,
     ) -> Self {
+        let (generator, remote_write) = generating
+            .map(|parts| (parts.generator, parts.remote_write))
+            .unzip();
         Self {
             overrides,
             generator,
             remote_write,
             distributor,
+            cluster,
             surveys: Arc::new(Semaphore::new(1)),
             trials: Arc::new(Semaphore::new(MAX_TRIALS)),
         }
@@ -86,23 +117,35 @@ impl Tenants {
             .with_state(self)
     }
 
-    fn list(&self, sort: Sort, after: &After, limit: usize) -> TenantsAnswer {
-        let ordered = sort.order(self);
-        let total = ordered.len() as u64;
-        let mut page = ordered
-            .into_iter()
-            .skip_while(|place| !after.is_before(place));
-        let tenants: Vec<_> = page.by_ref().take(limit).collect();
-        let next = tenants.last().filter(|_| page.next().is_some());
-        TenantsAnswer {
-            total,
-            next: next.map(|place| place.to_string()),
-            tenants: tenants
-                .iter()
-                .filter_map(|place| self.describe(&place.tenant))
-                .collect(),
-        }
+    /// The cluster, if it is asked for and there is one.
+    fn cluster_of(&self, scope: Scope) -> Option<Cluster> {
+        self.cluster.clone().filter(|_| scope == Scope::Cluster)
     }
+
+    fn list(&self, sort: Sort, after: &After, limit: usize) -> TenantsAnswer {
+        let (mut answer, page) = paged(sort.order(self), after, limit);
+        let tenants = page.iter();
+        answer.tenants = tenants
+            .filter_map(|place| self.describe(&place.tenant))
+            .collect();
+        answer
+    }
+}
+
+/// A page of a list, with its tenants yet to be described.
+fn paged(ordered: Vec<Place>, after: &After, limit: usize) -> (TenantsAnswer, Vec<Place>) {
+    let total = ordered.len() as u64;
+    let mut page = ordered
+        .into_iter()
+        .skip_while(|place| !after.is_before(place));
+    let tenants: Vec<_> = page.by_ref().take(limit).collect();
+    let next = tenants.last().filter(|_| page.next().is_some());
+    let answer = TenantsAnswer {
+        total,
+        next: next.map(|place| place.to_string()),
+        ..TenantsAnswer::default()
+    };
+    (answer, tenants)
 }
 
 async fn list(State(tenants): State<Tenants>, Query(query): Query<ListQuery>) -> Response {
@@ -113,6 +156,10 @@ async fn list(State(tenants): State<Tenants>, Query(query): Query<ListQuery>) ->
         return refuse("after is what the page before has as next");
     };
     let limit = query.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+    if let Some(cluster) = tenants.cluster_of(query.scope) {
+        let answer = tenants.list_everywhere(&cluster, sort, &after, limit);
+        return Json(answer.await).into_response();
+    }
     // Ten thousand tenants take a while.
     match spawn_blocking(move || Json(tenants.list(sort, &after, limit)).into_response()).await {
         Ok(answer) => answer,
@@ -120,13 +167,22 @@ async fn list(State(tenants): State<Tenants>, Query(query): Query<ListQuery>) ->
     }
 }
 
-async fn one(State(tenants): State<Tenants>, Path(tenant): Path<String>) -> Response {
-    match TenantId::parse(&tenant) {
-        Ok(tenant) => match tenants.describe(&tenant) {
-            Some(answer) => Json(answer).into_response(),
-            None => unknown(),
-        },
-        Err(error) => refuse(&error.to_string()),
+async fn one(
+    State(tenants): State<Tenants>,
+    Path(tenant): Path<String>,
+    Query(query): Query<OneQuery>,
+) -> Response {
+    let tenant = match TenantId::parse(&tenant) {
+        Ok(tenant) => tenant,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    let answer = match tenants.cluster_of(query.scope) {
+        Some(cluster) => tenants.describe_everywhere(&cluster, &tenant).await,
+        None => tenants.describe(&tenant),
+    };
+    match answer {
+        Some(answer) => Json(answer).into_response(),
+        None => unknown(),
     }
 }
 

@@ -11,14 +11,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use generator::{Trial, WhatIf, WhatIfError};
+use generator::{Survey, Trial, WhatIf, WhatIfError};
 use model::TenantId;
 use overrides::Processor;
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::{Tenants, refuse, unknown};
+use super::{Scope, Tenants, refuse, unknown};
 use crate::tenants_api::{EnableAnswer, TrialAnswer};
 
 /// Metrics, labels of a family and values of a label unless more are asked for.
@@ -46,12 +46,15 @@ pub(super) struct CardinalityQuery {
     duration: String,
     #[serde(default)]
     sketches: bool,
+    #[serde(default)]
+    scope: Scope,
 }
 
 /// Why there is no answer on a processor.
 enum Refusal {
     WhatIf(WhatIfError),
     TooManyTrials,
+    NoGenerator,
     Panicked,
 }
 
@@ -87,34 +90,43 @@ pub(super) async fn page(
             }
         }
     };
-    // Waits for other surveys; what it then does is some milliseconds of work for most.
-    let Ok(permit) = Arc::clone(&tenants.surveys).acquire_owned().await else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
     let names = query.drop.split(',').map(str::trim);
     let dropped: Vec<_> = names
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
         .collect();
-    let generator = tenants.generator.clone();
-    let answer = spawn_blocking(move || {
-        // A survey goes on without its client.
-        let _permit = permit;
-        let survey = generator.survey(&tenant, &dropped)?;
-        let mut answer = answers::cardinality(&tenant, &survey, limit);
-        answer.drop = (!dropped.is_empty()).then(|| answers::without(&survey));
-        answer.enable = enable;
-        answer.sketches = query.sketches.then(|| STANDARD.encode(survey.encode()));
-        Some(Json(answer).into_response())
-    });
-    match answer.await {
-        Ok(Some(answer)) => answer,
-        Ok(None) => unknown(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    let (survey, missing) = match tenants.cluster_of(query.scope) {
+        Some(cluster) => tenants.survey_everywhere(&cluster, &tenant, &dropped).await,
+        None => (tenants.survey(&tenant, &dropped).await, Vec::new()),
+    };
+    let Some(survey) = survey else {
+        return unknown();
+    };
+    let mut answer = answers::cardinality(&tenant, &survey, limit);
+    answer.drop = (!dropped.is_empty()).then(|| answers::without(&survey));
+    answer.enable = enable;
+    answer.sketches = query.sketches.then(|| STANDARD.encode(survey.encode()));
+    answer.missing = missing;
+    Json(answer).into_response()
 }
 
 impl Tenants {
+    /// What the series of a tenant are made of on this node; `None` if it has none.
+    ///
+    /// Waits for other surveys; what it then does is some milliseconds of work for most.
+    pub(super) async fn survey(&self, tenant: &TenantId, dropped: &[String]) -> Option<Survey> {
+        let generator = self.generator.clone()?;
+        let permit = Arc::clone(&self.surveys).acquire_owned().await.ok()?;
+        let (tenant, dropped) = (tenant.clone(), dropped.to_vec());
+        let surveyed = spawn_blocking(move || {
+            // It goes on without its client.
+            let _permit = permit;
+            generator.survey(&tenant, &dropped)
+        });
+        // It ends without an answer only by a panic, which is logged.
+        surveyed.await.ok().flatten()
+    }
+
     /// What a processor would add. Cancel-safe: a trial ends with it.
     async fn enable(
         &self,
@@ -126,7 +138,8 @@ impl Tenants {
         let Ok(_permit) = self.trials.try_acquire() else {
             return Err(Refusal::TooManyTrials);
         };
-        let found = self.generator.what_if(tenant, processor);
+        let generator = self.generator.as_ref().ok_or(Refusal::NoGenerator)?;
+        let found = generator.what_if(tenant, processor);
         match found.map_err(Refusal::WhatIf)? {
             WhatIf::Known(known) => Ok(answers::known(processor, &known)),
             WhatIf::Trial(trial) => finish(trial, processor, duration, limit).await,
@@ -163,6 +176,10 @@ impl IntoResponse for Refusal {
             Self::TooManyTrials => {
                 let message = "too many processors are being tried; ask again later\n";
                 return (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+            }
+            Self::NoGenerator => {
+                let message = "a processor is tried on the node that is asked: ask a generator\n";
+                return (StatusCode::BAD_REQUEST, message).into_response();
             }
             Self::Panicked => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         };

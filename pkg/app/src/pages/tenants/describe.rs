@@ -11,9 +11,16 @@ use crate::tenants_api::{
 };
 
 impl Tenants {
+    /// Whether series of a tenant are made here.
+    pub(super) fn has_series(&self, tenant: &TenantId) -> bool {
+        let generator = self.generator.as_ref();
+        generator.is_some_and(|generator| generator.overview(tenant).is_some())
+    }
+
     /// What a page says of a tenant; `None` if no part knows it.
     pub(super) fn describe(&self, tenant: &TenantId) -> Option<TenantAnswer> {
-        let overview = self.generator.overview(tenant);
+        let generator = self.generator.as_ref();
+        let overview = generator.and_then(|generator| generator.overview(tenant));
         let intake = self.distributor.intake(tenant);
         let remote_write = self.remote_write.as_ref();
         let remote_write = remote_write.and_then(|parts| parts.status(tenant));

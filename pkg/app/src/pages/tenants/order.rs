@@ -39,6 +39,17 @@ impl Sort {
     /// What may be asked for.
     pub(super) const ACCEPTED: &str = "sort is one of name, series, rate, lag, discards";
 
+    /// As it is asked for.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Series => "series",
+            Self::Rate => "rate",
+            Self::Lag => "lag",
+            Self::Discards => "discards",
+        }
+    }
+
     pub(super) fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "" | "name" => Self::Name,
@@ -50,10 +61,24 @@ impl Sort {
         })
     }
 
-    /// All tenants in this order.
+    /// All tenants of a node in this order.
     pub(super) fn order(self, tenants: &Tenants) -> Vec<Place> {
+        in_order(self.keys(tenants))
+    }
+
+    /// Where two nodes have the same tenant, by what it is where it is.
+    pub(super) fn both(self, one: u64, other: u64) -> u64 {
+        match self {
+            Self::Lag => one.max(other),
+            Self::Name | Self::Series | Self::Rate | Self::Discards => one.saturating_add(other),
+        }
+    }
+
+    /// All tenants of a node, and by what each is where it is.
+    pub(super) fn keys(self, tenants: &Tenants) -> BTreeMap<TenantId, u64> {
         let mut keys: BTreeMap<TenantId, u64> = BTreeMap::new();
-        for (tenant, standing) in tenants.generator.standings() {
+        let generator = tenants.generator.iter();
+        for (tenant, standing) in generator.flat_map(|generator| generator.standings()) {
             let key = match self {
                 Self::Series => standing.active_series,
                 // To a thousandth.
@@ -76,12 +101,17 @@ impl Sort {
                 *key = lag;
             }
         }
-        let places = keys.into_iter();
-        let mut places: Vec<_> = places.map(|(tenant, key)| Place { key, tenant }).collect();
-        // By name already.
-        places.sort_by_key(|place| Reverse(place.key));
-        places
+        keys
     }
+}
+
+/// Tenants by their keys, the highest first.
+pub(super) fn in_order(keys: BTreeMap<TenantId, u64>) -> Vec<Place> {
+    let places = keys.into_iter();
+    let mut places: Vec<_> = places.map(|(tenant, key)| Place { key, tenant }).collect();
+    // By name already.
+    places.sort_by_key(|place| Reverse(place.key));
+    places
 }
 
 impl After {

@@ -32,7 +32,8 @@ pub(in crate::pages) fn tenants(config: TenantConfig) -> (Generator, Tenants) {
     });
     let mut registry = telemetry::new_metrics_registry();
     let distributor = DistributorMetrics::register(&mut registry);
-    let tenants = Tenants::new(overrides, generator.clone(), None, distributor);
+    let mut tenants = Tenants::new(overrides, None, distributor, None);
+    tenants.generator = Some(generator.clone());
     (generator, tenants)
 }
 

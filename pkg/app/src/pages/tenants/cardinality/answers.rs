@@ -22,6 +22,7 @@ pub(super) fn cardinality(tenant: &TenantId, survey: &Survey, limit: usize) -> C
     CardinalityAnswer {
         tenant: tenant.to_string(),
         series: survey.series(),
+        nodes: survey.nodes,
         label_sets: families.iter().map(|family| family.label_sets).sum(),
         standard_error: STANDARD_ERROR,
         metrics,

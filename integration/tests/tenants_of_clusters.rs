@@ -1,5 +1,5 @@
-//! A tenant is deleted on all nodes of a cluster by one request, and on a node that was away
-//! once it is back.
+//! Tenants of a cluster are seen as a whole, and deleted on all nodes by one request; on a
+//! node that was away once it is back.
 
 #![allow(
     clippy::unwrap_used,
@@ -135,6 +135,113 @@ async fn ended(sink: &RemoteWriteSink, tenant: &str) -> anyhow::Result<()> {
         Ok(())
     })
     .await
+}
+
+async fn page(node: &Node, path: &str) -> anyhow::Result<Value> {
+    Ok(serde_json::from_str(
+        &text_of(client().get(node.admin(path))).await?,
+    )?)
+}
+
+#[test]
+fn pages_on_tenants_are_of_the_whole_cluster() -> anyhow::Result<()> {
+    let test = "pages_on_tenants_are_of_the_whole_cluster";
+    Network::run(test, async |mut network| {
+        let sink = RemoteWriteSink::start_at(network.own_address(), Faults::new()).await?;
+        let [mut d1, mut g1, mut g2, mut g3] = start(&mut network, &sink).await?;
+        push(&d1, "acme", "pay", 1).await?;
+        push(&d1, "acme", "pay", 1_000).await?;
+        push(&d1, "globex", "pay", 1).await?;
+
+        // The same whoever is asked, and the sum of what each has.
+        let whole = page(&d1, "/api/v1/tenants/acme").await?;
+        ensure!(whole["spans"]["total"] == 120, "{whole:#}");
+        let mut series = 0;
+        for node in [&g1, &g2, &g3] {
+            let own = page(node, "/api/v1/tenants/acme?scope=node").await?;
+            let (spans, own) = (&own["spans"]["total"], &own["series"]["active"]);
+            ensure!(spans.as_u64() < Some(120), "{spans} of a node");
+            series += own.as_u64().unwrap();
+            let seen = page(node, "/api/v1/tenants/acme").await?;
+            ensure!(seen["series"] == whole["series"], "{seen:#} {whole:#}");
+        }
+        ensure!(
+            whole["series"]["active"] == series && series > 0,
+            "{series} {whole:#}"
+        );
+        let nodes: Vec<_> = whole["nodes"].as_array().unwrap().iter().collect();
+        let names: Vec<_> = nodes.iter().map(|node| node["node"].as_str()).collect();
+        ensure!(names == [Some("g1"), Some("g2"), Some("g3")], "{whole:#}");
+
+        let list = page(&g1, "/api/v1/tenants?sort=name&limit=1").await?;
+        ensure!(
+            list["total"] == 2 && list["missing"] == json!([]),
+            "{list:#}"
+        );
+        ensure!(list["tenants"][0]["spans"]["total"] == 120, "{list:#}");
+        let after = list["next"].as_str().unwrap();
+        let next = page(
+            &g2,
+            &format!("/api/v1/tenants?sort=name&limit=1&after={after}"),
+        )
+        .await?;
+        ensure!(next["tenants"][0]["tenant"] == "globex", "{next:#}");
+        let made_of = page(&d1, "/api/v1/tenants/acme/cardinality?drop=span_name").await?;
+        ensure!(
+            made_of["nodes"] == 3 && made_of["series"] == series,
+            "{made_of:#}"
+        );
+        ensure!(made_of["drop"]["series"] == series, "{made_of:#}");
+
+        // Who does not answer is named.
+        g3.kill().await?;
+        sees(&d1, 2).await?;
+        let shown = Command::new(binary("spanmillctl")?)
+            .args(["tenant", "acme", "--url", &d1.admin("")])
+            .output()
+            .await?;
+        let shown = String::from_utf8(shown.stdout)?;
+        ensure!(shown.contains("without g3: it is silent"), "{shown}");
+        let ring = text_of(client().get(d1.api("/ring"))).await?;
+        for text in [
+            "4 members: 3 active, 1 dead.",
+            "<th scope=\"row\">g3",
+            ">dead</span>",
+        ] {
+            ensure!(ring.contains(text), "{text} is not in {ring}");
+        }
+        for node in [&mut d1, &mut g1, &mut g2] {
+            node.stop().await?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn distributor_forgets_tenants_that_send_nothing() -> anyhow::Result<()> {
+    let test = "distributor_forgets_tenants_that_send_nothing";
+    Network::run(test, async |mut network| {
+        let [d1, g1] = network.add_hosts(["d1", "g1"])?;
+        let config = ClusterConfig::seeded_by(&[&d1, &g1])
+            .with("multitenancy_enabled: true")?
+            .with("metrics_generator: {retire_idle_tenants_after: 1s}")?;
+        let mut d1 = Node::start(d1, Target::Distributor, &config).await?;
+        let mut g1 = Node::start(g1, Target::Generator, &config).await?;
+        sees(&d1, 1).await?;
+        push(&d1, "acme", "pay", 1).await?;
+        eventually("the distributor to forget the tenant", || async {
+            let metrics = text_of(client().get(d1.api("/metrics"))).await?;
+            ensure!(
+                metrics.contains("spanmill_distributor_pushes_total"),
+                "{metrics}"
+            );
+            ensure!(!metrics.contains("tenant=\"acme\""), "it is still there");
+            Ok(())
+        })
+        .await?;
+        d1.stop().await?;
+        g1.stop().await.map(drop)
+    })
 }
 
 #[test]
