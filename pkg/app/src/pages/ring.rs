@@ -1,6 +1,6 @@
 //! `/ring`: the cluster as this node sees it, as a page and as JSON.
 
-use std::fmt::Write as _;
+mod html;
 
 use axum::Json;
 use axum::Router;
@@ -13,10 +13,6 @@ use ring::{ForgetError, MemberStatus, Ring, shares};
 use serde::Deserialize;
 
 use crate::ring_api::{ForgetRequest, MemberAnswer, RingAnswer};
-
-/// What stands above the rows.
-const HEADS: &str = "<tr><th>id<th>role<th>state<th>zone<th>share<th>tokens<th>load\
-    <th>heartbeat<th>version<th>address<th>gossip";
 
 /// The query of the page.
 #[derive(Debug, Deserialize)]
@@ -53,7 +49,7 @@ async fn page(
     let answer = describe(&ring);
     match (query.format.as_str(), accepted) {
         ("json", _) | ("", Some("application/json")) => Json(answer).into_response(),
-        ("", _) => Html(html(&answer)).into_response(),
+        ("", _) => Html(html::page(&answer)).into_response(),
         _ => (StatusCode::BAD_REQUEST, "format is json or nothing\n").into_response(),
     }
 }
@@ -116,62 +112,6 @@ fn member(status: &MemberStatus, share: f64) -> MemberAnswer {
         version: member.version.to_string(),
         has_same_cluster_seed: status.has_our_cluster_seed,
     }
-}
-
-fn html(answer: &RingAnswer) -> String {
-    let mut page = String::from("<!doctype html>\n<title>spanmill ring</title>\n");
-    // Writing to a string does not fail.
-    let _ = writeln!(
-        page,
-        "<p>{} members as {} sees them; {} live distributors, {} desired generators. \
-         <a href=\"?format=json\">JSON</a>",
-        answer.members.len(),
-        escaped(&answer.id),
-        answer.live_distributors,
-        answer.desired_generators,
-    );
-    if answer.has_duplicate_id {
-        page.push_str("<p><b>Another node has the instance_id of this one.</b>\n");
-    }
-    let _ = writeln!(page, "<table>\n{HEADS}");
-    for member in &answer.members {
-        let seed = match member.has_same_cluster_seed {
-            true => "",
-            false => " (other cluster_seed)",
-        };
-        let _ = writeln!(
-            page,
-            "<tr><td>{}<td>{}<td>{}{seed}<td>{}<td>{:.2} %<td>{}<td>{:.2}<td>{:.1} s ago<td>{}<td>{}<td>{}",
-            escaped(&member.id),
-            member.role,
-            member.state,
-            escaped(&member.zone),
-            member.share * 100.0,
-            member.tokens,
-            member.load,
-            member.heartbeat_age_seconds,
-            escaped(&member.version),
-            member.address,
-            member.gossip_address,
-        );
-    }
-    page.push_str("</table>\n");
-    page
-}
-
-/// Text that cannot be markup: other nodes say what they like.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '&' => escaped.push_str("&amp;"),
-            '"' => escaped.push_str("&quot;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

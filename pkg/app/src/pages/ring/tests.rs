@@ -94,7 +94,13 @@ async fn ring_is_shown_as_json_and_as_a_page_in_which_nothing_is_markup() {
         );
     }
     let (_, page) = ask(&ring, get("/ring", "text/html")).await;
-    assert!(page.contains("<td>&lt;z&gt;<td>100.00 %"), "{page}");
+    for text in [
+        "1 members: 1 active.",
+        "<td data-head=\"Zone\">&lt;z&gt;<td data-head=\"Share\" class=\"number\">100.00 %",
+        "<span class=\"active\">active</span>",
+    ] {
+        assert!(page.contains(text), "{text} is not in {page}");
+    }
     let (status, _) = ask(&ring, get("/ring?format=yaml", "*/*")).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
 }
