@@ -89,12 +89,7 @@ fn give_freed_memory_back_at_once() {
 fn serve(args: &Args) -> Result<Exit, StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .thread_keep_alive(std::time::Duration::from_millis(
-            env::var("KA")
-                .ok()
-                .and_then(|v| v.parse().ok())
-                .unwrap_or(10_000),
-        ))
+        .thread_keep_alive(KEEP_ALIVE)
         .build()
         .map_err(StartError::Runtime)?;
     let exit = runtime.block_on(app::run(&args.options()));

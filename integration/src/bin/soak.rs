@@ -71,7 +71,7 @@ const NOISES: [Noise; 3] = [
     },
     Noise {
         name: "one at ten times its rate",
-        arguments: &["--profile=reference", "--rate=31746"],
+        arguments: &["--profile=reference", "--rate=31746", "--in-flight=64"],
     },
     // A span of a new label set makes 17 series.
     Noise {
@@ -182,8 +182,8 @@ async fn beside(noise: &Noise, duration: &str) -> anyhow::Result<Beside> {
     Ok(Beside { quiet, noisy, end })
 }
 
-/// What is taken of one client that sends as fast as it is answered, and of five that do
-/// not wait for that.
+/// What is taken of one client that sends as fast as it is answered, and of five that
+/// send on while up to 2,000 requests, 400 MB, wait for their answers.
 async fn overload(duration: &str) -> anyhow::Result<String> {
     let cgroup = Cgroup::new(MEMORY, Some(OVERLOADED_PROCESSORS))?;
     let spanmill = start(&cgroup, 1_000_000_000).await?;
@@ -206,8 +206,8 @@ async fn overload(duration: &str) -> anyhow::Result<String> {
     let rate = format!("--rate={most:.0}");
     let arguments = [
         "--profile=reference",
-        "--connections=10",
-        "--in-flight=40",
+        "--connections=20",
+        "--in-flight=400",
         "--timeout=60s",
         &rate,
         duration,
