@@ -3,7 +3,8 @@
 mod clients;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
@@ -45,6 +46,7 @@ pub struct ClusterConfig {
 pub struct Node {
     host: Host,
     target: Target,
+    program: PathBuf,
     directory: TempDir,
     process: Option<Process>,
 }
@@ -121,18 +123,38 @@ impl Node {
     ///
     /// When it does not become ready.
     pub async fn start(host: Host, target: Target, config: &ClusterConfig) -> anyhow::Result<Self> {
+        Self::start_by(&binary("spanmill")?, host, target, config).await
+    }
+
+    /// The same, run by another program than the one that was built.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_by(
+        program: &Path,
+        host: Host,
+        target: Target,
+        config: &ClusterConfig,
+    ) -> anyhow::Result<Self> {
         let directory = TempDir::new()?;
         let text = serde_json::to_string_pretty(&config.of(&host, target)?)?;
         std::fs::write(directory.path().join(CONFIG_FILE), text)?;
         let mut node = Self {
             host,
             target,
+            program: program.to_owned(),
             directory,
             process: None,
         };
         node.begin()?;
         node.ready().await?;
         Ok(node)
+    }
+
+    /// Is run by another program from its next start on.
+    pub fn set_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
     }
 
     /// Starts its process, and does not wait for it.
@@ -142,7 +164,7 @@ impl Node {
     /// When it cannot be started.
     pub fn begin(&mut self) -> anyhow::Result<()> {
         let arguments = [format!("--config.file={CONFIG_FILE}")];
-        let (program, arguments) = self.host.runs(&binary("spanmill")?, &arguments);
+        let (program, arguments) = self.host.runs(&self.program, &arguments);
         let process = Process::start("spanmill", program, &arguments, self.directory.path())?;
         self.process = Some(process);
         Ok(())
@@ -260,6 +282,21 @@ impl Node {
     #[must_use]
     pub fn otlp_grpc(&self) -> String {
         format!("http://{}", self.at(4317))
+    }
+
+    /// The CPU time that it has had since it was last started, to a hundredth of a second.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        let process = self.process.as_ref().context("no process")?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id()?))?;
+        // Behind the name, which may have blanks: state, and ten numbers before these.
+        let (_, numbers) = stat.rsplit_once(')').context("no name")?;
+        let ticks = numbers.split_whitespace().skip(11).take(2);
+        let ticks: Result<Vec<u64>, _> = ticks.map(str::parse).collect();
+        Ok(Duration::from_millis(ticks?.iter().sum::<u64>() * 10))
     }
 
     /// Its own metrics.

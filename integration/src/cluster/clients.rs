@@ -77,7 +77,8 @@ impl Clients {
             done
         };
         let sending = join_all((0..CLIENTS).map(|client| clients.send(client)));
-        let (done, requests) = tokio::join!(work, sending);
+        // Where the work has failed there may be nobody left to send to.
+        let (done, requests) = tokio::try_join!(work, async { Ok(sending.await) })?;
         // The last request of each client has no servers' spans, and the first none before it.
         let pairs = requests.iter().map(|sent| sent.saturating_sub(1) * CALLS);
         let pairs: u64 = pairs.sum();
@@ -88,7 +89,7 @@ impl Clients {
             pairs,
             longest: *clients.longest.lock(),
         };
-        Ok((done?, sent))
+        Ok((done, sent))
     }
 
     /// Goes to these distributors from now on.
@@ -185,23 +186,40 @@ fn spans(request: &mut ExportTraceServiceRequest) -> impl Iterator<Item = &mut S
 impl Sent {
     /// Spans of a request at most.
     pub const SPANS_OF_A_REQUEST: u64 = 2 * CALLS;
+
+    /// This and what was sent at another time.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            spans: self.spans + other.spans,
+            pairs: self.pairs + other.pairs,
+            longest: self.longest.max(other.longest),
+        }
+    }
 }
 
 impl Counted {
-    /// What a receiver has of a tenant: the last value of every counter before it ended.
+    /// What a receiver has of a tenant: the last value of every counter before it ended, each
+    /// time that it did.
     #[must_use]
     pub fn read(received: &Received, tenant: &str) -> Self {
         let mut resets = 0;
         let mut sum = |name: &str| -> u64 {
             let series = received.series(tenant, name, &[]);
             let last = series.map(|series| {
-                let values = series.points.iter().map(|(_, value)| *value);
-                let mut last = 0.0;
-                for value in values.filter(|value| !value.is_nan()) {
-                    resets += u64::from(value < last);
-                    last = value;
+                let (mut ended, mut last) = (0.0, 0.0);
+                for (_, value) in &series.points {
+                    if value.is_nan() {
+                        // What comes after a staleness marker begins anew.
+                        ended += last;
+                        last = 0.0;
+                        continue;
+                    }
+                    resets += u64::from(*value < last);
+                    last = *value;
                 }
-                last as u64
+                (ended + last) as u64
             });
             last.sum()
         };
