@@ -24,7 +24,7 @@ use proto::otlp::collector::ExportTraceServiceRequest;
 use proto::otlp::common::{AnyValue, KeyValue, any_value::Value};
 use proto::otlp::resource::Resource;
 use proto::otlp::trace::{ResourceSpans, ScopeSpans, Span};
-use ring::{Member, MemberState, Placement, Role, Shard, tokens::TOKENS};
+use ring::{Member, MemberState, Placement, RingView, Role, Shard, agreement, tokens::TOKENS};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -105,6 +105,7 @@ fn splitting(generators: u64) -> Splitting {
 
 #[library_benchmark]
 #[bench::owners_1(splitting(1))]
+#[bench::owners_3(splitting(3))]
 #[bench::owners_8(splitting(8))]
 #[bench::owners_64(splitting(64))]
 fn split_by_owner(splitting: Splitting) -> (Splitting, Split) {
@@ -119,6 +120,43 @@ fn split_by_owner(splitting: Splitting) -> (Splitting, Split) {
     };
     let split = split(request, owner_of).expect("a request");
     (splitting, split)
+}
+
+struct Routing {
+    request: Bytes,
+    ring: RingView,
+    seed: ClusterSeed,
+    tenant: TenantId,
+    ring_size: usize,
+}
+
+fn routing(generators: u64, ring_size: usize) -> Routing {
+    Routing {
+        request: request(),
+        ring: RingView::new(placement(generators).members().to_vec()),
+        seed: ClusterSeed::from_text("cluster"),
+        tenant: TenantId::single(),
+        ring_size,
+    }
+}
+
+// All that a distributor does of a push between its receiver and its connections: the
+// tenant's part of the ring, the split, what the placement is called.
+#[library_benchmark]
+#[bench::owners_3(routing(3, 0))]
+#[bench::owners_8(routing(8, 0))]
+#[bench::owners_64(routing(64, 0))]
+#[bench::owners_3_of_64(routing(64, 3))]
+fn route(routing: Routing) -> (Routing, Split, u64) {
+    let tokens = TraceTokens::new(routing.seed, &routing.tenant);
+    let shard = routing.ring.shard(&routing.tenant, routing.ring_size);
+    let owner_of = |trace_id: &[u8]| {
+        let owner = shard.owner(tokens.of(trace_id));
+        owner.map(|owner| owner.0)
+    };
+    let split = split(&routing.request, owner_of).expect("a request");
+    let hash = agreement::hash(shard.placement());
+    (routing, split, hash)
 }
 
 // 1,000 look-ups all over the ring.
@@ -141,6 +179,6 @@ fn part_of_a_tenant(placement: Arc<Placement>) -> Shard {
 
 library_benchmark_group!(
     name = cluster,
-    benchmarks = [split_by_owner, owner, part_of_a_tenant]
+    benchmarks = [split_by_owner, route, owner, part_of_a_tenant]
 );
 main!(library_benchmark_groups = cluster);

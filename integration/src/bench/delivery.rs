@@ -39,6 +39,7 @@ pub(crate) async fn delivery(args: &Args, table: &mut Table) -> anyhow::Result<(
         churn: 0.0,
         rate: None,
         in_flight: 8,
+        tenants: None,
         duration: Duration::from_secs(8),
         latency_log: None,
     }

@@ -23,6 +23,8 @@ pub(crate) struct Load<'a> {
     pub(crate) rate: Option<u64>,
     /// Requests in flight.
     pub(crate) in_flight: usize,
+    /// Tenants that it sends as, in turn; `None` for no header.
+    pub(crate) tenants: Option<u32>,
     /// How long.
     pub(crate) duration: Duration,
     /// Where latencies go.
@@ -66,6 +68,9 @@ impl Load<'_> {
             .stdin(Stdio::null())
             .stderr(Stdio::inherit())
             .kill_on_drop(true);
+        if let Some(tenants) = self.tenants {
+            command.arg(format!("--tenants={tenants}"));
+        }
         if let Some(path) = self.latency_log {
             command.arg("--latency-log").arg(path);
         }

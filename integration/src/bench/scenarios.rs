@@ -6,17 +6,19 @@ use anyhow::Context as _;
 use spanmill_integration::traces::{SpanKind, Traces, post};
 use tempfile::NamedTempFile;
 
+use crate::cluster::cluster;
 use crate::delivery::delivery;
 use crate::latency::{self, Summary};
 use crate::load::Load;
 use crate::sink::Sink;
+use crate::sizing::sizing;
 use crate::subject::{Setup, Subject};
 use crate::table::Table;
 use crate::tenants::tenants;
 use crate::{Args, Section, progress};
 
 /// Series of the reference profile: span metrics of 2,740 label sets.
-const REFERENCE_SERIES: u64 = 52_060;
+pub(crate) const REFERENCE_SERIES: u64 = 52_060;
 
 /// What is measured unless a section says otherwise.
 const SPAN_METRICS: [&str; 1] = ["span-metrics"];
@@ -67,6 +69,12 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Table> {
                 .with_context(|| format!("{series} series"))?;
         }
     }
+    if wants(Section::Cluster) {
+        cluster(args, &mut table).await.context("cluster")?;
+    }
+    if wants(Section::Sizing) {
+        sizing(args, &mut table).await.context("sizing")?;
+    }
     if wants(Section::Tenants) {
         tenants(args, &mut table).await.context("tenants")?;
     }
@@ -109,6 +117,7 @@ async fn cpu_of(
         churn: 1.0,
         rate: None,
         in_flight: 8,
+        tenants: None,
         duration,
         latency_log: None,
     };
@@ -235,6 +244,7 @@ async fn many_series(
         } else {
             lanes.unwrap_or(8).max(8)
         },
+        tenants: None,
         duration,
         latency_log,
     };
@@ -304,6 +314,7 @@ async fn steady(args: &Args, table: &mut Table) -> anyhow::Result<()> {
         churn: 0.0,
         rate: Some(MODERATE),
         in_flight: 8,
+        tenants: None,
         duration: args.steady,
         latency_log: None,
     };
@@ -350,6 +361,7 @@ pub(crate) fn setup<'a>(args: &'a Args, lanes: Option<usize>, sink: &'a Sink) ->
         lanes,
         processors: &SPAN_METRICS,
         collection_interval: args.collection_interval,
+        multitenancy: false,
         remote_write: sink.url(),
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) processors: &'a [&'a str],
     /// Time between two collections.
     pub(crate) collection_interval: Duration,
+    /// Whether there are tenants.
+    pub(crate) multitenancy: bool,
     /// Where it writes its series.
     pub(crate) remote_write: &'a str,
 }
@@ -145,6 +147,7 @@ fn config(
     const NO_LIMIT: u64 = 100_000_000_000;
     let interval = format!("{}ms", setup.collection_interval.as_millis());
     let mut config = json!({
+        "multitenancy_enabled": setup.multitenancy,
         "server": {
             "http_listen_address": "127.0.0.1",
             "http_listen_port": api.number(),

@@ -26,7 +26,7 @@ const AT_ONCE: usize = 32;
 const IDLE: Duration = Duration::from_secs(30);
 /// Series without a span for so long end, and their tenants go as soon: later than all is
 /// counted after the restart, also on a machine with other work.
-const STALE: Duration = Duration::from_secs(600);
+const STALE: Duration = Duration::from_secs(300);
 
 const CALLS: &str = "traces_spanmetrics_calls_total";
 const ACTIVE_SERIES: &str = "spanmill_generator_registry_active_series";

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+#[path = "../bench/cluster.rs"]
+mod cluster;
 #[path = "../bench/delivery.rs"]
 mod delivery;
 #[path = "../bench/latency.rs"]
@@ -18,10 +20,14 @@ mod latency;
 mod load;
 #[path = "../bench/machine.rs"]
 mod machine;
+#[path = "../bench/node.rs"]
+mod node;
 #[path = "../bench/scenarios.rs"]
 mod scenarios;
 #[path = "../bench/sink.rs"]
 mod sink;
+#[path = "../bench/sizing.rs"]
+mod sizing;
 #[path = "../bench/subject.rs"]
 mod subject;
 #[path = "../bench/table.rs"]
@@ -45,7 +51,7 @@ struct Args {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "cpu,edges,delivery,memory,p99,tenants,steady"
+        default_value = "cpu,edges,delivery,memory,p99,cluster,sizing,tenants,steady"
     )]
     only: Vec<Section>,
 
@@ -94,6 +100,11 @@ enum Section {
     Memory,
     /// Latency of a push while series are collected.
     P99,
+    /// CPU and memory of a distributor and its generators, and how soon all nodes know what
+    /// has changed.
+    Cluster,
+    /// What the formulas of docs/sizing.md say beside what is measured.
+    Sizing,
     /// Memory, threads, files, idle CPU and restart with ten thousand tenants.
     Tenants,
     /// Growth of memory under a steady load.
