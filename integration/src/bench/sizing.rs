@@ -15,16 +15,20 @@ const SENT: &str = "spanmill_remote_write_samples_sent_total";
 
 /// The constants of `docs/sizing.md`.
 mod constants {
-    /// CPU seconds of a span, with span metrics.
-    pub(super) const SPAN: f64 = 0.65e-6;
+    /// CPU seconds a second of a process that does next to nothing.
+    pub(super) const IDLE: f64 = 0.025;
+    /// CPU seconds of a span, with span metrics, at moderate rates.
+    pub(super) const SPAN: f64 = 1.0e-6;
     /// CPU seconds of a sample, from its collection to the receiver's answer.
-    pub(super) const SAMPLE: f64 = 0.38e-6;
+    pub(super) const SAMPLE: f64 = 0.3e-6;
+    /// CPU seconds of a tenant's collection and of the request that it makes.
+    pub(super) const COLLECTION: f64 = 0.7e-3;
     /// Bytes of a process under load without series.
-    pub(super) const BASE: f64 = 31e6;
+    pub(super) const BASE: f64 = 29e6;
     /// Bytes of a series.
-    pub(super) const SERIES: f64 = 75.0;
+    pub(super) const SERIES: f64 = 40.0;
     /// Bytes of a tenant with spans.
-    pub(super) const TENANT: f64 = 60e3;
+    pub(super) const TENANT: f64 = 52e3;
 }
 
 /// A load.
@@ -83,12 +87,25 @@ struct Resources {
     bytes: f64,
 }
 
-/// What the formulas say of so many spans and samples a second, series, and tenants.
-fn formula(spans: f64, samples: f64, series: f64, tenants: f64) -> Resources {
-    use constants::{BASE, SAMPLE, SERIES, SPAN, TENANT};
+/// What of a load the formulas ask for.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    /// A second.
+    spans: f64,
+    /// A second.
+    samples: f64,
+    /// Of all tenants, a second.
+    collections: f64,
+    series: f64,
+    tenants: f64,
+}
+
+/// What the formulas say.
+fn formula(of: Terms) -> Resources {
+    use constants::{BASE, COLLECTION, IDLE, SAMPLE, SERIES, SPAN, TENANT};
     Resources {
-        cores: spans * SPAN + samples * SAMPLE,
-        bytes: BASE + series * SERIES + tenants * TENANT,
+        cores: IDLE + of.spans * SPAN + of.samples * SAMPLE + of.collections * COLLECTION,
+        bytes: BASE + of.series * SERIES + of.tenants * TENANT,
     }
 }
 
@@ -133,7 +150,14 @@ async fn measure(args: &Args, size: Size, table: &mut Table) -> anyhow::Result<(
     let active = subject.metric(ACTIVE_SERIES).await?;
     let samples = (subject.metric(SENT).await? - sent) / seconds;
     let spans = outcome.accepted as f64 / seconds;
-    let said = formula(spans, samples, active, f64::from(tenants));
+    let tenants_now = f64::from(tenants);
+    let said = formula(Terms {
+        spans,
+        samples,
+        collections: tenants_now / args.collection_interval.as_secs_f64(),
+        series: active,
+        tenants: tenants_now,
+    });
     let measured = Resources {
         cores: (usage.cpu - before).as_secs_f64() / seconds,
         bytes: usage.resident as f64,
@@ -165,12 +189,28 @@ mod tests {
 
     #[test]
     fn formulas_add_a_term_for_each_thing() {
-        let nothing = formula(0.0, 0.0, 0.0, 0.0);
-        let some = formula(1e6, 1e6, 1e6, 1e3);
-        assert_eq!((nothing.cores, nothing.bytes), (0.0, constants::BASE));
-        assert_eq!(some.cores, (constants::SPAN + constants::SAMPLE) * 1e6);
-        let bytes = constants::SERIES * 1e6 + constants::TENANT * 1e3;
-        assert_eq!(some.bytes - constants::BASE, bytes);
+        let nothing = Terms {
+            spans: 0.0,
+            samples: 0.0,
+            collections: 0.0,
+            series: 0.0,
+            tenants: 0.0,
+        };
+        let idle = Resources {
+            cores: 0.025,
+            bytes: 29e6,
+        };
+        assert_eq!(formula(nothing), idle);
+        let some = Terms {
+            spans: 1e5,
+            samples: 1e5,
+            collections: 100.0,
+            series: 1e6,
+            tenants: 1e3,
+        };
+        let Resources { cores, bytes } = formula(some);
+        assert_eq!((cores * 1e3).round(), 25.0 + 100.0 + 30.0 + 70.0);
+        assert_eq!(bytes, 29e6 + 40e6 + 52e6);
     }
 
     #[test]
