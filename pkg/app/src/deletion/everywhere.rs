@@ -181,7 +181,10 @@ impl Deletion {
                     .collect();
             }
             let asked = cluster.ask_all(&others, NodeCall::Deletions, &(), ANSWER);
-            let asked: Vec<Asked<Vec<DeletionOrder>>> = asked.await;
+            let asked: Vec<Asked<Vec<DeletionOrder>>> = tokio::select! {
+                asked = asked => asked,
+                () = shutdown.requested() => return,
+            };
             for answer in asked.into_iter().filter_map(|asked| asked.answer.ok()) {
                 has_heard = true;
                 for order in answer {
