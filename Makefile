@@ -19,7 +19,7 @@ GUNGRAUN_VERSION      := $(shell sed -n '/^name = "gungraun"$$/{n;s/version = "\
 # Installed tools come last, so that what the machine has wins.
 export PATH := $(PATH):$(TOOLS)/bin
 
-.PHONY: help reference run cluster prometheus test test-tools ci fmt fmt-check clippy doc layout deny audit bench bench-e2e soak fuzz tools
+.PHONY: help reference run cluster prometheus test test-tools ci fmt fmt-check clippy doc layout deny audit bench bench-e2e soak fuzz simulate tools
 
 help: ## List these commands.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -93,6 +93,11 @@ bench-e2e: ## Measure a release build over real sockets.
 soak: ## Measure what tenants feel of each other, in 512 MiB (needs the right to make cgroups).
 	cargo build --release --bins -p spanmill -p spangen -p spanmill-integration
 	SPANMILL_BIN_DIR=$(TARGET_DIR)/release $(TARGET_DIR)/release/soak $(SOAK_ARGS)
+
+simulate: SIMULATION_SEEDS ?= 500..5000
+simulate: ## Simulate clusters of SIMULATION_SEEDS (500..5000); `make test` does the first 500.
+	SPANMILL_SIMULATION_SEEDS=$(SIMULATION_SEEDS) cargo test $(LOCKED) -p spanmill-distributor -p spanmill-ring \
+	  --test simulation -- --nocapture every_
 
 # Package, target, and what it begins with besides its corpus.
 FUZZ_TARGETS := otlp/view:../../integration/testdata/conformance/inputs otlp/json distributor/conversion \

@@ -6,6 +6,7 @@ mod config;
 mod connection;
 mod message;
 mod metrics;
+mod network;
 mod tls;
 
 use std::collections::HashMap;
@@ -27,12 +28,14 @@ use tonic::transport::Channel;
 
 pub use self::config::{GrpcClientConfig, MetricsGeneratorClientConfig, PoolConfig};
 pub use self::metrics::GeneratorClientMetrics;
+pub use self::network::{Network, Stream};
 pub use self::tls::ClientTlsError;
 
 pub(crate) use self::answer::Answer;
 use self::connection::{Connection, Target};
 use self::message::Message;
 use self::metrics::OfGenerator;
+use self::network::Tcp;
 use self::tls::ClientTls;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -49,6 +52,7 @@ pub struct GeneratorClients(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: MetricsGeneratorClientConfig,
+    network: Arc<dyn Network>,
     tls: Option<ClientTls>,
     token: Option<HeaderValue>,
     ring: RingView,
@@ -112,6 +116,7 @@ impl GeneratorClients {
         }
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
+            network: Arc::new(Tcp),
             tls,
             token: authentication.shown(),
             ring,
@@ -119,6 +124,26 @@ impl GeneratorClients {
             by_id: ArcSwap::default(),
             change: Mutex::new(()),
         })))
+    }
+
+    /// Makes ready to reach them over a network that a simulation has made, without TLS and
+    /// without showing anything.
+    pub fn over(
+        network: Arc<dyn Network>,
+        config: &MetricsGeneratorClientConfig,
+        ring: RingView,
+        metrics: GeneratorClientMetrics,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            config: config.clone(),
+            network,
+            tls: None,
+            token: None,
+            ring,
+            metrics,
+            by_id: ArcSwap::default(),
+            change: Mutex::new(()),
+        }))
     }
 
     /// Calls a method of a generator that answers as a push is answered, and may be called
@@ -207,6 +232,7 @@ impl GeneratorClients {
         let config = &self.0.config;
         Target {
             address: member.address,
+            network: Arc::clone(&self.0.network),
             tls: self.0.tls.clone(),
             connect_timeout: config.grpc_client_config.connect_timeout,
             ping: config.pool_config.ping(),

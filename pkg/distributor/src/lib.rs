@@ -20,7 +20,7 @@ pub use error::{DiscardReason, ReceiveError};
 pub use forwarders::{ForwardError, ForwarderMetrics, ForwarderStartError, Forwarders};
 pub use generator_client::{
     CallError, ClientTlsError, GeneratorClientMetrics, GeneratorClients,
-    MetricsGeneratorClientConfig,
+    MetricsGeneratorClientConfig, Network, Stream,
 };
 pub use limits::{LimitError, Limits};
 pub use metrics::{DistributorMetrics, TenantIntake};

@@ -87,20 +87,30 @@ impl NodePushes {
         tasks: &TaskGroup,
         shutdown: &Shutdown,
     ) -> Self {
-        let now = Instant::now();
-        let pushes = Self(Arc::new(Inner {
+        let pushes = Self::new(dependencies, Instant::now());
+        let (watching, shutdown) = (pushes.clone(), shutdown.clone());
+        tasks.spawn_thread("freeze-watch", move || {
+            while !shutdown.wait_blocking(freeze::TICK) {
+                watching.runs_at(Instant::now());
+            }
+        });
+        pushes
+    }
+
+    /// Takes pushes from a moment on, and does not watch by itself: [`runs_at`](Self::runs_at)
+    /// has to be called. So time may be simulated.
+    pub fn new(dependencies: NodePushDependencies, now: Instant) -> Self {
+        Self(Arc::new(Inner {
             ownership: Ownership::new(&dependencies, now),
             delays: Delays::new(now),
             freeze: Freeze::new(now),
             dependencies,
-        }));
-        let (watching, shutdown) = (pushes.clone(), shutdown.clone());
-        tasks.spawn_thread("freeze-watch", move || {
-            while !shutdown.wait_blocking(freeze::TICK) {
-                watching.0.freeze.tick(Instant::now());
-            }
-        });
-        pushes
+        }))
+    }
+
+    /// Notes that this process runs at a moment. To be called every 100 ms.
+    pub fn runs_at(&self, now: Instant) {
+        self.0.freeze.tick(now);
     }
 
     /// The gRPC service, as routes for the internal listener. They tell nodes from others
@@ -240,7 +250,8 @@ where
                 if takes_edges {
                     return pushes.take_edges(&parts.headers, peer.as_deref(), &message);
                 }
-                let now = Instant::now();
+                // Of the runtime, whose time may be simulated.
+                let now = tokio::time::Instant::now().into_std();
                 let outcome = pushes.push(&parts.headers, peer.as_deref(), message, now)?;
                 let answer = cluster::PushOutcome {
                     spans: outcome.spans,

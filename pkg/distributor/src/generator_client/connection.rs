@@ -15,18 +15,19 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use rustls::pki_types::InvalidDnsNameError;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use super::message::Message;
+use super::network::{Network, Stream};
 use super::tls::ClientTls;
 
 /// Where to connect to, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) address: SocketAddr,
+    pub(super) network: Arc<dyn Network>,
     pub(super) tls: Option<ClientTls>,
     pub(super) connect_timeout: Duration,
     /// How often the other end is asked whether it is there, and how long it may take to
@@ -187,17 +188,11 @@ async fn try_connect(target: &Target) -> Result<Sender, ConnectError> {
     handshake(target, open(target).await?).await
 }
 
-/// A stream of bytes, with TLS or without.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
 async fn open(target: &Target) -> Result<Box<dyn Stream>, ConnectError> {
-    let stream = TcpStream::connect(target.address).await;
+    let stream = target.network.connect(target.address).await;
     let stream = stream.map_err(ConnectError::Tcp)?;
-    stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
     let Some(tls) = &target.tls else {
-        return Ok(Box::new(stream));
+        return Ok(stream);
     };
     let name = tls.server_name(target.address.ip());
     let name = name.map_err(ConnectError::ServerName)?;

@@ -111,6 +111,8 @@ impl Delivery<'_> {
             };
             let left = self.left();
             tokio::select! {
+                // The same each time where both have come: what is simulated is repeatable.
+                biased;
                 () = self.owner_is_gone() => {
                     return Delivered::Elsewhere { reason, is_in_doubt };
                 }
