@@ -13,11 +13,11 @@ use chitchat::{
     Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat,
 };
 use model::Clock;
-use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 pub use self::census::MemberStatus;
+pub use self::datagrams::Datagrams;
 use self::frame::Seals;
 use self::heartbeats::{Heartbeats, LifeId};
 use self::keys::{FORGET, Told};
@@ -26,8 +26,10 @@ use self::seeds::Resolved;
 pub use self::seeds::own_address;
 use crate::config::GossipSettings;
 use crate::ring::Shared;
+use crate::time;
 
 pub(crate) mod census;
+mod datagrams;
 pub mod frame;
 pub(crate) mod heartbeats;
 pub(crate) mod keys;
@@ -61,7 +63,7 @@ const RESTART: Duration = Duration::from_secs(1);
 /// What gossips.
 #[derive(Debug)]
 pub(crate) struct Gossip {
-    pub(crate) socket: Arc<UdpSocket>,
+    pub(crate) socket: Arc<dyn Datagrams>,
     pub(crate) settings: GossipSettings,
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
@@ -113,7 +115,7 @@ impl Gossip {
             clock: self.clock.clone(),
             metrics: self.shared.metrics.clone(),
         };
-        let told = self.shared.told(incarnation, Instant::now());
+        let told = self.shared.told(incarnation, time::now());
         let keys = told.to_keys().into_iter();
         let keys = keys.map(|(key, value)| (key.to_owned(), value)).collect();
         let config = self.chitchat_config(&own);
@@ -153,7 +155,7 @@ impl Gossip {
         }
         handle
             .with_chitchat(|chitchat| {
-                let mut told = self.shared.told(own.incarnation, Instant::now());
+                let mut told = self.shared.told(own.incarnation, time::now());
                 told.has_left = true;
                 say(chitchat, &told);
             })
@@ -168,7 +170,7 @@ impl Gossip {
     }
 
     fn look(&self, chitchat: &mut Chitchat, own: &LifeId, heartbeats: &mut Heartbeats) {
-        let now = Instant::now();
+        let now = time::now();
         say(chitchat, &self.shared.told(own.incarnation, now));
         self.say_forgotten(chitchat, now);
         let mut lives = Vec::new();
@@ -212,7 +214,7 @@ impl Gossip {
 
     /// Asks the seeds, if it is time to.
     fn ask(&self, handle: &ChitchatHandle, own: &LifeId, last: &mut Option<Instant>) {
-        let now = Instant::now();
+        let now = time::now();
         let is_recent = |last: Instant| now.saturating_duration_since(last) < ASK;
         if self.shared.has_others() && last.is_some_and(is_recent) {
             return;
@@ -269,14 +271,14 @@ pub(crate) async fn look_up(
     shared: Arc<Shared>,
     found: watch::Sender<Resolved>,
 ) {
-    let start = Instant::now();
+    let start = time::now();
     let mut logged: Option<Instant> = None;
     loop {
         let resolved = seeds::resolve(&settings.join).await;
         let is_alone = !shared.has_others();
-        let is_due = logged.is_none_or(|logged| logged.elapsed() >= LONELY_AGAIN);
-        if is_alone && is_due && start.elapsed() >= LONELY {
-            logged = Some(Instant::now());
+        let is_due = logged.is_none_or(|logged| time::since(logged) >= LONELY_AGAIN);
+        if is_alone && is_due && time::since(start) >= LONELY {
+            logged = Some(time::now());
             warn_alone(&resolved, &shared);
         } else if !is_alone && logged.take().is_some() {
             tracing::info!("other nodes have been found");

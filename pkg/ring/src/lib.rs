@@ -17,11 +17,12 @@ pub mod ring;
 #[cfg(test)]
 mod sample;
 pub mod shuffle_shard;
+mod time;
 pub mod tokens;
 pub mod view;
 
 pub use config::{GossipSettings, MemberlistConfig, RingConfig};
-pub use gossip::{MemberStatus, own_address};
+pub use gossip::{Datagrams, MemberStatus, own_address};
 pub use lookup::{MemberIndex, Placement};
 pub use member::{Member, MemberState, Role};
 pub use metrics::RingMetrics;

@@ -18,11 +18,12 @@ use crate::config::GossipSettings;
 use crate::gossip::census::{Census, Duplicate};
 use crate::gossip::keys::Told;
 use crate::gossip::seeds::{self, Resolved, own_address};
-use crate::gossip::{self, Gossip, MemberStatus};
+use crate::gossip::{self, Datagrams, Gossip, MemberStatus};
 use crate::lifecycler::Lifecycler;
 use crate::member::{Member, MemberState, Role};
 use crate::metrics::RingMetrics;
 use crate::protocols::Protocols;
+use crate::time;
 use crate::view::RingView;
 
 /// How loaded generators ought to be: what is left takes the traces of one that fails,
@@ -133,6 +134,28 @@ impl Ring {
         let failed = |source| StartRingError::Bind { address, source };
         let socket = UdpSocket::bind(address).await.map_err(failed)?;
         let bound = socket.local_addr().map_err(failed)?;
+        let socket = Arc::new(socket);
+        Ok(Self::over(
+            socket, bound, settings, identity, clock, metrics, tasks, shutdown,
+        )
+        .await)
+    }
+
+    /// The same over a socket that a simulation has made, bound to an address.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "those of a start, and the socket"
+    )]
+    pub async fn over(
+        socket: Arc<dyn Datagrams>,
+        bound: SocketAddr,
+        settings: GossipSettings,
+        identity: Identity,
+        clock: Clock,
+        metrics: RingMetrics,
+        tasks: &TaskGroup,
+        shutdown: Shutdown,
+    ) -> Self {
         let found = timeout(FIRST_LOOK_UP, seeds::resolve(&settings.join)).await;
         let found = found.unwrap_or_default();
         let gossip_address = advertised(&settings, bound, &found);
@@ -143,7 +166,7 @@ impl Ring {
                  sent spans; set memberlist.secret_keys"
             );
         }
-        let now = Instant::now();
+        let now = time::now();
         let shared = Arc::new(Shared {
             gossip_address,
             metrics,
@@ -178,7 +201,7 @@ impl Ring {
             (sender, receiver)
         };
         let gossip = Gossip {
-            socket: Arc::new(socket),
+            socket,
             settings: settings.clone(),
             shared: shared.clone(),
             clock,
@@ -196,7 +219,7 @@ impl Ring {
             let look_up = gossip::look_up(settings, shared.clone(), seeds);
             tasks.spawn("gossip-seeds", look_up);
         }
-        Ok(Self(shared))
+        Self(shared)
     }
 
     /// The ring as this node sees it, updated with each change.
@@ -217,7 +240,7 @@ impl Ring {
     /// Says what this node takes. A generator that becomes active takes more and more
     /// within three seconds.
     pub fn set_state(&self, state: MemberState) {
-        let now = Instant::now();
+        let now = time::now();
         self.0.own.lock().lifecycler.set_state(state, now);
         self.0.changed.notify_one();
     }
@@ -238,7 +261,7 @@ impl Ring {
 
     /// What this node says that it takes, and of how many tokens.
     pub fn state(&self) -> (MemberState, u16) {
-        self.0.own.lock().lifecycler.at(Instant::now())
+        self.0.own.lock().lifecycler.at(time::now())
     }
 
     /// Whether another node has the id of this one.
@@ -277,7 +300,7 @@ impl Ring {
     /// long it was frozen, until gossip comes in again. Until then it cannot know whether
     /// others have taken its place.
     pub fn last_heard(&self) -> Option<Duration> {
-        self.0.own.lock().last_heard.map(|last| last.elapsed())
+        self.0.own.lock().last_heard.map(time::since)
     }
 
     /// Makes all nodes forget a member that is dead, before they do so by themselves
@@ -293,7 +316,7 @@ impl Ring {
         if member.is_alive {
             return Err(ForgetError::Alive);
         }
-        let entry = (member.incarnation, Instant::now());
+        let entry = (member.incarnation, time::now());
         self.0.own.lock().forgotten.insert(id.to_owned(), entry);
         self.0.changed.notify_one();
         tracing::info!(id, "asked to forget a member");

@@ -325,6 +325,8 @@ impl Node {
         let Some(life) = self.0.life.lock().take() else {
             return;
         };
+        // The network holds on to the node otherwise, and the node to the network.
+        self.0.network.listen_no_more(self.0.address);
         life.generator.stop();
         *life.collected.lock() = self.scrape(&life.generator);
         self.ended(life);

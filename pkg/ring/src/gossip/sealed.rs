@@ -12,8 +12,8 @@ use chitchat::{ChitchatMessage, Deserializable as _, Serializable as _};
 use model::Clock;
 use strum::IntoEnumIterator as _;
 use telemetry::LogThrottle;
-use tokio::net::UdpSocket;
 
+use super::datagrams::Datagrams;
 use super::frame::{Opener, Refusal, Sealer, Seals};
 use crate::metrics::RingMetrics;
 
@@ -28,7 +28,7 @@ const READ_PAUSE: Duration = Duration::from_millis(100);
 /// Opens sealed sockets over one that is bound already.
 #[derive(Debug)]
 pub(super) struct SealedTransport {
-    pub(super) socket: Arc<UdpSocket>,
+    pub(super) socket: Arc<dyn Datagrams>,
     pub(super) seals: Seals,
     /// Drawn at random for this life.
     pub(super) session: u64,
@@ -38,7 +38,7 @@ pub(super) struct SealedTransport {
 
 #[derive(Debug)]
 struct SealedSocket {
-    socket: Arc<UdpSocket>,
+    socket: Arc<dyn Datagrams>,
     sealer: Sealer,
     opener: Opener,
     clock: Clock,
