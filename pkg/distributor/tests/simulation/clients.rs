@@ -44,8 +44,7 @@ pub(crate) struct Sent {
     pub(crate) is_acknowledged: bool,
     pub(crate) attempts: u64,
     /// Whether it was sent again, and the ring was another one meanwhile or not the same to
-    /// all, or a generator had ended, or another distributor was asked that may not reach the
-    /// owner: then it may be split otherwise, or its owner does not know of it, and what was applied is not recognised.
+    /// all, or a generator had ended, or the owner could not be reached by all: then it may be split otherwise, or its owner does not know of it, and what was applied is not recognised.
     pub(crate) ring_changed: bool,
 }
 
@@ -81,7 +80,6 @@ impl Clients {
         let begin = Instant::now();
         let (mut attempts, mut is_acknowledged, mut is_mixed) = (0, false, false);
         let placing = self.gossip.placing().0;
-        let mut asked = Vec::new();
         while !is_acknowledged && begin.elapsed() < PERSISTENCE {
             let up: Vec<_> = to.iter().filter(|node| node.is_up()).collect();
             let Some(node) = self.world.pick(&up) else {
@@ -89,10 +87,8 @@ impl Clients {
                 continue;
             };
             attempts += 1;
-            asked.push(Arc::clone(node.name()));
-            let is_other = asked.iter().any(|name| name != node.name());
-            // What one has brought to the owner, another that cannot reach it takes elsewhere.
-            is_mixed |= is_other && self.network.is_blocked();
+            // Where the owner cannot be reached, the next one has it.
+            is_mixed |= self.network.is_blocked();
             is_mixed |= self.gossip.placing().1 > 1;
             sleep(Duration::from_millis(1)).await;
             let heard = timeout(PATIENCE, node.push(request.clone())).await;
