@@ -23,7 +23,7 @@ use overrides::{Overrides, Processor, Processors, TenantConfig};
 use parking_lot::Mutex;
 use ring::{MemberState, Role};
 use server::nodes::{NOT_APPLIED_HEADER, NotApplied};
-use server::{NodeAuthentication, NodeAuthenticationConfig, Tenancy};
+use server::{Budget, NodeAuthentication, NodeAuthenticationConfig, Tenancy};
 use telemetry::MetricsRegistry;
 use tokio::io::DuplexStream;
 use tokio::sync::watch;
@@ -213,6 +213,7 @@ impl Node {
             authentication: NodeAuthentication::new(&NodeAuthenticationConfig::default()),
             is_back: Arc::new(move |since| heard.last_heard(me).is_some_and(|at| at > since)),
             metrics: NodePushMetrics::register(&mut registry),
+            budget: Budget::unlimited(),
         };
         let pushes = NodePushes::new(dependencies, Instant::now().into_std());
         let life = Life {
