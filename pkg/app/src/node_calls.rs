@@ -4,23 +4,17 @@
 //! of two versions understand each other. A call that a node does not know is answered with
 //! `UNIMPLEMENTED`.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::Router;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use server::NodeAuthentication;
 use server::authentication::PeerIdentity;
-use server::grpc::{SizeLimitLayer, unary};
+use server::grpc::{calls, unary};
 use tonic::Status;
-use tower::{Layer as _, Service};
 
 use crate::deletion::Deletion;
 use crate::pages::tenants::Tenants;
@@ -51,11 +45,6 @@ pub(crate) struct NodeAnswers {
     pub(crate) tenants: Tenants,
 }
 
-#[derive(Clone, Debug)]
-struct NodeService(Arc<NodeAnswers>);
-
-type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
 impl NodeCall {
     /// All that there are.
     const ALL: [Self; 5] = [
@@ -82,11 +71,14 @@ impl NodeAnswers {
     /// The gRPC methods, as routes for the internal listener. They tell nodes from others
     /// themselves: whatever else guards that listener is to let their paths through.
     pub(crate) fn routes(self, max_message_bytes: usize) -> Router {
-        let service = NodeService(Arc::new(self));
-        let service = SizeLimitLayer { max_message_bytes }.layer(service);
-        let calls = NodeCall::ALL.into_iter();
-        calls.fold(Router::new(), |router, call| {
-            router.route_service(call.path(), service.clone())
+        let answers = Arc::new(self);
+        let paths = NodeCall::ALL.map(NodeCall::path);
+        calls(paths, max_message_bytes, move |parts, body| {
+            let answers = Arc::clone(&answers);
+            async move {
+                let answer = async |question: Bytes| answers.answer(&parts, &question).await;
+                unary(body, answer).await
+            }
         })
     }
 
@@ -126,27 +118,4 @@ pub(crate) fn write<T: Serialize>(message: &T) -> Result<Bytes, Status> {
     written
         .map(Bytes::from)
         .map_err(|error| Status::internal(error.to_string()))
-}
-
-impl<B> Service<Request<B>> for NodeService
-where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
-{
-    type Response = Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = Answer<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let answers = Arc::clone(&self.0);
-        Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            let answer = |question: Bytes| async move { answers.answer(&parts, &question).await };
-            Ok(unary(body, answer).await)
-        })
-    }
 }

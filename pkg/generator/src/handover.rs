@@ -7,26 +7,20 @@
 mod giving;
 mod target;
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response};
 use model::TenantId;
 use remote_write::{ChunkError, TakeError};
 use server::authentication::PeerIdentity;
-use server::grpc::{SizeLimitLayer, unary};
+use server::grpc::{calls, unary};
 use server::{NodeAuthentication, Tenancy};
 use telemetry::{LogThrottle, error_chain};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tonic::Status;
-use tower::{Layer, Service};
 
 pub use self::giving::HandedSamples;
 pub use self::target::HandoverTarget;
@@ -60,8 +54,10 @@ impl Generator {
                 log: LogThrottle::new(LOG_INTERVAL),
             }),
         };
-        let service = SizeLimitLayer { max_message_bytes }.layer(service);
-        axum::Router::new().route_service(TAKE_SAMPLES, service)
+        calls([TAKE_SAMPLES], max_message_bytes, move |parts, body| {
+            let service = service.clone();
+            async move { unary(body, |chunk| service.take(parts, chunk)).await }
+        })
     }
 
     /// Takes a chunk over; returns how many samples of it were not here. Blocks.
@@ -87,30 +83,6 @@ struct Shared {
     authentication: NodeAuthentication,
     taking: Semaphore,
     log: LogThrottle,
-}
-
-type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-impl<B> Service<Request<B>> for TakeService
-where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
-{
-    type Response = Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = Answer<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let service = self.clone();
-        Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            Ok(unary(body, |chunk| service.take(parts, chunk)).await)
-        })
-    }
 }
 
 impl TakeService {

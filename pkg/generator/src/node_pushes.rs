@@ -11,16 +11,13 @@ mod freeze;
 mod metrics;
 mod ownership;
 
-use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::request::Parts;
+use http::{HeaderMap, Response};
 use lifecycle::{Shutdown, TaskGroup};
 use model::{ClusterSeed, Push, PushError, PushOutcome};
 use prost::Message as _;
@@ -28,11 +25,10 @@ use proto::cluster;
 use ring::RingView;
 use server::authentication::PeerIdentity;
 use server::budget::UNKNOWN_LENGTH;
-use server::grpc::{SizeLimitLayer, unary};
+use server::grpc::{MessageBody, calls, unary};
 use server::nodes::{NODE_PUSH, NODE_TAKE_EDGES, NotApplied, PushMetadata};
 use server::{Budget, NodeAuthentication, RequestMemory};
 use tonic::Status;
-use tower::{Layer, Service};
 
 pub use self::metrics::NodePushMetrics;
 
@@ -116,11 +112,48 @@ impl NodePushes {
     /// The gRPC service, as routes for the internal listener. They tell nodes from others
     /// themselves: whatever else guards that listener is to let their path through.
     pub fn routes(&self, max_message_bytes: usize) -> axum::Router {
-        let service = NodePushService(self.clone());
-        let service = SizeLimitLayer { max_message_bytes }.layer(service);
-        axum::Router::new()
-            .route_service(NODE_PUSH, service.clone())
-            .route_service(NODE_TAKE_EDGES, service)
+        let pushes = self.clone();
+        let paths = [NODE_PUSH, NODE_TAKE_EDGES];
+        calls(paths, max_message_bytes, move |parts, body| {
+            pushes.clone().call(parts, body)
+        })
+    }
+
+    async fn call(
+        self,
+        parts: Parts,
+        body: MessageBody<axum::body::Body>,
+    ) -> Response<tonic::body::Body> {
+        let peer = parts.extensions.get::<Arc<PeerIdentity>>().cloned();
+        let takes_edges = parts.uri.path() == NODE_TAKE_EDGES;
+        // Kept until the push has ended, and raised by what reads the body.
+        let memory = parts.extensions.get::<RequestMemory>().cloned();
+        let memory = memory.unwrap_or_default();
+        if !takes_edges && let Ok(metadata) = PushMetadata::read(&parts.headers) {
+            // Where there is none, reading throws the message away and fails.
+            let budget = &self.0.dependencies.budget;
+            let _ = memory.take(budget, &metadata.tenant, UNKNOWN_LENGTH);
+        }
+        let answer = unary(body, async |message| {
+            if takes_edges {
+                return self.take_edges(&parts.headers, peer.as_deref(), &message);
+            }
+            // Of the runtime, whose time may be simulated.
+            let now = tokio::time::Instant::now().into_std();
+            let outcome = self.push(&parts.headers, peer.as_deref(), message, now)?;
+            let answer = cluster::PushOutcome {
+                spans: outcome.spans,
+                rejected_spans: outcome.rejected_spans,
+                message: outcome.message,
+            };
+            Ok(Bytes::from(answer.encode_to_vec()))
+        });
+        let answer = answer.await;
+        if memory.refusal().is_some() {
+            self.0.dependencies.metrics.refused(NotApplied::Overloaded);
+            return NotApplied::Overloaded.grpc_status().into_http();
+        }
+        answer
     }
 
     fn push(
@@ -210,63 +243,6 @@ impl fmt::Debug for NodePushDependencies {
         f.debug_struct("NodePushDependencies")
             .field("id", &self.id)
             .finish_non_exhaustive()
-    }
-}
-
-#[derive(Clone, Debug)]
-struct NodePushService(NodePushes);
-
-type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-impl<B> Service<Request<B>> for NodePushService
-where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
-{
-    type Response = Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = Answer<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let pushes = self.0.clone();
-        Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            let peer = parts.extensions.get::<Arc<PeerIdentity>>().cloned();
-            let takes_edges = parts.uri.path() == NODE_TAKE_EDGES;
-            // Kept until the push has ended, and raised by what reads the body.
-            let memory = parts.extensions.get::<RequestMemory>().cloned();
-            let memory = memory.unwrap_or_default();
-            if !takes_edges && let Ok(metadata) = PushMetadata::read(&parts.headers) {
-                // Where there is none, reading throws the message away and fails.
-                let budget = &pushes.0.dependencies.budget;
-                let _ = memory.take(budget, &metadata.tenant, UNKNOWN_LENGTH);
-            }
-            let metrics = pushes.0.dependencies.metrics.clone();
-            let answer = unary(body, |message| async move {
-                if takes_edges {
-                    return pushes.take_edges(&parts.headers, peer.as_deref(), &message);
-                }
-                // Of the runtime, whose time may be simulated.
-                let now = tokio::time::Instant::now().into_std();
-                let outcome = pushes.push(&parts.headers, peer.as_deref(), message, now)?;
-                let answer = cluster::PushOutcome {
-                    spans: outcome.spans,
-                    rejected_spans: outcome.rejected_spans,
-                    message: outcome.message,
-                };
-                Ok(Bytes::from(answer.encode_to_vec()))
-            });
-            let answer = answer.await;
-            if memory.refusal().is_some() {
-                metrics.refused(NotApplied::Overloaded);
-                return Ok(NotApplied::Overloaded.grpc_status().into_http());
-            }
-            Ok(answer)
-        })
     }
 }
 

@@ -1,19 +1,13 @@
 //! `tempopb.MetricsGenerator/PushSpans`: spans from distributors, and from
 //! clients that push as Tempo's distributors do.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::HeaderMap;
 use model::{Push, PushError, PushSpans};
 use otlp::Request as OtlpRequest;
 use server::Tenancy;
-use server::grpc::{SizeLimitLayer, unary};
+use server::grpc::{calls, unary};
 use tonic::{Code, Status};
-use tower::{Layer, Service};
 
 use crate::Generator;
 
@@ -30,8 +24,10 @@ impl Generator {
             generator: self.clone(),
             tenancy,
         };
-        let service = SizeLimitLayer { max_message_bytes }.layer(service);
-        axum::Router::new().route_service(PUSH_SPANS, service)
+        calls([PUSH_SPANS], max_message_bytes, move |parts, body| {
+            let service = service.clone();
+            async move { unary(body, |message| service.push(parts.headers, message)).await }
+        })
     }
 }
 
@@ -39,30 +35,6 @@ impl Generator {
 struct PushService {
     generator: Generator,
     tenancy: Tenancy,
-}
-
-type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-impl<B> Service<Request<B>> for PushService
-where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
-{
-    type Response = Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = Answer<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let service = self.clone();
-        Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            Ok(unary(body, |message| service.push(parts.headers, message)).await)
-        })
-    }
 }
 
 impl PushService {

@@ -12,6 +12,8 @@ use settings::Secret;
 use tonic::Code;
 use tower::ServiceExt as _;
 
+use http::Request;
+
 use super::*;
 use crate::{Dependencies, GeneratorMetrics};
 
