@@ -56,7 +56,13 @@ impl Generator {
         };
         calls([TAKE_SAMPLES], max_message_bytes, move |parts, body| {
             let service = service.clone();
-            async move { unary(body, |chunk| service.take(parts, chunk)).await }
+            async move {
+                // Before the body, so that strangers cost us little.
+                match service.admit(&parts) {
+                    Ok(()) => unary(body, |chunk| service.take(parts, chunk)).await,
+                    Err(status) => status.into_http(),
+                }
+            }
         })
     }
 
@@ -86,13 +92,17 @@ struct Shared {
 }
 
 impl TakeService {
+    /// Lets nodes of the cluster in.
+    fn admit(&self, parts: &Parts) -> Result<(), Status> {
+        let peer = parts.extensions.get::<Arc<PeerIdentity>>();
+        let authentication = &self.shared.authentication;
+        authentication
+            .admit(&parts.headers, peer.map(|peer| &**peer))
+            .map_err(|error| error.grpc_status())
+    }
+
     async fn take(self, parts: Parts, chunk: Bytes) -> Result<Bytes, Status> {
         let Self { generator, shared } = self;
-        let peer = parts.extensions.get::<Arc<PeerIdentity>>();
-        shared
-            .authentication
-            .admit(&parts.headers, peer.map(|peer| &**peer))
-            .map_err(|error| error.grpc_status())?;
         // Nodes name the tenant also where clients do not.
         let tenancy = Tenancy {
             multitenancy_enabled: true,

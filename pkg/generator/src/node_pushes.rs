@@ -124,7 +124,10 @@ impl NodePushes {
         parts: Parts,
         body: MessageBody<axum::body::Body>,
     ) -> Response<tonic::body::Body> {
-        let peer = parts.extensions.get::<Arc<PeerIdentity>>().cloned();
+        // Before the body, so that strangers cost us little.
+        if let Err(status) = self.admit(&parts) {
+            return status.into_http();
+        }
         let takes_edges = parts.uri.path() == NODE_TAKE_EDGES;
         // Kept until the push has ended, and raised by what reads the body.
         let memory = parts.extensions.get::<RequestMemory>().cloned();
@@ -136,11 +139,11 @@ impl NodePushes {
         }
         let answer = unary(body, async |message| {
             if takes_edges {
-                return self.take_edges(&parts.headers, peer.as_deref(), &message);
+                return self.take_edges(&parts.headers, &message);
             }
             // Of the runtime, whose time may be simulated.
             let now = tokio::time::Instant::now().into_std();
-            let outcome = self.push(&parts.headers, peer.as_deref(), message, now)?;
+            let outcome = self.push(&parts.headers, message, now)?;
             let answer = cluster::PushOutcome {
                 spans: outcome.spans,
                 rejected_spans: outcome.rejected_spans,
@@ -156,23 +159,26 @@ impl NodePushes {
         answer
     }
 
+    /// Lets nodes of the cluster in.
+    fn admit(&self, parts: &Parts) -> Result<(), Status> {
+        let dependencies = &self.0.dependencies;
+        let peer = parts.extensions.get::<Arc<PeerIdentity>>();
+        let admitted = dependencies
+            .authentication
+            .admit(&parts.headers, peer.map(|peer| &**peer));
+        admitted.map_err(|error| {
+            dependencies.metrics.not_a_node();
+            error.grpc_status()
+        })
+    }
+
     fn push(
         &self,
         headers: &HeaderMap,
-        peer: Option<&PeerIdentity>,
         request: Bytes,
         now: Instant,
     ) -> Result<PushOutcome, Status> {
-        let NodePushDependencies {
-            generator,
-            authentication,
-            metrics,
-            ..
-        } = &self.0.dependencies;
-        authentication.admit(headers, peer).map_err(|error| {
-            metrics.not_a_node();
-            error.grpc_status()
-        })?;
+        let generator = &self.0.dependencies.generator;
         // Of another version: it may know another generator that reads it.
         let metadata = PushMetadata::read(headers)
             .map_err(|error| Status::unimplemented(error.to_string()))?;
@@ -188,8 +194,7 @@ impl NodePushes {
         match applied {
             Ok(outcome) => Ok(outcome),
             Err(ApplyError::Stopping) => self.refuse(NotApplied::Stopping, &push),
-            // Not marked: elsewhere the tenant would begin again.
-            Err(error @ ApplyError::TenantLeaves) => Err(Status::unavailable(error.to_string())),
+            Err(ApplyError::TenantLeaves) => self.refuse(NotApplied::TenantLeaves, &push),
             Err(ApplyError::Push(error @ PushError::Malformed { .. })) => {
                 Err(Status::invalid_argument(error.to_string()))
             }

@@ -231,8 +231,8 @@ impl Delivery<'_> {
                 self.destination
                     .note_silence(*cause == FailureCause::Silent);
                 match cause {
-                    // Maybe it takes those of others.
-                    FailureCause::TooMany => Change::None,
+                    // It takes those of others, maybe; this queue waits by itself.
+                    FailureCause::TooMany => gate.answered(),
                     FailureCause::Silent | FailureCause::Unable => {
                         let who = std::ptr::from_ref(self.queue).addr();
                         gate.failed(who, began, Instant::now(), rand::random())

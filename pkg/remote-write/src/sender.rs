@@ -80,7 +80,13 @@ pub(crate) async fn run(turns: Arc<Turns>, ready: Arc<Ready>, sweep: impl Fn()) 
                 held.push_back(due.queue);
             }
         }
-        held.extend(gated.release(Instant::now()));
+        for queue in gated.release(Instant::now()) {
+            // Those that have not failed do not wait for what others try.
+            match queue.is_probe() {
+                true => held.push_back(queue),
+                false => ready.queues.lock().push_front(queue),
+            }
+        }
         while running.len() < MAX_TURNS {
             let probe = (probes < MAX_PROBES).then(|| held.pop_front()).flatten();
             let Some(queue) = probe.or_else(|| ready.queues.lock().pop_front()) else {

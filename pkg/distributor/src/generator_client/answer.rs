@@ -114,7 +114,7 @@ fn of_status(status: &Status, headers: &HeaderMap) -> Answer {
     let reason = shortened(&format!("{:?}: {}", status.code(), status.message()));
     match NotApplied::of(headers) {
         // The others would soon be, too, if they took what this one does not.
-        Some(NotApplied::Overloaded) => return Answer::Busy { reason },
+        Some(NotApplied::Overloaded | NotApplied::TenantLeaves) => return Answer::Busy { reason },
         Some(
             NotApplied::Leaving
             | NotApplied::NotOwner

@@ -21,6 +21,7 @@ pub(super) struct Course<'a> {
     /// Shares by the number of their delivery, and what became of them so far; none of those
     /// that nobody has.
     shares: Vec<Option<(Bytes, Fate)>>,
+    has_sent: bool,
     has_ended: bool,
 }
 
@@ -31,6 +32,7 @@ impl<'a> Course<'a> {
             push,
             earlier: unfinished.progress(push),
             shares: Vec::new(),
+            has_sent: false,
             has_ended: false,
         }
     }
@@ -53,6 +55,7 @@ impl<'a> Course<'a> {
             incarnation: owner.incarnation,
         };
         self.shares.push(Some((share.clone(), fate)));
+        self.has_sent = true;
         self.shares.len() - 1
     }
 
@@ -79,9 +82,10 @@ impl<'a> Course<'a> {
     }
 
     /// All deliveries have ended. What is done well at the first try is not remembered:
-    /// generators recognise its shares.
+    /// generators recognise its shares. Nor is what only repeats what is known, for longer:
+    /// who always sends the same bytes is counted again two minutes later.
     pub(super) fn ends(mut self, is_ok: bool) {
-        self.has_ended = is_ok && self.earlier.is_none();
+        self.has_ended = is_ok && (self.earlier.is_none() || !self.has_sent);
     }
 }
 

@@ -21,9 +21,19 @@ use xxhash_rust::xxh3::xxh3_128;
 /// How long a push is remembered: as long as generators recognise what comes again.
 const REMEMBER: Duration = Duration::from_secs(120);
 
-/// Traces that are remembered at most, of all pushes together: 32 MiB or so. The oldest
-/// pushes are forgotten first.
-const MAX_TRACES: usize = 1 << 20;
+/// What is remembered at most, of all tenants together, in traces of some 64 bytes each: 32
+/// MiB. Who has most of it forgets first.
+const MAX_WEIGHT: usize = 1 << 19;
+
+/// What is remembered at most of one tenant.
+const MAX_OF_TENANT: usize = MAX_WEIGHT / 8;
+
+/// What a push and a share take beside their traces.
+const OF_A_PUSH: usize = 8;
+const OF_A_SHARE: usize = 2;
+
+/// How often is looked for tenants of whom nothing need be remembered any more.
+const SWEEP: Duration = Duration::from_secs(10);
 
 /// Pushes that did not come to their end.
 #[derive(Debug, Default)]
@@ -31,15 +41,20 @@ pub(super) struct Unfinished(Mutex<Remembered>);
 
 #[derive(Debug, Default)]
 struct Remembered {
-    pushes: HashMap<Key, (Instant, Arc<Progress>)>,
-    /// The oldest first; those that were noted again are in it twice.
-    order: VecDeque<(Instant, Key)>,
-    traces: usize,
+    tenants: HashMap<TenantId, OfTenant>,
+    weight: usize,
+    swept: Option<Instant>,
 }
 
-/// Whose push, and a hash of its bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key(TenantId, u128);
+/// What is remembered of a tenant.
+#[derive(Debug, Default)]
+struct OfTenant {
+    /// By a hash of their bytes.
+    pushes: HashMap<u128, (Instant, Arc<Progress>)>,
+    /// The oldest first; those that were noted again are in it more than once.
+    order: VecDeque<(Instant, u128)>,
+    weight: usize,
+}
 
 /// How far a push has come.
 #[derive(Debug, Default)]
@@ -61,12 +76,6 @@ pub(super) enum Fate {
         /// Which life of it.
         incarnation: u64,
     },
-}
-
-impl Key {
-    pub(super) fn of(push: &Push) -> Self {
-        Self(push.tenant.clone(), xxh3_128(&push.request))
-    }
 }
 
 impl Progress {
@@ -91,6 +100,10 @@ impl Progress {
         self.traces.get(&xxh3_128(trace_id)).copied()
     }
 
+    fn weight(&self) -> usize {
+        OF_A_PUSH + OF_A_SHARE * self.shares.len() + self.traces.len()
+    }
+
     /// What became of a share.
     pub(super) fn fate(&self, share: u16) -> Option<&Fate> {
         self.shares.get(usize::from(share))
@@ -100,13 +113,19 @@ impl Progress {
 impl Unfinished {
     /// How far a push came that had these bytes.
     pub(super) fn progress(&self, push: &Push) -> Option<Arc<Progress>> {
+        let now = Instant::now();
         let mut remembered = self.0.lock();
-        if remembered.pushes.is_empty() {
+        remembered.sweep(now);
+        if !remembered.tenants.contains_key(&push.tenant) {
             return None;
         }
-        remembered.forget_old(Instant::now());
-        let (_, progress) = remembered.pushes.get(&Key::of(push))?;
-        Some(Arc::clone(progress))
+        drop(remembered);
+        let hash = xxh3_128(&push.request);
+        let remembered = self.0.lock();
+        let of_tenant = remembered.tenants.get(&push.tenant)?;
+        let (noted, progress) = of_tenant.pushes.get(&hash)?;
+        let is_recent = now.saturating_duration_since(*noted) < REMEMBER;
+        is_recent.then(|| Arc::clone(progress))
     }
 
     /// Notes how far a push came, in place of what was noted before.
@@ -114,35 +133,90 @@ impl Unfinished {
         if progress.shares.is_empty() {
             return;
         }
-        let (key, now) = (Key::of(push), Instant::now());
+        let (hash, now) = (xxh3_128(&push.request), Instant::now());
         let mut remembered = self.0.lock();
-        remembered.forget(&key);
-        remembered.traces += progress.traces.len();
-        remembered.order.push_back((now, key.clone()));
-        remembered.pushes.insert(key, (now, Arc::new(progress)));
-        remembered.forget_old(now);
+        remembered.sweep(now);
+        let of_tenant = remembered.tenants.entry(push.tenant.clone()).or_default();
+        let before = of_tenant.weight;
+        of_tenant.note(hash, progress, now);
+        let after = of_tenant.weight;
+        remembered.weight = remembered.weight + after - before;
+        remembered.make_room();
     }
 }
 
 impl Remembered {
-    fn forget_old(&mut self, now: Instant) {
-        while let Some((noted, _)) = self.order.front() {
-            if self.traces <= MAX_TRACES && now.saturating_duration_since(*noted) < REMEMBER {
-                return;
-            }
-            let Some((noted, key)) = self.order.pop_front() else {
-                return;
-            };
-            // If it was noted again, its turn comes later.
-            if self.pushes.get(&key).is_some_and(|(at, _)| *at == noted) {
-                self.forget(&key);
-            }
+    /// Forgets what is old, if it is time to look.
+    fn sweep(&mut self, now: Instant) {
+        let is_due = |swept: Instant| now.saturating_duration_since(swept) >= SWEEP;
+        if self.tenants.is_empty() || !self.swept.is_none_or(is_due) {
+            return;
+        }
+        self.swept = Some(now);
+        self.tenants.retain(|_, of_tenant| {
+            of_tenant.forget_old(now);
+            !of_tenant.pushes.is_empty()
+        });
+        self.weight = self.tenants.values().map(|tenant| tenant.weight).sum();
+        if self.tenants.is_empty() {
+            *self = Self::default();
         }
     }
 
-    fn forget(&mut self, key: &Key) {
-        if let Some((_, progress)) = self.pushes.remove(key) {
-            self.traces -= progress.traces.len();
+    fn make_room(&mut self) {
+        while self.weight > MAX_WEIGHT {
+            // By the name, too, so that the same always comes of the same.
+            let tenants = self.tenants.iter_mut();
+            let most = tenants.max_by_key(|(tenant, of_tenant)| (of_tenant.weight, *tenant));
+            let Some((_, most)) = most else { return };
+            let before = most.weight;
+            most.forget_oldest();
+            self.weight -= before - most.weight;
+        }
+    }
+}
+
+impl OfTenant {
+    fn note(&mut self, hash: u128, progress: Progress, now: Instant) {
+        self.forget(hash);
+        self.weight += progress.weight();
+        self.order.push_back((now, hash));
+        self.pushes.insert(hash, (now, Arc::new(progress)));
+        self.forget_old(now);
+        while self.weight > MAX_OF_TENANT {
+            self.forget_oldest();
+        }
+        if self.order.len() > 2 * self.pushes.len() + 64 {
+            let pushes = &self.pushes;
+            let is_last = |(at, hash): &(Instant, u128)| {
+                pushes.get(hash).is_some_and(|(noted, _)| noted == at)
+            };
+            self.order.retain(is_last);
+        }
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        let is_old = |noted: Instant| now.saturating_duration_since(noted) >= REMEMBER;
+        while self.order.front().is_some_and(|(noted, _)| is_old(*noted)) {
+            self.forget_oldest();
+        }
+    }
+
+    /// Forgets the oldest; one that was noted again has its turn later.
+    fn forget_oldest(&mut self) {
+        let Some((noted, hash)) = self.order.pop_front() else {
+            // Nothing is left that weighs anything.
+            self.weight = 0;
+            return;
+        };
+        if self.pushes.get(&hash).is_some_and(|(at, _)| *at == noted) {
+            self.forget(hash);
+        }
+    }
+
+    fn forget(&mut self, hash: u128) {
+        if let Some((_, progress)) = self.pushes.remove(&hash) {
+            self.weight -= progress.weight();
         }
     }
 }
@@ -208,8 +282,11 @@ mod tests {
         assert_eq!(progress.share_of(&[2; 16]), None);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(unfinished.progress(&push).is_none());
+        assert_eq!(unfinished.0.lock().tenants.len(), 1);
+        tokio::time::advance(SWEEP).await;
+        assert!(unfinished.progress(&push).is_none());
         let remembered = unfinished.0.lock();
-        assert_eq!((remembered.traces, remembered.order.len()), (0, 0));
+        assert_eq!((remembered.tenants.len(), remembered.weight), (0, 0));
     }
 
     #[tokio::test]
@@ -230,14 +307,51 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn oldest_pushes_are_forgotten_where_there_are_too_many_traces() {
+    async fn oldest_pushes_of_a_tenant_are_forgotten_where_it_has_too_many() {
         let unfinished = Unfinished::default();
-        let large = |first| request(first, MAX_TRACES as u32 / 2);
+        let large = |first| request(first, MAX_OF_TENANT as u32 / 2 - 100);
+        unfinished.note(&push("other", &request(9, 1)), applied(&request(9, 1)));
         for first in 1..=3 {
             let request = large(first);
             unfinished.note(&push("acme", &request), applied(&request));
         }
         let is_known = |first| unfinished.progress(&push("acme", &large(first))).is_some();
         assert_eq!([1, 2, 3].map(is_known), [false, true, true]);
+        assert!(
+            unfinished
+                .progress(&push("other", &request(9, 1)))
+                .is_some()
+        );
+    }
+
+    #[tokio::test]
+    async fn tenant_that_has_most_forgets_first() {
+        let unfinished = Unfinished::default();
+        let large = request(1, MAX_OF_TENANT as u32 - 100);
+        let small = request(2, 1);
+        unfinished.note(&push("small", &small), applied(&small));
+        for number in 0..9 {
+            let tenant = format!("t{number}");
+            unfinished.note(&push(&tenant, &large), applied(&large));
+        }
+        let remembered = unfinished.0.lock();
+        assert!(remembered.weight <= MAX_WEIGHT);
+        let weights = remembered.tenants.values().map(|tenant| tenant.weight);
+        assert_eq!(weights.sum::<usize>(), remembered.weight);
+        drop(remembered);
+        assert!(unfinished.progress(&push("small", &small)).is_some());
+    }
+
+    #[tokio::test]
+    async fn push_that_is_noted_again_and_again_takes_no_more_room() {
+        let unfinished = Unfinished::default();
+        let one = request(1, 2);
+        for _ in 0..1_000 {
+            unfinished.note(&push("acme", &one), applied(&one));
+        }
+        let remembered = unfinished.0.lock();
+        assert_eq!(remembered.weight, OF_A_PUSH + OF_A_SHARE + 2);
+        let orders = remembered.tenants.values().map(|tenant| tenant.order.len());
+        assert!(orders.sum::<usize>() < 100);
     }
 }

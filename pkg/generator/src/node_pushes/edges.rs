@@ -6,7 +6,6 @@ use prost::Message as _;
 use proto::cluster;
 use ring::MemberState;
 use server::Tenancy;
-use server::authentication::PeerIdentity;
 use server::nodes::NotApplied;
 use tonic::Status;
 
@@ -20,24 +19,13 @@ const TENANCY: Tenancy = Tenancy {
 
 impl NodePushes {
     /// Takes halves of edges in; the answer says how many spans.
-    pub(super) fn take_edges(
-        &self,
-        headers: &HeaderMap,
-        peer: Option<&PeerIdentity>,
-        halves: &Bytes,
-    ) -> Result<Bytes, Status> {
+    pub(super) fn take_edges(&self, headers: &HeaderMap, halves: &Bytes) -> Result<Bytes, Status> {
         let NodePushDependencies {
             generator,
-            authentication,
-            metrics,
             ring,
             id,
             ..
         } = &self.0.dependencies;
-        authentication.admit(headers, peer).map_err(|error| {
-            metrics.not_a_node();
-            error.grpc_status()
-        })?;
         let tenant = TENANCY.tenant(headers);
         let tenant = tenant.map_err(|error| error.grpc_status())?;
         let placement = ring.placement();

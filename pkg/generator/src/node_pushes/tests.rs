@@ -122,7 +122,7 @@ impl Fixture {
         headers.insert(NODE_TOKEN_HEADER, TOKEN.parse().unwrap());
         let request = Bytes::copy_from_slice(request);
         let now = self.begin + arrives;
-        let outcome = self.pushes.push(&headers, None, request, now);
+        let outcome = self.pushes.push(&headers, request, now);
         outcome.map(|outcome| outcome.spans).map_err(|status| {
             let marked = NotApplied::of(status.metadata().as_ref());
             (status.code(), marked)

@@ -73,6 +73,9 @@ pub enum NotApplied {
     /// The generator has no memory for it now: the client is to wait, and not another
     /// generator to take it.
     Overloaded,
+    /// The tenant is being deleted: the client is to wait, and no other generator to begin
+    /// it again.
+    TenantLeaves,
 }
 
 /// Metadata that a distributor does not send.
@@ -142,6 +145,7 @@ impl NotApplied {
             Self::Frozen => "the generator stood still and is not back in the ring yet",
             Self::Stopping => "the generator is stopping",
             Self::Overloaded => "the generator is short of memory",
+            Self::TenantLeaves => "the tenant is being deleted",
         };
         let mut status = Status::unavailable(sentence);
         let value = HeaderValue::from_static(self.into());
@@ -252,6 +256,7 @@ mod tests {
             (NotApplied::Frozen, "frozen"),
             (NotApplied::Stopping, "stopping"),
             (NotApplied::Overloaded, "overloaded"),
+            (NotApplied::TenantLeaves, "tenant_leaves"),
         ] {
             let status = reason.grpc_status();
             let headers = status.into_http::<String>().into_parts().0.headers;
