@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use model::{TenantId, Token};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::lookup::Placement;
 use crate::member::Member;
@@ -19,6 +19,8 @@ const PLACES: u32 = 1 << 16;
 pub struct RingView {
     now: Arc<ArcSwap<Placement>>,
     changed: watch::Sender<()>,
+    /// Wakes all in the order in which they began to wait, which `changed` does not.
+    in_order: Arc<Notify>,
 }
 
 impl Default for RingView {
@@ -26,6 +28,7 @@ impl Default for RingView {
         Self {
             now: Arc::default(),
             changed: watch::Sender::new(()),
+            in_order: Arc::default(),
         }
     }
 }
@@ -43,6 +46,7 @@ impl RingView {
         let now = self.placement().with(members);
         self.now.store(Arc::new(now));
         self.changed.send_replace(());
+        self.in_order.notify_waiters();
     }
 
     /// The placement now.
@@ -53,6 +57,21 @@ impl RingView {
     /// A tenant's part of the ring now; see [`Shard::new`].
     pub fn shard(&self, tenant: &TenantId, size: usize) -> Shard {
         Shard::new(self.placement(), tenant, size)
+    }
+
+    /// Waits until something holds of the placement. Of several who wait for the same change
+    /// the first is woken first, so that what is simulated is repeatable.
+    ///
+    /// Cancel-safe.
+    pub async fn until(&self, holds: impl Fn(&Placement) -> bool) {
+        loop {
+            // Before it is looked at: what changes from here on wakes it.
+            let changed = self.in_order.notified();
+            if holds(&self.placement()) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Says when the members have changed since it was made or last asked.
@@ -94,6 +113,29 @@ mod tests {
             version: "".into(),
             is_alive: true,
         }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_placement_is_woken_in_turn_once_it_is_there() {
+        let ring = RingView::new(vec![member("a", 1, MemberState::Active)]);
+        let (woken, mut order) = tokio::sync::mpsc::channel(8);
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 1..=8 {
+            let (ring, woken) = (ring.clone(), woken.clone());
+            tasks.spawn(async move {
+                ring.until(|placement| placement.members().is_empty()).await;
+                woken.try_send(number).unwrap();
+            });
+        }
+        tokio::task::yield_now().await;
+        ring.update(vec![member("b", 1, MemberState::Active)]);
+        tokio::task::yield_now().await;
+        assert!(order.is_empty());
+        ring.update(Vec::new());
+        for number in 1..=8 {
+            assert_eq!(order.recv().await, Some(number));
+        }
+        ring.until(|placement| placement.members().is_empty()).await;
     }
 
     #[test]

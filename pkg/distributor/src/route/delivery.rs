@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use model::{Push, PushOutcome};
-use ring::{Member, RingView};
+use ring::{Member, Placement};
 use server::nodes::PushMetadata;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -179,18 +179,12 @@ impl Delivery<'_> {
     /// Cancel-safe.
     async fn owner_is_gone(&self) {
         let ring = &self.dependencies.ring;
-        let mut changes = ring.changes();
-        while lives(ring, &self.owner) {
-            if changes.changed().await.is_err() {
-                return;
-            }
-        }
+        ring.until(|placement| !lives(placement, &self.owner)).await;
     }
 }
 
 /// Whether a member is still there and alive, and the same as it was.
-fn lives(ring: &RingView, owner: &Member) -> bool {
-    let placement = ring.placement();
+fn lives(placement: &Placement, owner: &Member) -> bool {
     let members = placement.members();
     let found = members.binary_search_by(|member| member.id.cmp(&owner.id));
     let found = found.ok().and_then(|index| members.get(index));
