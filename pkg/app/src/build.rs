@@ -391,6 +391,7 @@ fn pusher(common: &Common<'_>, cluster: &Cluster, metrics: &DistributingMetrics)
         id: Arc::clone(&identity.id),
         incarnation: identity.incarnation,
         began: cluster.began.into(),
+        deduplicate_pushes: common.config.metrics_generator.deduplicate_pushes,
         metrics: metrics.distributor.clone(),
     })
 }

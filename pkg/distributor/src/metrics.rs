@@ -51,6 +51,7 @@ struct Families {
     spans_refused: Family<RefusedLabels, Counter>,
     bytes_received: Family<TenantLabel, Counter>,
     spans_possibly_duplicated: Family<TenantLabel, Counter>,
+    spans_recognised: Family<TenantLabel, Counter>,
     spans_unowned: Family<TenantLabel, Counter>,
     attributes_truncated: Family<TenantLabel, Counter>,
 }
@@ -154,6 +155,12 @@ impl DistributorMetrics {
             "Spans that went to another generator while it was not known whether one that is \
              gone had applied them, by tenant",
             families.spans_possibly_duplicated.clone(),
+        );
+        registry.register(
+            "spans_recognised",
+            "Spans of requests that came again after generators had taken all of them, and \
+             were not sent on, by tenant",
+            families.spans_recognised.clone(),
         );
         registry.register(
             "spans_unowned",
@@ -308,6 +315,12 @@ impl TenantMetrics {
         counter.get_or_create(&self.label).inc_by(spans);
     }
 
+    /// Counts spans that generators have taken before.
+    pub(crate) fn recognised(&self, spans: u64) {
+        let counter = &self.families.spans_recognised;
+        counter.get_or_create(&self.label).inc_by(spans);
+    }
+
     /// Counts spans for which there is no generator.
     pub(crate) fn unowned(&self, spans: u64) {
         if spans > 0 {
@@ -346,6 +359,7 @@ impl Drop for TenantMetrics {
         self.families.spans_pushed.remove(&self.label);
         self.families.bytes_received.remove(&self.label);
         self.families.spans_possibly_duplicated.remove(&self.label);
+        self.families.spans_recognised.remove(&self.label);
         self.families.spans_unowned.remove(&self.label);
         self.families.attributes_truncated.remove(&self.label);
         for reason in DiscardReason::VARIANTS {

@@ -5,11 +5,12 @@
 //! same generator again, which recognises them, for as long as it lives; only then do they
 //! go on, and are counted as possibly duplicated. What is not applied in the end is told to
 //! the client, which sends the whole request again: this distributor goes on where it
-//! stopped, and for another one, split by the same ring, it gives the same shares, of which
+//! stopped, or answers as before if nothing was left to do, and for another one, split by the same ring, it gives the same shares, of which
 //! those that were applied are recognised.
 
 mod course;
 mod delivery;
+mod finished;
 mod tally;
 mod unfinished;
 
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 
 use self::course::Course;
 use self::delivery::{Delivered, Delivery};
+use self::finished::Finished;
 use self::tally::Tally;
 use self::unfinished::{Fate, Unfinished};
 use crate::generator_client::GeneratorClients;
@@ -46,6 +48,7 @@ pub struct ClusterPusher(Arc<Inner>);
 struct Inner {
     dependencies: ClusterPusherDependencies,
     unfinished: Unfinished,
+    finished: Finished,
 }
 
 /// What a distributor of a cluster needs to push.
@@ -65,6 +68,9 @@ pub struct ClusterPusherDependencies {
     pub incarnation: u64,
     /// When this life began: what generators tell the age of pushes by.
     pub began: Instant,
+    /// Whether the same bytes of a tenant within two minutes are the same push, as they are
+    /// to generators.
+    pub deduplicate_pushes: bool,
     /// Where to count.
     pub metrics: DistributorMetrics,
 }
@@ -81,8 +87,9 @@ impl ClusterPusher {
     /// A pusher over a ring.
     pub fn new(dependencies: ClusterPusherDependencies) -> Self {
         Self(Arc::new(Inner {
-            dependencies,
             unfinished: Unfinished::default(),
+            finished: Finished::new(dependencies.deduplicate_pushes),
+            dependencies,
         }))
     }
 }
@@ -92,8 +99,13 @@ impl PushSpans for ClusterPusher {
         let Inner {
             dependencies,
             unfinished,
+            finished,
         } = &*self.0;
         let tenant = dependencies.metrics.for_tenant(&push.tenant);
+        if let Some(outcome) = finished.answer(&push) {
+            tenant.recognised(outcome.spans);
+            return Ok(outcome);
+        }
         let route = Route::new(dependencies, &push, Instant::now() + PATIENCE);
         let mut tally = Tally::default();
         let mut under_way = FuturesUnordered::new();
@@ -130,7 +142,8 @@ impl PushSpans for ClusterPusher {
         }
         tenant.unowned(tally.unowned());
         let result = tally.result();
-        course.ends(result.is_ok());
+        let taken = result.as_ref().ok();
+        course.ends(taken.is_some_and(|outcome| finished.note(&push, outcome)));
         result
     }
 }

@@ -81,11 +81,11 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// All deliveries have ended. What is done well at the first try is not remembered:
-    /// generators recognise its shares. Nor is what only repeats what is known, for longer:
-    /// who always sends the same bytes is counted again two minutes later.
-    pub(super) fn ends(mut self, is_ok: bool) {
-        self.has_ended = is_ok && (self.earlier.is_none() || !self.has_sent);
+    /// All deliveries have ended; `is_done` says that nothing is left to remember of them.
+    /// What only repeats what is known is not remembered for longer, either: who always
+    /// sends the same bytes is counted again two minutes later.
+    pub(super) fn ends(mut self, is_done: bool) {
+        self.has_ended = is_done && (self.earlier.is_none() || !self.has_sent);
     }
 }
 

@@ -238,6 +238,22 @@ async fn request_of_which_a_part_was_applied_counts_once_after_the_ring_has_chan
     assert_eq!(cluster.counted().iter().sum::<u64>(), 600);
 }
 
+/// No generator would recognise shares that another ring makes.
+#[tokio::test]
+async fn request_whose_answer_the_client_did_not_hear_counts_once_after_the_ring_has_changed() {
+    let cluster = Cluster::new(3);
+    let two = cluster.members().split_off(1);
+    cluster.everyone_sees(two);
+    let owned = cluster.owned(0..100, 0);
+    let whole = request(0..100);
+    let answer = cluster.push(&whole).await.unwrap();
+    cluster.everyone_sees(cluster.members());
+    assert_eq!(cluster.push(&whole).await.unwrap(), answer);
+    assert_eq!(cluster.counted(), owned);
+    assert_eq!(cluster.of_tenant("spans_recognised"), 300);
+    assert_eq!(cluster.of_tenant("spans_possibly_duplicated"), 0);
+}
+
 /// It goes to the generator that may have it, whoever owns its traces by now.
 #[tokio::test]
 async fn request_whose_client_had_gone_counts_once_after_the_ring_has_changed() {

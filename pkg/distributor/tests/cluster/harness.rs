@@ -272,6 +272,7 @@ impl Cluster {
             id: "d-1".into(),
             incarnation: 1,
             began: tokio::time::Instant::now(),
+            deduplicate_pushes: true,
             metrics: metrics.clone(),
         });
         let tenancy = Tenancy {

@@ -133,6 +133,7 @@ impl Node {
             id: Arc::clone(name),
             incarnation,
             began: Instant::now(),
+            deduplicate_pushes: true,
             metrics: metrics.clone(),
         });
         let tenancy = Tenancy {
