@@ -1,5 +1,6 @@
 //! Clients: they send each request until they are told that it has been taken.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,8 +13,6 @@ use proto::otlp::trace::{ResourceSpans, ScopeSpans, Span};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::distributors::{Heard, Node};
-use crate::gossip::Gossip;
-use crate::network::Network;
 use crate::world::World;
 
 /// Spans of each trace.
@@ -29,8 +28,6 @@ const PERSISTENCE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(crate) struct Clients {
     world: World,
-    gossip: Gossip,
-    network: Network,
     next_trace: Arc<AtomicU64>,
     sent: Arc<Mutex<Vec<Sent>>>,
     /// Of a hundred answers, those that a client never hears.
@@ -43,22 +40,13 @@ pub(crate) struct Sent {
     pub(crate) traces: std::ops::Range<u64>,
     pub(crate) is_acknowledged: bool,
     pub(crate) attempts: u64,
-    /// Whether it was sent again, and the ring was another one meanwhile or not the same to
-    /// all, or a generator had ended, or the owner could not be reached by all: then it may be split otherwise, or its owner does not know of it, and what was applied is not recognised.
-    pub(crate) ring_changed: bool,
+    pub(crate) began: Instant,
 }
 
 impl Clients {
-    pub(crate) fn new(
-        world: &World,
-        gossip: &Gossip,
-        network: &Network,
-        lost_percent: u64,
-    ) -> Self {
+    pub(crate) fn new(world: &World, lost_percent: u64) -> Self {
         Self {
             world: world.clone(),
-            gossip: gossip.clone(),
-            network: network.clone(),
             next_trace: Arc::default(),
             sent: Arc::default(),
             lost_percent,
@@ -77,22 +65,16 @@ impl Clients {
         let first = self.next_trace.fetch_add(TRACES, Ordering::SeqCst);
         let traces = first..first + TRACES;
         let request = request(traces.clone(), self.world.unix_nanos());
-        let begin = Instant::now();
-        let (mut attempts, mut is_acknowledged, mut is_mixed) = (0, false, false);
-        let placing = self.gossip.placing().0;
-        while !is_acknowledged && begin.elapsed() < PERSISTENCE {
+        let began = Instant::now();
+        let (mut attempts, mut is_acknowledged) = (0, false);
+        while !is_acknowledged && began.elapsed() < PERSISTENCE {
             let up: Vec<_> = to.iter().filter(|node| node.is_up()).collect();
             let Some(node) = self.world.pick(&up) else {
                 sleep(self.world.millis(100, 1_000)).await;
                 continue;
             };
             attempts += 1;
-            // Where the owner cannot be reached, the next one has it.
-            is_mixed |= self.network.is_blocked();
-            is_mixed |= self.gossip.placing().1 > 1;
-            sleep(Duration::from_millis(1)).await;
             let heard = timeout(PATIENCE, node.push(request.clone())).await;
-            is_mixed |= self.gossip.placing().1 > 1;
             let (said, pause) = match heard {
                 Ok(Heard::Ok(outcome)) if self.world.chance(self.lost_percent) => {
                     let said = format!("{} applied, which it does not hear", outcome.spans);
@@ -123,12 +105,11 @@ impl Clients {
             self.world.say(line);
             sleep(pause).await;
         }
-        let ring_changed = attempts > 1 && (is_mixed || self.gossip.placing().0 != placing);
         self.sent.lock().push(Sent {
             traces,
             is_acknowledged,
             attempts,
-            ring_changed,
+            began,
         });
     }
 
@@ -143,14 +124,31 @@ pub(crate) fn spans_of(request: &ExportTraceServiceRequest) -> u64 {
     scopes.map(|scope| scope.spans.len() as u64).sum()
 }
 
+/// Spans by trace.
+pub(crate) fn spans_by_trace(request: &ExportTraceServiceRequest) -> BTreeMap<u64, u64> {
+    let resources = request.resource_spans.iter();
+    let scopes = resources.flat_map(|resource| &resource.scope_spans);
+    let mut by_trace = BTreeMap::new();
+    for span in scopes.flat_map(|scope| &scope.spans) {
+        let trace = span.name.strip_prefix('t').unwrap();
+        *by_trace.entry(trace.parse().unwrap()).or_default() += 1;
+    }
+    by_trace
+}
+
+/// The id of a trace.
+pub(crate) fn trace_id(trace: u64) -> Vec<u8> {
+    [
+        trace.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes(),
+        (trace + 1).to_le_bytes(),
+    ]
+    .concat()
+}
+
 /// A request with the spans of these traces, each with a name of its own.
 fn request(traces: std::ops::Range<u64>, now: u64) -> Bytes {
     let of_trace = |trace: u64, span: u64| Span {
-        trace_id: [
-            trace.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes(),
-            (trace + 1).to_le_bytes(),
-        ]
-        .concat(),
+        trace_id: trace_id(trace),
         span_id: (trace * SPANS + span + 1).to_be_bytes().to_vec(),
         name: format!("t{trace}"),
         start_time_unix_nano: now - 1_000_000,

@@ -1,11 +1,12 @@
 //! Distributors: production's, over connections in memory.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::{PushError, PushOutcome};
+use model::{Push, PushError, PushOutcome, PushSpans};
 use overrides::Overrides;
 use parking_lot::Mutex;
 use ring::{MemberState, Role};
@@ -15,13 +16,13 @@ use spanmill_distributor::{
     GeneratorClientMetrics, GeneratorClients, Limits, MetricsGeneratorClientConfig, ReceiveError,
 };
 use telemetry::MetricsRegistry;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use crate::counted;
 use crate::generators::{config, metrics_of};
 use crate::gossip::Gossip;
 use crate::network::Network;
-use crate::world::{TENANT, World, cluster_seed, tenant};
+use crate::world::{Bug, TENANT, Watched, World, cluster_seed, tenant};
 
 /// How long pushes may take that are under way when a distributor ends.
 const DRAIN: Duration = Duration::from_secs(12);
@@ -38,15 +39,17 @@ struct Inner {
     gossip: Gossip,
     lives: AtomicU64,
     life: Mutex<Option<Life>>,
-    possibly_duplicated: AtomicU64,
+    /// By life.
+    possibly_duplicated: Mutex<BTreeMap<counted::Life, u64>>,
 }
 
 #[derive(Clone)]
 struct Life {
-    distributor: Distributor<ClusterPusher>,
+    incarnation: u64,
+    distributor: Distributor<Pusher>,
     registry: Arc<MetricsRegistry>,
     /// Whether it takes nothing any more, and whether it is dead.
-    end: watch::Sender<End>,
+    end: Watched<End>,
     under_way: Arc<AtomicU64>,
 }
 
@@ -88,7 +91,7 @@ impl Node {
             gossip: gossip.clone(),
             lives: AtomicU64::new(0),
             life: Mutex::new(None),
-            possibly_duplicated: AtomicU64::new(0),
+            possibly_duplicated: Mutex::default(),
         }))
     }
 
@@ -98,8 +101,7 @@ impl Node {
 
     pub(crate) fn is_up(&self) -> bool {
         let life = self.0.life.lock();
-        life.as_ref()
-            .is_some_and(|life| *life.end.borrow() == End::No)
+        life.as_ref().is_some_and(|life| life.end.is(End::No))
     }
 
     /// Begins its next life.
@@ -125,7 +127,7 @@ impl Node {
             gossip.view(*number),
             GeneratorClientMetrics::register(&mut registry),
         );
-        let pusher = ClusterPusher::new(ClusterPusherDependencies {
+        let dependencies = ClusterPusherDependencies {
             ring: gossip.view(*number),
             seed: cluster_seed(),
             overrides: overrides.clone(),
@@ -135,7 +137,13 @@ impl Node {
             began: Instant::now(),
             deduplicate_pushes: true,
             metrics: metrics.clone(),
-        });
+        };
+        let pusher = Pusher {
+            world: world.clone(),
+            pusher: ClusterPusher::new(dependencies.clone()),
+            dependencies,
+            done: Arc::default(),
+        };
         let tenancy = Tenancy {
             multitenancy_enabled: true,
         };
@@ -145,9 +153,10 @@ impl Node {
             &DistributorConfig::default(),
         );
         *self.0.life.lock() = Some(Life {
+            incarnation,
             distributor: Distributor::new(tenancy, pusher, metrics, limits),
             registry: Arc::new(registry),
-            end: watch::Sender::new(End::No),
+            end: Watched::new(End::No),
             under_way: Arc::default(),
         });
     }
@@ -155,14 +164,13 @@ impl Node {
     /// Pushes as a client does. Dropped, the client has gone away.
     pub(crate) async fn push(&self, request: Bytes) -> Heard {
         let life = self.0.life.lock().clone();
-        let Some(life) = life.filter(|life| *life.end.borrow() == End::No) else {
+        let Some(life) = life.filter(|life| life.end.is(End::No)) else {
             return Heard::Nothing;
         };
         let _under_way = UnderWay::new(&life.under_way);
-        let mut end = life.end.subscribe();
         let answer = tokio::select! {
             biased;
-            _ = end.wait_for(|end| *end == End::Dead) => return Heard::Nothing,
+            () = life.end.until(End::Dead) => return Heard::Nothing,
             answer = life.distributor.push(tenant(), request, false) => answer,
         };
         match answer {
@@ -194,13 +202,13 @@ impl Node {
         };
         self.0.world.say(format!("{} {how}", self.0.name));
         if is_planned {
-            life.end.send_replace(End::Closing);
+            life.end.set(End::Closing);
             let begin = Instant::now();
             while life.under_way.load(Ordering::SeqCst) > 0 && begin.elapsed() < DRAIN {
                 sleep(Duration::from_millis(10)).await;
             }
         }
-        life.end.send_replace(End::Dead);
+        life.end.set(End::Dead);
         // Whoever pushes hears of it first.
         sleep(Duration::from_millis(1)).await;
         self.0.gossip.leave(self.0.number);
@@ -212,9 +220,9 @@ impl Node {
         self.count(&life);
     }
 
-    /// Spans that may have been counted twice, by its own account.
-    pub(crate) fn possibly_duplicated(&self) -> u64 {
-        self.0.possibly_duplicated.load(Ordering::SeqCst)
+    /// Spans that may have been counted twice, by the account of each of its lives.
+    pub(crate) fn possibly_duplicated(&self) -> BTreeMap<counted::Life, u64> {
+        self.0.possibly_duplicated.lock().clone()
     }
 
     fn count(&self, life: &Life) {
@@ -232,9 +240,35 @@ impl Node {
             ));
         }
         let spans = sum("spans_possibly_duplicated_total");
-        self.0
-            .possibly_duplicated
-            .fetch_add(spans, Ordering::SeqCst);
+        let life = (Arc::clone(&self.0.name), life.incarnation);
+        self.0.possibly_duplicated.lock().insert(life, spans);
+    }
+}
+
+/// Production's, or one with a bug.
+#[derive(Clone)]
+struct Pusher {
+    world: World,
+    pusher: ClusterPusher,
+    dependencies: ClusterPusherDependencies,
+    /// What was answered to those that came to their end, if all else is forgotten.
+    done: Arc<Mutex<Vec<(Bytes, PushOutcome)>>>,
+}
+
+impl PushSpans for Pusher {
+    async fn push(&self, push: Push) -> Result<PushOutcome, PushError> {
+        if self.world.has(Bug::ForgetsDoubts) {
+            let is_it = |(request, _): &&(Bytes, PushOutcome)| *request == push.request;
+            if let Some((_, outcome)) = self.done.lock().iter().find(is_it) {
+                return Ok(outcome.clone());
+            }
+            let request = push.request.clone();
+            let pusher = ClusterPusher::new(self.dependencies.clone());
+            let outcome = pusher.push(push).await?;
+            self.done.lock().push((request, outcome.clone()));
+            return Ok(outcome);
+        }
+        self.pusher.push(push).await
     }
 }
 

@@ -26,13 +26,13 @@ use server::nodes::{NOT_APPLIED_HEADER, NotApplied};
 use server::{Budget, NodeAuthentication, NodeAuthenticationConfig, Tenancy};
 use telemetry::MetricsRegistry;
 use tokio::io::DuplexStream;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt as _;
 
+use crate::counted;
 use crate::gossip::Gossip;
 use crate::network::Network;
-use crate::world::{Bug, TENANT, Tasks, World, cluster_seed, tenant};
+use crate::world::{Bug, TENANT, Tasks, Watched, World, cluster_seed, tenant};
 
 /// How long a node that leaves waits until the others know; as `spanmill` does.
 const ANNOUNCED: Duration = Duration::from_millis(600);
@@ -46,6 +46,11 @@ const LEAVING: Duration = Duration::from_millis(600);
 const TICK: Duration = Duration::from_millis(100);
 /// How often its series are collected.
 pub(crate) const COLLECTION: Duration = Duration::from_secs(5);
+
+/// What precedes a message of gRPC, in bytes.
+const FRAME: usize = 5;
+/// What is said of a push that was applied.
+const APPLIED: &str = "applied";
 
 /// Spans by trace.
 pub(crate) type Counts = BTreeMap<u64, u64>;
@@ -77,20 +82,21 @@ struct Inner {
     lives: AtomicU64,
     life: Mutex<Option<Life>>,
     /// What became of those that have ended.
-    ended: Mutex<Vec<Ended>>,
+    ended: Mutex<BTreeMap<counted::Life, Ended>>,
     /// What a planned stop has saved for the next life.
     saved: Mutex<Counts>,
     faults: Faults,
 }
 
 struct Life {
+    incarnation: u64,
     generator: Generator,
     pushes: NodePushes,
     registry: MetricsRegistry,
     /// All that it does; its connections apart.
     tasks: Tasks,
     connections: Tasks,
-    closing: watch::Sender<bool>,
+    closing: Watched<bool>,
     /// What it began with.
     base: Counts,
     /// What it had when it was collected last.
@@ -217,12 +223,13 @@ impl Node {
         };
         let pushes = NodePushes::new(dependencies, Instant::now().into_std());
         let life = Life {
+            incarnation,
             generator,
             pushes,
             registry,
             tasks: Tasks::default(),
             connections: Tasks::default(),
-            closing: watch::Sender::new(false),
+            closing: Watched::new(false),
             collected: Arc::new(Mutex::new(base.clone())),
             base,
         };
@@ -262,14 +269,14 @@ impl Node {
             let mut builder = http2::Builder::new(streams.clone());
             builder.timer(TokioTimer::new());
             let service = TowerToHyperService::new(routes.clone());
-            let mut closing = closing.subscribe();
+            let closing = closing.clone();
             connections.spawn(async move {
                 let connection = builder.serve_connection(TokioIo::new(stream), service);
                 let mut connection = std::pin::pin!(connection);
                 tokio::select! {
                     biased;
                     _ = connection.as_mut() => return,
-                    _ = closing.wait_for(|is_closing| *is_closing) => {}
+                    () = closing.until(true) => {}
                 }
                 connection.as_mut().graceful_shutdown();
                 let _ = connection.await;
@@ -300,7 +307,7 @@ impl Node {
             let Some(life) = &*life else {
                 return;
             };
-            life.closing.send_replace(true);
+            life.closing.set(true);
             life.connections.clone()
         };
         connections.drain(DRAIN).await;
@@ -370,7 +377,7 @@ impl Node {
     }
 
     /// What became of its lives.
-    pub(crate) fn take_ended(&self) -> Vec<Ended> {
+    pub(crate) fn take_ended(&self) -> BTreeMap<counted::Life, Ended> {
         std::mem::take(&mut *self.0.ended.lock())
     }
 
@@ -395,7 +402,8 @@ impl Node {
                 "spanmill_generator_node_pushes_refused_total",
             ),
         };
-        self.0.ended.lock().push(ended);
+        let life = (Arc::clone(&self.0.name), life.incarnation);
+        self.0.ended.lock().insert(life, ended);
     }
 
     /// Checks that each span that was received is counted or has a reason; gives those that
@@ -497,12 +505,10 @@ async fn faulty(State(node): State<Node>, request: Request, next: Next) -> Respo
         }
     };
     if world.has(Bug::AnswersFirst) {
-        let tasks = node.0.life.lock().as_ref().map(|life| life.tasks.clone());
-        return answer_first(tasks, request, next).await;
+        return answer_first(node.clone(), request, next).await;
     }
     wait(&faults.before_millis).await;
-    let mut response = next.run(request).await;
-    world.say(format!("{name} answers a push: {}", said(&response)));
+    let mut response = apply(&node, request, next).await;
     wait(&faults.after_millis).await;
     let lost = &faults.answers_to_lose;
     let one_less = |answers: u64| answers.checked_sub(1);
@@ -519,6 +525,32 @@ async fn faulty(State(node): State<Node>, request: Request, next: Next) -> Respo
     response
 }
 
+/// Has a push applied, and notes what became of it.
+async fn apply(node: &Node, request: Request, next: Next) -> Response {
+    let Inner { name, world, .. } = &*node.0;
+    let life = node.0.life.lock().as_ref().map(|life| life.incarnation);
+    let (parts, body) = request.into_parts();
+    let headers = parts.headers.clone();
+    let Ok(body) = to_bytes(body, usize::MAX).await else {
+        // Whoever sent it has gone.
+        return Response::new(Body::empty());
+    };
+    let share = body.slice(FRAME.min(body.len())..);
+    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    let said = said(&response);
+    if response.headers().contains_key(NOT_APPLIED_HEADER) {
+        world.book().refused(name, &headers);
+    }
+    if let Some(incarnation) = life
+        && said == APPLIED
+    {
+        let life = (Arc::clone(name), incarnation);
+        world.book().applied(life, &headers, share);
+    }
+    world.say(format!("{name} answers a push: {said}"));
+    response
+}
+
 /// What an answer says; one that is applied says so behind its message.
 fn said(response: &Response) -> String {
     let header = |name| {
@@ -527,23 +559,24 @@ fn said(response: &Response) -> String {
     };
     let not_applied = header(NOT_APPLIED_HEADER);
     let code = header("grpc-status").map(|code| format!("code {code}"));
-    let code = code.unwrap_or("applied".to_owned());
+    let code = code.unwrap_or(APPLIED.to_owned());
     not_applied.map_or(code, str::to_owned)
 }
 
 /// Answers a push at once, and applies it later.
-async fn answer_first(tasks: Option<Tasks>, request: Request, next: Next) -> Response {
+async fn answer_first(node: Node, request: Request, next: Next) -> Response {
     use prost::Message as _;
 
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-    let spans = proto::otlp::collector::ExportTraceServiceRequest::decode(body.slice(5..));
+    let spans = proto::otlp::collector::ExportTraceServiceRequest::decode(body.slice(FRAME..));
     let spans = spans.map_or(0, |request| crate::clients::spans_of(&request));
     let request = Request::from_parts(parts, Body::from(body));
+    let tasks = node.0.life.lock().as_ref().map(|life| life.tasks.clone());
     if let Some(tasks) = tasks {
         tasks.spawn(async move {
             sleep(Duration::from_secs(1)).await;
-            let _ = next.run(request).await;
+            let _ = apply(&node, request, next).await;
         });
     }
     let outcome = proto::cluster::PushOutcome {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use ring::lifecycler::Lifecycler;
-use ring::{Member, MemberState, RingView, Role, agreement};
+use ring::{Member, MemberState, RingView, Role};
 
 use crate::network::Network;
 use crate::world::World;
@@ -36,9 +36,6 @@ struct Inner {
 struct State {
     looks: u64,
     nodes: Vec<Node>,
-    /// How often what a distributor places by has changed, or a generator's life has ended,
-    /// with all that it would have recognised.
-    changes: u64,
 }
 
 struct Node {
@@ -50,8 +47,6 @@ struct Node {
     /// Nodes of different parts do not hear each other.
     part: u64,
     life: Option<Life>,
-    /// What a distributor places by.
-    places_by: u64,
 }
 
 struct Life {
@@ -105,7 +100,6 @@ impl Gossip {
             view: RingView::default(),
             part: 0,
             life: None,
-            places_by: 0,
         });
         state.nodes.len() - 1
     }
@@ -150,7 +144,6 @@ impl Gossip {
 
     pub(crate) fn end(&self, node: usize) {
         let mut state = self.0.state.lock();
-        state.changes += 1;
         state.nodes[node].life = None;
     }
 
@@ -172,20 +165,6 @@ impl Gossip {
     pub(crate) fn last_heard(&self, node: usize) -> Option<Instant> {
         let state = self.0.state.lock();
         state.nodes[node].life.as_ref()?.last_heard
-    }
-
-    /// A number that changes whenever a distributor begins to place otherwise or a life ends,
-    /// and how many ways of placing there are among them now.
-    pub(crate) fn placing(&self) -> (u64, usize) {
-        let state = self.0.state.lock();
-        let distributors = state.nodes.iter().filter(|node| node.life.is_some());
-        let mut ways: Vec<_> = distributors
-            .filter(|node| node.role == Role::Distributor)
-            .map(|node| node.places_by)
-            .collect();
-        ways.sort_unstable();
-        ways.dedup();
-        (state.changes, ways.len())
     }
 
     /// Whether every node sees those alive that are, and no other.
@@ -243,9 +222,7 @@ impl Gossip {
             }
         }
         for number in &running {
-            if state.nodes[*number].look(*number, now, world) {
-                state.changes += 1;
-            }
+            state.nodes[*number].look(*number, now, world);
         }
     }
 }
@@ -299,10 +276,10 @@ impl Node {
         life.known.insert(number, Arc::new(news));
     }
 
-    /// Looks at what was heard; whether a distributor places otherwise now.
-    fn look(&mut self, number: usize, now: Instant, world: &World) -> bool {
+    /// Looks at what was heard.
+    fn look(&mut self, number: usize, now: Instant, world: &World) {
         let Some(life) = &mut self.life else {
-            return false;
+            return;
         };
         if now - life.last_look > PATIENCE / 2 {
             life.doubted_until = Some(now + PATIENCE / 4);
@@ -344,7 +321,7 @@ impl Node {
         }
         members.sort_by(|one, other| one.id.cmp(&other.id));
         if self.view.placement().members() == members {
-            return false;
+            return;
         }
         let before = self.view.placement();
         let has = |list: &[Member], member: &Member| list.contains(member);
@@ -355,15 +332,9 @@ impl Node {
         let news: Vec<_> = new.map(seen).chain(gone).collect();
         world.say(format!("{} sees {}", self.name, news.join(" ")));
         self.view.update(members);
-        let placement = self.view.placement();
-        let owners = placement.members().iter().filter(|m| m.owns_tokens());
-        let lives = owners.fold(0_u64, |sum, owner| {
-            sum.wrapping_mul(1_000_003) + owner.incarnation
-        });
-        let places_by = agreement::hash(&placement) ^ lives;
-        let is_other = self.role == Role::Distributor && places_by != self.places_by;
-        self.places_by = places_by;
-        is_other
+        if self.role == Role::Distributor {
+            world.book().sees(&self.name, self.view.placement());
+        }
     }
 }
 

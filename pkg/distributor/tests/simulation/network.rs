@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use spanmill_distributor::Stream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf, duplex};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::world::{Tasks, World};
 
@@ -34,7 +35,8 @@ struct Inner {
     world: World,
     pumps: Tasks,
     state: Mutex<State>,
-    changed: watch::Sender<()>,
+    /// Wakes all in the order in which they began to wait.
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -47,6 +49,17 @@ struct State {
     cut: BTreeSet<(Arc<str>, Arc<str>)>,
     loss_percent: u64,
     connections: Vec<Connection>,
+    obstacles: Vec<(Obstacle, Instant, Option<Instant>)>,
+}
+
+/// What may be in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Obstacle {
+    Closed(SocketAddr),
+    Frozen(Arc<str>),
+    Vanished(Arc<str>),
+    Cut(Arc<str>, Arc<str>),
+    Loss,
 }
 
 struct Connection {
@@ -55,13 +68,26 @@ struct Connection {
     pumps: [AbortHandle; 2],
 }
 
+impl State {
+    /// Notes that something comes into the way, or is no longer there.
+    fn obstacle(&mut self, what: Obstacle, is_there: bool) {
+        let mut known = self.obstacles.iter_mut();
+        let known = known.find(|(known, _, until)| *known == what && until.is_none());
+        match (known, is_there) {
+            (None, true) => self.obstacles.push((what, Instant::now(), None)),
+            (Some((_, _, until)), false) => *until = Some(Instant::now()),
+            (Some(_), true) | (None, false) => {}
+        }
+    }
+}
+
 impl Network {
     pub(crate) fn new(world: World) -> Self {
         Self(Arc::new(Inner {
             world,
             pumps: Tasks::default(),
             state: Mutex::default(),
-            changed: watch::Sender::new(()),
+            changed: Notify::new(),
         }))
     }
 
@@ -78,11 +104,15 @@ impl Network {
     }
 
     pub(crate) fn listen(&self, address: SocketAddr, accept: Accept) {
-        self.0.state.lock().listening.insert(address, accept);
+        let mut state = self.0.state.lock();
+        state.listening.insert(address, accept);
+        state.obstacle(Obstacle::Closed(address), false);
     }
 
     pub(crate) fn listen_no_more(&self, address: SocketAddr) {
-        self.0.state.lock().listening.remove(&address);
+        let mut state = self.0.state.lock();
+        state.listening.remove(&address);
+        state.obstacle(Obstacle::Closed(address), true);
     }
 
     /// Stops a node, or lets it go on.
@@ -92,7 +122,8 @@ impl Network {
             true => state.frozen.insert(Arc::clone(node)),
             false => state.frozen.remove(node),
         };
-        self.0.changed.send_replace(());
+        state.obstacle(Obstacle::Frozen(Arc::clone(node)), is_frozen);
+        self.0.changed.notify_waiters();
     }
 
     /// Takes the machine of a node away, so that nobody is told that its connections have
@@ -103,13 +134,28 @@ impl Network {
             true => state.vanished.insert(Arc::clone(node)),
             false => state.vanished.remove(node),
         };
-        self.0.changed.send_replace(());
+        state.obstacle(Obstacle::Vanished(Arc::clone(node)), has_vanished);
+        self.0.changed.notify_waiters();
     }
 
-    /// Whether there is a way that nothing gets through.
-    pub(crate) fn is_blocked(&self) -> bool {
+    /// Whether anything was between two nodes during some time.
+    pub(crate) fn was_in_the_way(&self, one: &str, other: &str, during: &Range<Instant>) -> bool {
         let state = self.0.state.lock();
-        !state.cut.is_empty() || !state.vanished.is_empty()
+        state.obstacles.iter().any(|(obstacle, from, until)| {
+            let is_there = match obstacle {
+                Obstacle::Closed(address) => *state.names[address] == *other,
+                Obstacle::Frozen(node) | Obstacle::Vanished(node) => {
+                    [one, other].contains(&&**node)
+                }
+                Obstacle::Cut(from, to) => {
+                    let way = [&**from, &**to];
+                    way == [one, other] || way == [other, one]
+                }
+                Obstacle::Loss => true,
+            };
+            let has_ended = until.is_some_and(|until| until < during.start);
+            is_there && *from <= during.end && !has_ended
+        })
     }
 
     pub(crate) fn is_frozen(&self, node: &str) -> bool {
@@ -117,9 +163,12 @@ impl Network {
     }
 
     pub(crate) async fn runs(&self, node: &str) {
-        let mut changes = self.0.changed.subscribe();
-        while self.is_frozen(node) {
-            changes.changed().await.unwrap();
+        loop {
+            let changed = self.0.changed.notified();
+            if !self.is_frozen(node) {
+                return;
+            }
+            changed.await;
         }
     }
 
@@ -131,11 +180,15 @@ impl Network {
             true => state.cut.insert(way),
             false => state.cut.remove(&way),
         };
-        self.0.changed.send_replace(());
+        let obstacle = Obstacle::Cut(Arc::clone(from), Arc::clone(to));
+        state.obstacle(obstacle, is_cut);
+        self.0.changed.notify_waiters();
     }
 
     pub(crate) fn lose(&self, percent: u64) {
-        self.0.state.lock().loss_percent = percent;
+        let mut state = self.0.state.lock();
+        state.loss_percent = percent;
+        state.obstacle(Obstacle::Loss, percent > 0);
     }
 
     pub(crate) fn loss_percent(&self) -> u64 {
@@ -174,8 +227,8 @@ impl Network {
             again *= 2;
         }
         sleep(delay).await;
-        let mut changes = self.0.changed.subscribe();
         loop {
+            let changed = self.0.changed.notified();
             let is_open = {
                 let state = self.0.state.lock();
                 let stands = |node| needs_ends && state.frozen.contains(node);
@@ -186,7 +239,7 @@ impl Network {
             if is_open {
                 return;
             }
-            changes.changed().await.unwrap();
+            changed.await;
         }
     }
 

@@ -9,8 +9,11 @@ use model::{Clock, ClusterSeed, TenantId};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
+
+use crate::counted::Book;
 
 /// The wall clock at the begin.
 const BEGIN: u64 = 1_700_000_000_000_000_000;
@@ -36,6 +39,8 @@ pub(crate) enum Bug {
     AnswersFirst,
     /// A generator does not go on with the series that it saved.
     BeginsAnew,
+    /// A distributor forgets what became of a push that did not come to its end.
+    ForgetsDoubts,
 }
 
 /// Shared by all parts; nothing in a simulation is random or late but by it.
@@ -50,6 +55,7 @@ struct Inner {
     bug: Option<Bug>,
     tale: Mutex<Vec<String>>,
     wrong: Mutex<Vec<String>>,
+    book: Book,
 }
 
 impl World {
@@ -61,6 +67,7 @@ impl World {
             bug,
             tale: Mutex::default(),
             wrong: Mutex::default(),
+            book: Book::default(),
         }))
     }
 
@@ -97,6 +104,11 @@ impl World {
         now
     }
 
+    /// Who counted what.
+    pub(crate) fn book(&self) -> &Book {
+        &self.0.book
+    }
+
     /// Notes what happens.
     pub(crate) fn say(&self, what: impl AsRef<str>) {
         let millis = self.0.begin.elapsed().as_millis();
@@ -113,6 +125,43 @@ impl World {
     /// What happened, and what of it must not.
     pub(crate) fn told(&self) -> (Vec<String>, Vec<String>) {
         (self.0.tale.lock().clone(), self.0.wrong.lock().clone())
+    }
+}
+
+/// A value that may be waited for. Those who do wake in the order in which they began to,
+/// while a channel of tokio wakes them in any.
+#[derive(Debug)]
+pub(crate) struct Watched<T>(Arc<(Mutex<T>, Notify)>);
+
+impl<T> Clone for Watched<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Copy + PartialEq> Watched<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Arc::new((Mutex::new(value), Notify::new())))
+    }
+
+    pub(crate) fn is(&self, value: T) -> bool {
+        *self.0.0.lock() == value
+    }
+
+    pub(crate) fn set(&self, value: T) {
+        *self.0.0.lock() = value;
+        self.0.1.notify_waiters();
+    }
+
+    /// Waits until it has a value.
+    pub(crate) async fn until(&self, value: T) {
+        loop {
+            let changed = self.0.1.notified();
+            if self.is(value) {
+                return;
+            }
+            changed.await;
+        }
     }
 }
 
