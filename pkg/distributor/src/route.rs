@@ -102,7 +102,8 @@ impl PushSpans for ClusterPusher {
             finished,
         } = &*self.0;
         let tenant = dependencies.metrics.for_tenant(&push.tenant);
-        if let Some(outcome) = finished.answer(&push) {
+        let key = finished.key(&push);
+        if let Some(outcome) = key.and_then(|key| finished.answer(key)) {
             tenant.recognised(outcome.spans);
             return Ok(outcome);
         }
@@ -143,7 +144,7 @@ impl PushSpans for ClusterPusher {
         tenant.unowned(tally.unowned());
         let result = tally.result();
         let taken = result.as_ref().ok();
-        course.ends(taken.is_some_and(|outcome| finished.note(&push, outcome)));
+        course.ends(taken.is_some_and(|outcome| finished.note(key, outcome)));
         result
     }
 }

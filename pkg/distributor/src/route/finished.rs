@@ -39,7 +39,8 @@ struct Remembered {
 }
 
 /// 96 bits of a hash of a push's bytes, with its tenant's.
-type Key = [u8; 12];
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key([u8; 12]);
 
 /// 8 bytes, since there may be many of them.
 #[derive(Clone, Copy, Debug)]
@@ -58,14 +59,16 @@ impl Finished {
         }
     }
 
-    /// What was answered to a push with these bytes, if generators have taken all of it.
-    pub(super) fn answer(&self, push: &Push) -> Option<PushOutcome> {
-        let remembered = self.remembered.as_ref()?;
-        if push.skip_metrics {
-            return None;
-        }
-        let (key, now) = (key(push), self.now());
-        let remembered = remembered.lock();
+    /// What tells a push from others; none if it is not remembered.
+    pub(super) fn key(&self, push: &Push) -> Option<Key> {
+        let is_remembered = self.remembered.is_some() && !push.skip_metrics;
+        is_remembered.then(|| Key::of(push))
+    }
+
+    /// What was answered to a push with this key, if generators have taken all of it.
+    pub(super) fn answer(&self, key: Key) -> Option<PushOutcome> {
+        let now = self.now();
+        let remembered = self.remembered.as_ref()?.lock();
         let maps = [&remembered.now, &remembered.before];
         let applied = maps.into_iter().find_map(|map| map.get(&key))?;
         (!is_old(applied.at, now)).then(|| PushOutcome {
@@ -75,18 +78,15 @@ impl Finished {
     }
 
     /// Notes that generators have taken a push; false if there is more to remember than that.
-    pub(super) fn note(&self, push: &Push, outcome: &PushOutcome) -> bool {
-        let Some(remembered) = &self.remembered else {
+    pub(super) fn note(&self, key: Option<Key>, outcome: &PushOutcome) -> bool {
+        let (Some(key), Some(remembered)) = (key, &self.remembered) else {
             return true;
         };
-        if push.skip_metrics {
-            return true;
-        }
         let is_plain = outcome.rejected_spans == 0 && outcome.message.is_empty();
         let Some(spans) = u32::try_from(outcome.spans).ok().filter(|_| is_plain) else {
             return false;
         };
-        let (key, at) = (key(push), self.now());
+        let at = self.now();
         let mut remembered = remembered.lock();
         if remembered.now.len() >= MOST || is_old(remembered.since, at) {
             remembered.before = mem::take(&mut remembered.now);
@@ -107,11 +107,13 @@ fn is_old(at: u32, now: u32) -> bool {
     u64::from(now.saturating_sub(at)) >= REMEMBER.as_secs()
 }
 
-fn key(push: &Push) -> Key {
-    let tenant = xxh3_64(push.tenant.as_str().as_bytes());
-    let hash = xxh3_128_with_seed(&push.request, tenant);
-    let [key @ .., _, _, _, _] = hash.to_le_bytes();
-    key
+impl Key {
+    fn of(push: &Push) -> Self {
+        let tenant = xxh3_64(push.tenant.as_str().as_bytes());
+        let hash = xxh3_128_with_seed(&push.request, tenant);
+        let [key @ .., _, _, _, _] = hash.to_le_bytes();
+        Self(key)
+    }
 }
 
 #[cfg(test)]
@@ -136,23 +138,31 @@ mod tests {
         }
     }
 
+    fn answer(finished: &Finished, push: &Push) -> Option<PushOutcome> {
+        finished.answer(finished.key(push)?)
+    }
+
+    fn note(finished: &Finished, push: &Push, outcome: &PushOutcome) -> bool {
+        finished.note(finished.key(push), outcome)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn push_is_answered_as_before_for_two_minutes() {
         let finished = Finished::new(true);
         let one = push("acme", "one");
-        assert!(finished.note(&one, &spans(7)));
+        assert!(note(&finished, &one, &spans(7)));
         tokio::time::advance(Duration::from_secs(100)).await;
         let two = push("acme", "two");
-        assert!(finished.note(&two, &spans(8)));
+        assert!(note(&finished, &two, &spans(8)));
         tokio::time::advance(Duration::from_secs(19)).await;
-        assert_eq!(finished.answer(&one), Some(spans(7)));
+        assert_eq!(answer(&finished, &one), Some(spans(7)));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(finished.answer(&one), None);
+        assert_eq!(answer(&finished, &one), None);
         // What came before is put aside and found all the same.
-        assert!(finished.note(&push("acme", "three"), &spans(9)));
-        assert_eq!(finished.answer(&two), Some(spans(8)));
+        assert!(note(&finished, &push("acme", "three"), &spans(9)));
+        assert_eq!(answer(&finished, &two), Some(spans(8)));
         tokio::time::advance(REMEMBER).await;
-        assert!(finished.note(&push("acme", "four"), &spans(1)));
+        assert!(note(&finished, &push("acme", "four"), &spans(1)));
         let remembered = finished.remembered.as_ref().unwrap().lock();
         assert_eq!((remembered.now.len(), remembered.before.len()), (1, 1));
     }
@@ -160,12 +170,13 @@ mod tests {
     #[tokio::test]
     async fn push_is_that_of_its_tenant_and_bytes_and_nothing_else() {
         let finished = Finished::new(true);
-        finished.note(&push("acme", "one"), &spans(7));
+        note(&finished, &push("acme", "one"), &spans(7));
         let skipped = Push {
             skip_metrics: true,
             ..push("acme", "one")
         };
-        finished.note(
+        note(
+            &finished,
             &Push {
                 skip_metrics: true,
                 ..push("acme", "skipped")
@@ -178,7 +189,7 @@ mod tests {
             push("acme", "skipped"),
             skipped,
         ] {
-            assert_eq!(finished.answer(&push), None, "{push:?}");
+            assert_eq!(answer(&finished, &push), None, "{push:?}");
         }
     }
 
@@ -189,15 +200,15 @@ mod tests {
             rejected_spans: 1,
             ..spans(7)
         };
-        assert!(!finished.note(&push("acme", "one"), &rejected));
-        assert_eq!(finished.answer(&push("acme", "one")), None);
+        assert!(!note(&finished, &push("acme", "one"), &rejected));
+        assert_eq!(answer(&finished, &push("acme", "one")), None);
     }
 
     #[tokio::test]
     async fn switched_off_nothing_is_remembered() {
         let finished = Finished::new(false);
-        assert!(finished.note(&push("acme", "one"), &spans(7)));
-        assert_eq!(finished.answer(&push("acme", "one")), None);
+        assert!(note(&finished, &push("acme", "one"), &spans(7)));
+        assert_eq!(answer(&finished, &push("acme", "one")), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -205,9 +216,9 @@ mod tests {
         let finished = Finished::new(true);
         let number = |number: usize| push("acme", number.to_le_bytes().to_vec());
         for each in 0..=2 * MOST {
-            finished.note(&number(each), &spans(1));
+            note(&finished, &number(each), &spans(1));
         }
-        let known = |each| finished.answer(&number(each)).is_some();
+        let known = |each| answer(&finished, &number(each)).is_some();
         let wants = [0, MOST - 1, MOST, 2 * MOST].map(known);
         assert_eq!(wants, [false, false, true, true]);
     }
