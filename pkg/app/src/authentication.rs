@@ -5,7 +5,7 @@ use generator::TAKE_SAMPLES;
 use server::authentication::{Needs, Role};
 use server::nodes::{NODE_PUSH, NODE_TAKE_EDGES};
 
-use crate::node_calls::NODE_CALLS;
+use crate::node_calls::NodeCall;
 use crate::ports::Face;
 
 /// gRPC's health service, which orchestrators ask without a credential.
@@ -26,7 +26,7 @@ pub(crate) fn needs(face: Face, prefix: &str, method: &Method, path: &str) -> Ne
         Face::OtlpGrpc | Face::JaegerGrpc | Face::Internal if path.starts_with(GRPC_HEALTH) => {
             Needs::Nothing
         }
-        Face::Internal if OF_NODES.contains(&path) || path.starts_with(NODE_CALLS) => {
+        Face::Internal if OF_NODES.contains(&path) || NodeCall::of(path).is_some() => {
             Needs::Nothing
         }
         // A browser asks so before it sends, and cannot send a credential with it.

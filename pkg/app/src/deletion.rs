@@ -194,7 +194,7 @@ impl Deletion {
             tenant: tenant.to_string(),
             ..DeletionAnswer::default()
         };
-        if order.is_first && self.0.parts.user_overrides.is_some() {
+        if self.0.parts.user_overrides.is_some() {
             let (removed, left) = (&mut answer.removed, &mut answer.left);
             let own = self.remove_overrides(tenant, order).await;
             note(removed, left, OWN_SETTINGS, own);

@@ -19,9 +19,6 @@ use tonic::Status;
 use crate::deletion::Deletion;
 use crate::pages::tenants::Tenants;
 
-/// What the paths of all calls begin with.
-pub(crate) const NODE_CALLS: &str = "/spanmill.v1.Node/";
-
 /// A call of one node to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NodeCall {
@@ -55,6 +52,11 @@ impl NodeCall {
         Self::Survey,
     ];
 
+    /// The one with a path.
+    pub(crate) fn of(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|call| call.path() == path)
+    }
+
     /// Its path.
     pub(crate) fn path(self) -> &'static str {
         match self {
@@ -76,6 +78,10 @@ impl NodeAnswers {
         calls(paths, max_message_bytes, move |parts, body| {
             let answers = Arc::clone(&answers);
             async move {
+                // Before the body, so that strangers cost us little.
+                if let Err(status) = admit(&answers.authentication, &parts) {
+                    return status.into_http();
+                }
                 let answer = async |question: Bytes| answers.answer(&parts, &question).await;
                 unary(body, answer).await
             }
@@ -83,12 +89,7 @@ impl NodeAnswers {
     }
 
     async fn answer(&self, parts: &Parts, question: &[u8]) -> Result<Bytes, Status> {
-        let peer = parts.extensions.get::<Arc<PeerIdentity>>();
-        self.authentication
-            .admit(&parts.headers, peer.map(|peer| &**peer))
-            .map_err(|error| error.grpc_status())?;
-        let mut calls = NodeCall::ALL.into_iter();
-        match calls.find(|call| call.path() == parts.uri.path()) {
+        match NodeCall::of(parts.uri.path()) {
             Some(NodeCall::DeleteTenant) => write(&self.deletion.obey(&read(question)?).await?),
             Some(NodeCall::Deletions) => write(&self.deletion.done()),
             Some(NodeCall::Standings) => write(&self.tenants.standings(read(question)?).await),
@@ -97,6 +98,23 @@ impl NodeAnswers {
             None => Err(Status::unimplemented("no such call")),
         }
     }
+}
+
+/// Lets nodes of the cluster in. What cannot be undone is never done for somebody who has
+/// shown nothing.
+fn admit(authentication: &NodeAuthentication, parts: &Parts) -> Result<(), Status> {
+    let peer = parts.extensions.get::<Arc<PeerIdentity>>();
+    authentication
+        .admit(&parts.headers, peer.map(|peer| &**peer))
+        .map_err(|error| error.grpc_status())?;
+    let deletes = NodeCall::of(parts.uri.path()) == Some(NodeCall::DeleteTenant);
+    if deletes && !authentication.is_on() {
+        return Err(Status::failed_precondition(
+            "without node_authentication a node deletes no tenant because another one asks: set it \
+             on all nodes, or delete the tenant on each",
+        ));
+    }
+    Ok(())
 }
 
 /// Reads a question or an answer.
@@ -118,4 +136,42 @@ pub(crate) fn write<T: Serialize>(message: &T) -> Result<Bytes, Status> {
     written
         .map(Bytes::from)
         .map_err(|error| Status::internal(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use server::NodeAuthenticationConfig;
+    use server::nodes::NODE_TOKEN_HEADER;
+    use settings::Secret;
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn tenants_are_deleted_for_nodes_that_show_who_they_are_and_for_nobody_else() {
+        const TOKEN: &str = "the-token-of-the-cluster-of-nodes";
+        let open = NodeAuthentication::new(&NodeAuthenticationConfig::default());
+        let guarded = NodeAuthentication::new(&NodeAuthenticationConfig {
+            token: Secret::new(TOKEN),
+            ..NodeAuthenticationConfig::default()
+        });
+        let (delete, survey) = (NodeCall::DeleteTenant, NodeCall::Survey);
+        for (authentication, call, token, want) in [
+            (&open, survey, None, Ok(())),
+            (&open, delete, None, Err(Code::FailedPrecondition)),
+            (&open, delete, Some(TOKEN), Err(Code::FailedPrecondition)),
+            (&guarded, survey, None, Err(Code::Unauthenticated)),
+            (&guarded, delete, None, Err(Code::Unauthenticated)),
+            (&guarded, delete, Some(TOKEN), Ok(())),
+        ] {
+            let mut request = Request::post(call.path());
+            if let Some(token) = token {
+                request = request.header(NODE_TOKEN_HEADER, token);
+            }
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            let admitted = admit(authentication, &parts).map_err(|status| status.code());
+            assert_eq!(admitted, want, "{call:?} {token:?}");
+        }
+    }
 }

@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep};
 use tonic::Status;
 
 use super::marks::Order;
-use super::{Deletion, DeletionError, now_ms};
+use super::records::is_in_time;
+use super::{Deletion, DeletionError, OWN_SETTINGS, note, now_ms};
 use crate::cluster::{Asked, Cluster};
 use crate::node_calls::NodeCall;
 use crate::tenants_api::{DeletionAnswer, LeftOver};
@@ -92,7 +93,12 @@ impl Deletion {
         match here {
             Ok(here) => add(&mut answer, own, here),
             Err(error) if there.iter().all(|asked| asked.answer.is_err()) => return Err(error),
-            Err(error) => missing(&mut answer, own, &error_chain(&error).to_string()),
+            Err(error) => {
+                missing(&mut answer, own, &error_chain(&error).to_string());
+                // No other node takes care of what they share.
+                let shared = self.remove_overrides(tenant, order).await;
+                note(&mut answer.removed, &mut answer.left, OWN_SETTINGS, shared);
+            }
         }
         for Asked {
             node,
@@ -124,6 +130,11 @@ impl Deletion {
                     ..DeletionAnswer::default()
                 });
             }
+            if !is_in_time(order.at_ms, now_ms(&self.0.clock)) {
+                return Err(Status::failed_precondition(
+                    "the order is older than 30 days, or of a clock that is ahead by more than a day",
+                ));
+            }
             let order = Order {
                 at_ms: order.at_ms,
                 is_first: false,
@@ -143,7 +154,7 @@ impl Deletion {
 
     /// What was deleted here.
     pub(crate) fn done(&self) -> Vec<DeletionOrder> {
-        let done = self.0.records.all().into_iter();
+        let done = self.0.records.told(now_ms(&self.0.clock)).into_iter();
         let orders = done.map(|(tenant, at_ms)| DeletionOrder {
             tenant: tenant.to_string(),
             at_ms,
@@ -188,6 +199,9 @@ impl Deletion {
             for answer in asked.into_iter().filter_map(|asked| asked.answer.ok()) {
                 has_heard = true;
                 for order in answer {
+                    if shutdown.is_triggered() {
+                        return;
+                    }
                     self.make_up_for(&order).await;
                 }
             }
@@ -207,7 +221,17 @@ impl Deletion {
             return;
         };
         let inner = &self.0;
-        if inner.records.has(&tenant, order.at_ms) {
+        let is_in_time = is_in_time(order.at_ms, now_ms(&inner.clock));
+        if inner.records.has(&tenant, order.at_ms) || !is_in_time {
+            return;
+        }
+        // One that is under way, or of which something cannot be removed, is finished by
+        // this process or the next.
+        let (marks, marked) = (inner.marks.clone(), tenant.clone());
+        let mark = spawn_blocking(move || marks.of(&marked)).await;
+        if let Ok(Some(mark)) = mark
+            && mark.at_ms >= order.at_ms
+        {
             return;
         }
         // What this node has of others began after the deletion, and is to stay.
@@ -262,8 +286,8 @@ fn missing(answer: &mut DeletionAnswer, node: &str, why: &str) {
     answer.left.push(LeftOver {
         what: format!("what node {node} has of it"),
         why: format!(
-            "{why}; it does it by itself once it is there, within 30 days and as long as one of the \
-             nodes that have done it is there, too"
+            "{why}; a node that was away does it by itself once it is back, within 30 days and as \
+             long as one of the nodes that have done it is there, too"
         ),
     });
 }

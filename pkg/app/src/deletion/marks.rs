@@ -28,6 +28,17 @@ impl Order {
     };
 }
 
+/// The version of what is written.
+const FORMAT: u32 = 1;
+
+/// An order as it is written.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    format: u32,
+    #[serde(flatten)]
+    order: Order,
+}
+
 /// A directory with a file for each tenant.
 #[derive(Clone, Debug)]
 pub(crate) struct Marks(PathBuf);
@@ -55,18 +66,30 @@ impl Marks {
     pub(crate) fn set(&self, tenant: &TenantId, order: Order) -> Result<(), MarkError> {
         let write = || {
             fs::create_dir_all(&self.0)?;
-            let mut file = File::create(self.path_of(tenant))?;
-            file.write_all(serde_json::to_string(&order)?.as_bytes())?;
+            // Under a name that is no tenant's: a mark is whole or not there.
+            let path = self.path_of(tenant);
+            let unfinished = path.with_extension("new");
+            let mut file = File::create(&unfinished)?;
+            file.write_all(&to_bytes(order)?)?;
             file.sync_all()?;
+            fs::rename(&unfinished, path)?;
             sync(&self.0)
         };
         self.checked(write())
     }
 
-    /// The order that a tenant is marked with, if it is. Blocks.
+    /// The order that a tenant is marked with, if it is. One that a later version wrote, or
+    /// that is damaged, is left where it is and logged. Blocks.
     pub(crate) fn of(&self, tenant: &TenantId) -> Option<Order> {
-        let text = fs::read_to_string(self.path_of(tenant)).ok()?;
-        Some(serde_json::from_str(&text).unwrap_or(Order::ALONE))
+        let path = self.path_of(tenant);
+        match from_bytes(&fs::read(&path).ok()?) {
+            Ok(order) => Some(order),
+            Err(problem) => {
+                let path = path.display();
+                tracing::warn!(%path, problem, "cannot read which tenant was to be deleted");
+                None
+            }
+        }
     }
 
     /// Removes the mark of a tenant, if there is one. Blocks.
@@ -114,6 +137,26 @@ impl Marks {
     }
 }
 
+fn to_bytes(order: Order) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(&Written {
+        format: FORMAT,
+        order,
+    })
+}
+
+fn from_bytes(bytes: &[u8]) -> Result<Order, String> {
+    if bytes.is_empty() {
+        return Ok(Order::ALONE);
+    }
+    let written: Written = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    match written.format {
+        FORMAT => Ok(written.order),
+        other => Err(format!(
+            "it is of format {other}, and this version knows {FORMAT}"
+        )),
+    }
+}
+
 /// Makes the names in a directory last.
 fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
@@ -144,5 +187,24 @@ mod tests {
         // As a version without clusters wrote it.
         File::create(again.path_of(&acme)).unwrap();
         assert_eq!(again.of(&acme), Some(Order::ALONE));
+        // As a later version may, or a disk that is damaged.
+        for text in [r#"{"format":2,"at_ms":1,"is_first":true}"#, "{"] {
+            fs::write(again.path_of(&acme), text).unwrap();
+            assert_eq!(again.of(&acme), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn format_is_that_of_its_version() {
+        let format = fixtures::Format::new(env!("CARGO_MANIFEST_DIR"), "deletion-order");
+        let order = Order {
+            at_ms: 1_700_000_000_000,
+            is_first: true,
+        };
+        let written = to_bytes(order).unwrap();
+        format.check(FORMAT.into(), &written).unwrap();
+        for (version, bytes) in format.kept().unwrap() {
+            assert_eq!(from_bytes(&bytes), Ok(order), "{version}");
+        }
     }
 }

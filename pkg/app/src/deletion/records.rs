@@ -9,8 +9,20 @@ use telemetry::error_chain;
 
 use super::marks::{MarkError, Marks, Order};
 
-/// How long it is remembered: a node that is away for longer brings back what it has.
-const REMEMBERED_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// How long others are told of it: a node that is away for longer brings back what it has.
+const TOLD_MS: u64 = 30 * DAY_MS;
+
+/// How long it is remembered: what one node has forgotten is told by no other, though their
+/// clocks differ.
+const REMEMBERED_MS: u64 = TOLD_MS + DAY_MS;
+
+/// Whether an order is followed. One that is older is known by now, or the tenant has begun
+/// anew since; one that is of another day to come is of a clock that is wrong.
+pub(crate) fn is_in_time(at_ms: u64, now_ms: u64) -> bool {
+    at_ms.saturating_add(TOLD_MS) >= now_ms && at_ms <= now_ms.saturating_add(DAY_MS)
+}
 
 /// The deletions that are done; on disk, where there is one.
 #[derive(Debug)]
@@ -68,8 +80,15 @@ impl Records {
         Ok(())
     }
 
+    /// Those that others are told of, by tenant.
+    pub(crate) fn told(&self, now_ms: u64) -> Vec<(TenantId, u64)> {
+        let mut told = self.all();
+        told.retain(|(_, at_ms)| is_in_time(*at_ms, now_ms));
+        told
+    }
+
     /// All of them, by tenant.
-    pub(crate) fn all(&self) -> Vec<(TenantId, u64)> {
+    fn all(&self) -> Vec<(TenantId, u64)> {
         let known = self.known.lock();
         let all = known.iter();
         all.map(|(tenant, at_ms)| (tenant.clone(), *at_ms))
@@ -99,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deletions_are_known_after_a_start_for_thirty_days() {
+    fn deletions_are_known_after_a_start_for_a_day_longer_than_they_are_told() {
         let root = tempfile::tempdir().unwrap();
         let open = |now_ms| Records::open(Some(root.path().join("deleted")), now_ms);
         let acme = TenantId::parse("acme").unwrap();
@@ -112,7 +131,25 @@ mod tests {
         let later = open(7 + REMEMBERED_MS);
         assert_eq!(later.all(), [(acme.clone(), 7)]);
         assert!(later.has(&acme, 7) && !later.has(&acme, 8));
+        assert_eq!(later.told(7 + TOLD_MS), [(acme.clone(), 7)]);
+        assert_eq!(later.told(8 + TOLD_MS), []);
         assert_eq!(open(8 + REMEMBERED_MS).all(), []);
         assert_eq!(open(0).all(), [], "it is gone from the disk");
+    }
+
+    #[test]
+    fn orders_are_followed_for_as_long_as_they_are_told_and_not_before_their_time() {
+        let now = 100 * DAY_MS;
+        for (at_ms, is_followed) in [
+            (now, true),
+            (now - TOLD_MS, true),
+            (now - TOLD_MS - 1, false),
+            (now + DAY_MS, true),
+            (now + DAY_MS + 1, false),
+            (0, false),
+            (u64::MAX, false),
+        ] {
+            assert_eq!(is_in_time(at_ms, now), is_followed, "{at_ms}");
+        }
     }
 }
