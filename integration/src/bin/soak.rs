@@ -182,8 +182,8 @@ async fn beside(noise: &Noise, duration: &str) -> anyhow::Result<Beside> {
     Ok(Beside { quiet, noisy, end })
 }
 
-/// What is taken of one client that sends as fast as it is answered, and of five that
-/// send on while up to 2,000 requests, 400 MB, wait for their answers.
+/// What is taken of one client that sends as fast as it is answered, and of five that do
+/// not wait for that.
 async fn overload(duration: &str) -> anyhow::Result<String> {
     let cgroup = Cgroup::new(MEMORY, Some(OVERLOADED_PROCESSORS))?;
     let spanmill = start(&cgroup, 1_000_000_000).await?;
@@ -206,8 +206,8 @@ async fn overload(duration: &str) -> anyhow::Result<String> {
     let rate = format!("--rate={most:.0}");
     let arguments = [
         "--profile=reference",
-        "--connections=20",
-        "--in-flight=400",
+        "--connections=10",
+        "--in-flight=40",
         "--timeout=60s",
         &rate,
         duration,
