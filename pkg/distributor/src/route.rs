@@ -5,8 +5,8 @@
 //! same generator again, which recognises them, for as long as it lives; only then do they
 //! go on, and are counted as possibly duplicated. What is not applied in the end is told to
 //! the client, which sends the whole request again: this distributor goes on where it
-//! stopped, or answers as before if nothing was left to do, and for another one, split by the same ring, it gives the same shares, of which
-//! those that were applied are recognised.
+//! stopped, or answers as before if nothing was left to do, and for another one, split by the
+//! same ring, it gives the same shares, of which those that were applied are recognised.
 
 mod course;
 mod delivery;
