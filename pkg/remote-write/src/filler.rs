@@ -12,7 +12,7 @@ use crate::progress::RecordRead;
 use crate::queue::Queue;
 use crate::requests::RequestWriter;
 use crate::spool::row::Values;
-use crate::spool::tailer::{NextRecord, Tailer};
+use crate::spool::tailer::{Next, NextRecord, Tailer};
 
 /// Reads samples and fills requests with them.
 #[derive(Debug)]
@@ -91,10 +91,17 @@ impl Filler {
     pub(crate) fn fill(&mut self, wanted: usize) -> io::Result<Filled> {
         while self.batches.len() < wanted {
             let from = self.tailer.position();
-            let Some(next) = self.tailer.next()? else {
-                self.note_end();
-                self.close_all();
-                return Ok(self.filled(true));
+            let next = match self.tailer.next()? {
+                Next::Record(next) => next,
+                Next::End(end) if from < end => {
+                    self.note_missing(from, end);
+                    continue;
+                }
+                Next::End(_) => {
+                    self.note_end();
+                    self.close_all();
+                    return Ok(self.filled(true));
+                }
             };
             if next.missing > 0 {
                 // Maybe it has been removed by a bound.
@@ -119,6 +126,17 @@ impl Filler {
         self.note_end();
         self.close_all();
         std::mem::take(&mut self.batches)
+    }
+
+    /// Notes that the last samples, up to `end`, are not there: after a crash more may
+    /// be remembered than the disk has.
+    fn note_missing(&mut self, from: u64, end: u64) {
+        // Maybe they have been removed by a bound.
+        self.queue.skip_removed();
+        if self.queue.begin_record(from, end, end) {
+            self.queue.end_record(&RecordRead::default());
+        }
+        self.tailer.seek(self.queue.read());
     }
 
     /// Notes where the reader is, for the next turn.

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::progress::Progress;
 use crate::spool::cursor::{self, Cursor, Found};
 use crate::spool::row::Values;
-use crate::spool::tailer::Tailer;
+use crate::spool::tailer::{Next, Tailer};
 use crate::spool::{Fsync, Shared, SpoolConfig, TenantSpool, recover_tenant};
 
 /// Looks at a tenant while its files are removed; after that, what is gone counts as
@@ -164,7 +164,14 @@ fn read(tenant: &TenantId, directory: &Path) -> io::Result<Spooled> {
     let mut times = Times::default();
     let mut values = Values::default();
     let mut tailer = Tailer::new(Arc::clone(&spool), extent.first, None, true);
-    while let Some(next) = tailer.next()? {
+    loop {
+        let next = match tailer.next()? {
+            Next::Record(next) => next,
+            Next::End(end) => {
+                spooled.missing += end.saturating_sub(tailer.position());
+                break;
+            }
+        };
         let mut unread = next.end - next.position;
         if let Some((mut rows, definitions)) = tailer.rows() {
             while let Some(row) = rows.row(definitions)

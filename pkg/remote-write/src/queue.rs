@@ -52,6 +52,8 @@ struct State {
     turn: u64,
     /// Whether there is more since the queue began to be sent.
     again: bool,
+    /// Whether it goes elsewhere since then.
+    elsewhere: bool,
     /// Whether it has been taken out of use.
     removed: bool,
     backoff: Option<Backoff>,
@@ -120,6 +122,7 @@ impl Queue {
                 phase: Phase::Idle,
                 turn: 0,
                 again: false,
+                elsewhere: false,
                 removed: false,
                 backoff: None,
                 failures: 0,
@@ -148,6 +151,7 @@ impl Queue {
         }
         state.destination = destination;
         state.headers = headers;
+        state.elsewhere = true;
         state.failures = 0;
         state.backoff = None;
         if state.phase == Phase::Waiting {
@@ -404,6 +408,7 @@ impl Queue {
     pub(crate) fn begin_turn(&self) -> bool {
         let mut state = self.state.lock();
         state.again = false;
+        state.elsewhere = false;
         state.phase = Phase::Running;
         !state.removed
     }
@@ -415,6 +420,12 @@ impl Queue {
             _ if state.removed => Phase::Idle,
             Turn::Drained if !state.again => Phase::Idle,
             Turn::Drained | Turn::Over => Phase::Ready,
+            // What failed is not what it tries now.
+            Turn::Failed { .. } if state.elsewhere => {
+                state.failures = 0;
+                state.backoff = None;
+                Phase::Ready
+            }
             Turn::Failed { .. } => Phase::Waiting,
         };
         state.turn += 1;

@@ -9,7 +9,7 @@ use super::Outstanding;
 use crate::progress::GivenAway;
 use crate::spool::record::{HEADER_BYTES, Kind, seal};
 use crate::spool::row::Values;
-use crate::spool::tailer::{NextRecord, Tailer};
+use crate::spool::tailer::{Next, NextRecord, Tailer};
 use crate::spool::{
     DefinedLabelSet, Dictionary, Head, NO_METADATA, RowSamples, SamplesWriter, TenantSpool,
 };
@@ -21,7 +21,6 @@ const FULL_BYTES: usize = 960 << 10;
 /// Reads what is outstanding of a tenant, once nothing is appended any more.
 #[derive(Debug)]
 pub(crate) struct Exporter {
-    spool: Arc<TenantSpool>,
     tailer: Tailer,
     outstanding: Vec<Outstanding>,
     /// The record that is being read.
@@ -52,8 +51,7 @@ impl Exporter {
         let lows = outstanding.iter().map(|destination| destination.low);
         let position = lows.min().unwrap_or(u64::MAX);
         Self {
-            tailer: Tailer::new(Arc::clone(&spool), position, None, false),
-            spool,
+            tailer: Tailer::new(spool, position, None, false),
             outstanding,
             record: None,
             position,
@@ -74,10 +72,10 @@ impl Exporter {
             let record = match self.record.take() {
                 Some(record) => record,
                 None => match self.tailer.next()? {
-                    Some(record) => record,
-                    None => {
+                    Next::Record(record) => record,
+                    Next::End(end) => {
                         // What cannot be read at the end is behind, too.
-                        self.position = self.position.max(self.spool.extent().end);
+                        self.position = self.position.max(end);
                         break;
                     }
                 },

@@ -35,6 +35,15 @@ struct Open {
     record: Option<Record>,
 }
 
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// A record of samples.
+    Record(NextRecord),
+    /// Nothing yet. Samples before that position which have not come are not there.
+    End(u64),
+}
+
 /// A record of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NextRecord {
@@ -96,16 +105,17 @@ impl Tailer {
         })
     }
 
-    /// Goes to the next record of samples; `None` if there is none yet.
+    /// Goes to the next record of samples.
     ///
     /// # Errors
     ///
     /// What the system says; the call can be made again.
-    pub(crate) fn next(&mut self) -> io::Result<Option<NextRecord>> {
+    pub(crate) fn next(&mut self) -> io::Result<Next> {
         loop {
             if self.open.is_none() {
-                let Some(segment) = self.spool.segment_at(self.position) else {
-                    return Ok(None);
+                let segment = match self.spool.segment_at(self.position) {
+                    Ok(segment) => segment,
+                    Err(end) => return Ok(Next::End(end)),
                 };
                 self.open = self.open_segment(&segment)?;
             }
@@ -113,7 +123,7 @@ impl Tailer {
                 // It was removed just now.
                 continue;
             };
-            let Some((bytes, is_last)) = self.spool.readable(open.segment) else {
+            let Some((bytes, end)) = self.spool.readable(open.segment) else {
                 self.open = None;
                 continue;
             };
@@ -125,14 +135,14 @@ impl Tailer {
                 next => next?,
             };
             let Some(record) = next else {
-                if is_last {
-                    return Ok(None);
+                if let Some(end) = end {
+                    return Ok(Next::End(end));
                 }
                 // What of it could not be read is found missing at the next record.
-                let Some(next) = self.spool.segment_after(open.segment) else {
-                    return Ok(None);
+                self.open = match self.spool.segment_after(open.segment) {
+                    Some(next) => self.open_segment(&next)?,
+                    None => None,
                 };
-                self.open = self.open_segment(&next)?;
                 continue;
             };
             open.record = Some(record);
@@ -147,7 +157,7 @@ impl Tailer {
                     newest_ms: header.newest_ms,
                 };
                 self.position = header.end();
-                return Ok(Some(next));
+                return Ok(Next::Record(next));
             }
         }
     }

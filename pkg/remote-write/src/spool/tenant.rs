@@ -154,21 +154,23 @@ impl TenantSpool {
         state.newest_ms = state.newest_ms.max(newest_ms);
     }
 
-    /// The segment with the sample at a position, or the first after it.
-    pub(crate) fn segment_at(&self, position: u64) -> Option<Segment> {
+    /// The segment with the sample at a position, or the first after it; without one,
+    /// the position after the last sample that ever was, which may be later.
+    pub(crate) fn segment_at(&self, position: u64) -> Result<Segment, u64> {
         let state = self.state.lock();
         let mut segments = state.segments.iter();
-        segments.find(|segment| segment.end > position).cloned()
+        let segment = segments.find(|segment| segment.end > position);
+        segment.cloned().ok_or(state.position)
     }
 
-    /// How many bytes of a segment can be read, and whether more may come; `None` if
-    /// it has been removed.
-    pub(crate) fn readable(&self, number: u64) -> Option<(u64, bool)> {
+    /// How many bytes of a segment can be read, and the position after the last sample
+    /// of the tenant if no segment follows; `None` if it has been removed.
+    pub(crate) fn readable(&self, number: u64) -> Option<(u64, Option<u64>)> {
         let state = self.state.lock();
         let last = state.segments.back()?.number;
         let mut segments = state.segments.iter();
         let segment = segments.find(|segment| segment.number == number)?;
-        Some((segment.bytes, number == last))
+        Some((segment.bytes, (number == last).then_some(state.position)))
     }
 
     /// Notes that the file of a segment is gone.
@@ -186,7 +188,8 @@ impl TenantSpool {
 
     /// The time of the oldest sample from a position on, to the segment.
     pub(crate) fn oldest_ms(&self, position: u64) -> Option<i64> {
-        self.segment_at(position).map(|segment| segment.oldest_ms)
+        let segment = self.segment_at(position).ok()?;
+        Some(segment.oldest_ms)
     }
 
     /// The file of a segment.

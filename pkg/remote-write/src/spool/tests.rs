@@ -9,7 +9,7 @@ use model::{
 use proptest::prelude::*;
 
 use super::row::Values;
-use super::tailer::Tailer;
+use super::tailer::{Next, Tailer};
 use super::*;
 
 mod formats;
@@ -98,7 +98,7 @@ fn id(name: &str) -> TenantId {
 fn read_from(spool: &Arc<TenantSpool>, position: u64) -> (Vec<Read>, u64) {
     let mut tailer = Tailer::new(Arc::clone(spool), position, None, false);
     let (mut kept, mut values, mut missing) = (Kept::default(), Values::default(), 0);
-    while let Some(next) = tailer.next().unwrap() {
+    while let Next::Record(next) = tailer.next().unwrap() {
         missing += next.missing + (next.end - next.position);
         let (mut rows, definitions) = tailer.rows().unwrap();
         while let Some(row) = rows.row(definitions) {

@@ -113,3 +113,27 @@ async fn everybody_goes_to_another_receiver_at_once_when_there_is_one() {
     fixture.flush().await;
     assert_eq!(up.taken.lock().len(), TENANTS);
 }
+
+/// The old receiver's answer, which comes after the change, says nothing of the new one.
+#[tokio::test]
+async fn request_that_is_under_way_when_its_receiver_changes_is_sent_to_the_new_one_at_once() {
+    let (receiver, url) = Down::start().await;
+    let mut settings = endpoint_of_ones(&url);
+    settings["queue_config"]["min_backoff"] = json!("1h");
+    settings["queue_config"]["max_backoff"] = json!("1h");
+    let fixture = start(vec![settings.clone()], true);
+    let writer = fixture.writer("acme");
+    write_one(&writer, 1.0);
+    while receiver.under_way.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let (up, url) = Down::start().await;
+    up.is_up.store(true, Ordering::SeqCst);
+    settings["url"] = json!(url);
+    writer.set_destinations(&TenantDestinations {
+        endpoints: vec![serde_json::from_value(settings).unwrap()].into(),
+        headers: BTreeMap::new(),
+    });
+    fixture.flush().await;
+    assert_eq!(up.taken.lock()[..], ["acme"]);
+}

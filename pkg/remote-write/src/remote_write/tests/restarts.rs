@@ -161,6 +161,48 @@ async fn damaged_samples_are_counted_and_the_others_arrive() {
     drop(writer);
 }
 
+/// A crash of the machine took what had been read already, and no sample follows that
+/// would say so.
+#[tokio::test]
+async fn samples_that_are_missing_at_the_end_are_counted_and_nobody_waits_for_them() {
+    let (receiver, url) = Receiver::ruled(down).await;
+    let first = start(vec![endpoint_of_ones(&url)], false);
+    let writer = first.writer("acme");
+    for value in [1.0, 2.0, 3.0] {
+        write_one(&writer, value);
+    }
+    drop(writer);
+    // All of them have been read when this gives up.
+    assert_eq!(first.remote_write.flush(Duration::from_secs(60)).await, 3);
+    let directory = first.stop().await;
+    let tenant = directory.path().join(id("acme").directory());
+    for file in std::fs::read_dir(&tenant).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().unwrap() == "segment" {
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            file.set_len(file.metadata().unwrap().len() - 10).unwrap();
+        }
+    }
+    let (_, found) = crate::inspect::inspect(directory.path()).unwrap().remove(0);
+    assert_eq!((found.samples, found.missing), (2, 1));
+    receiver.set_rule(|_| None);
+    receiver.requests.lock().clear();
+    let next = start_in(
+        directory,
+        Clock::system(),
+        vec![endpoint_of_ones(&url)],
+        false,
+    );
+    let writer = next.writer("acme");
+    next.flush().await;
+    assert_eq!(receiver.values(), [1.0, 2.0]);
+    assert_eq!(next.count("samples_dropped_total damaged"), 1);
+    write_one(&writer, 4.0);
+    next.flush().await;
+    assert_eq!(receiver.values(), [1.0, 2.0, 4.0]);
+    assert_eq!(next.count("samples_dropped_total damaged"), 1);
+}
+
 /// Its cursor is there before the first request to it has ended.
 #[tokio::test]
 async fn crash_before_the_first_answer_loses_nothing_of_that_destination() {
