@@ -3,7 +3,7 @@
 use axum::http::Method;
 use generator::TAKE_SAMPLES;
 use server::authentication::{Needs, Role};
-use server::nodes::{NODE_PUSH, NODE_TAKE_EDGES};
+use server::nodes::{NODE_PUSH, NODE_PUSH_ALL, NODE_TAKE_EDGES};
 
 use crate::node_calls::NodeCall;
 use crate::ports::Face;
@@ -12,7 +12,7 @@ use crate::ports::Face;
 const GRPC_HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// Calls of other nodes, which are told from others where they are served.
-const OF_NODES: [&str; 3] = [NODE_PUSH, NODE_TAKE_EDGES, TAKE_SAMPLES];
+const OF_NODES: [&str; 4] = [NODE_PUSH, NODE_PUSH_ALL, NODE_TAKE_EDGES, TAKE_SAMPLES];
 
 /// What shows all tenants at once, where operators and their Prometheus look.
 const OPERATORS: &[Role] = &[Role::Read, Role::Admin];
@@ -126,6 +126,7 @@ mod tests {
             ),
             (Face::Internal, Method::POST, health, Needs::Nothing),
             (Face::Internal, Method::POST, NODE_PUSH, Needs::Nothing),
+            (Face::Internal, Method::POST, NODE_PUSH_ALL, Needs::Nothing),
             (
                 Face::Internal,
                 Method::POST,

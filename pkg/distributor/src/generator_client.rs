@@ -1,5 +1,5 @@
 //! The generators of the cluster, as a distributor reaches them: one connection each, over
-//! which all pushes to it go, and a bound on what is under way.
+//! which all pushes to it go, short ones together, and a bound on what is under way.
 
 mod answer;
 mod config;
@@ -7,12 +7,15 @@ mod connection;
 mod message;
 mod metrics;
 mod network;
+mod pushes;
+mod sent;
 mod tls;
+mod together;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -22,8 +25,8 @@ use lifecycle::{Shutdown, TaskGroup};
 use parking_lot::Mutex;
 use ring::{Member, RingView};
 use server::NodeAuthenticationConfig;
-use server::nodes::{NODE_PUSH, NODE_TOKEN_HEADER};
-use tokio::time::timeout;
+use server::nodes::{NODE_PUSH, NODE_PUSH_ALL, NODE_TOKEN_HEADER};
+use tokio::time::{Instant, timeout};
 use tonic::transport::Channel;
 
 pub use self::config::{GrpcClientConfig, MetricsGeneratorClientConfig, PoolConfig};
@@ -32,11 +35,13 @@ pub use self::network::{Network, Stream};
 pub use self::tls::ClientTlsError;
 
 pub(crate) use self::answer::Answer;
-use self::connection::{Connection, Target};
+use self::connection::{Connection, Sender, Target};
 use self::message::Message;
 use self::metrics::OfGenerator;
 use self::network::Tcp;
+pub(crate) use self::sent::Sent;
 use self::tls::ClientTls;
+use self::together::Together;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
@@ -70,7 +75,14 @@ pub(crate) struct GeneratorClient {
     base: String,
     /// Of pushes.
     uri: Uri,
+    /// Of pushes that go together.
+    uri_of_all: Uri,
     connection: Connection,
+    together: Together,
+    /// When it last said that it takes no pushes together, in seconds since this was made;
+    /// 0 for never.
+    takes_one_since: AtomicU64,
+    began: Instant,
     token: Option<HeaderValue>,
     max_message_bytes: usize,
     max_answer_bytes: usize,
@@ -162,17 +174,22 @@ impl GeneratorClients {
         let client = self.of(member);
         // An address and a path make one.
         let uri = format!("{}{path}", client.base).parse().unwrap_or_default();
-        let is_sent = AtomicBool::new(false);
+        let message = Message::new([message].into_iter());
         let within = self.remote_timeout();
-        let (is_in_doubt, reason) =
-            match client.call(&uri, headers, message, within, &is_sent).await {
-                Answer::Applied(outcome) => return Ok(outcome.spans),
-                Answer::InDoubt { reason } => (true, reason),
-                Answer::Refused { problem: reason }
-                | Answer::NotApplied { reason }
-                | Answer::NotSent { reason }
-                | Answer::Busy { reason } => (false, reason),
-            };
+        let sent = Sent::default();
+        let called = client.call(&uri, headers, message, within, &sent);
+        let (is_in_doubt, reason) = match called
+            .await
+            .map_or_else(|failed| failed, answer::of_message)
+        {
+            Answer::Applied(outcome) => return Ok(outcome.spans),
+            Answer::InDoubt { reason } => (true, reason),
+            Answer::Refused { problem: reason }
+            | Answer::NotApplied { reason }
+            | Answer::Unknown { reason }
+            | Answer::NotSent { reason }
+            | Answer::Busy { reason } => (false, reason),
+        };
         Err(CallError {
             is_in_doubt,
             reason,
@@ -250,8 +267,12 @@ impl GeneratorClients {
             address: member.address,
             // An address and a path make one.
             uri: format!("{base}{NODE_PUSH}").parse().unwrap_or_default(),
+            uri_of_all: format!("{base}{NODE_PUSH_ALL}").parse().unwrap_or_default(),
             base,
             connection: Connection::new(self.target(member)),
+            together: Together::default(),
+            takes_one_since: AtomicU64::new(0),
+            began: Instant::now(),
             token: token.clone(),
             max_message_bytes: grpc.max_send_msg_size.as_usize(),
             max_answer_bytes: grpc.max_recv_msg_size.as_usize(),
@@ -263,52 +284,29 @@ impl GeneratorClients {
 }
 
 impl GeneratorClient {
-    /// Sends a push with these headers, and waits for the answer, at most for so long.
-    /// `is_sent` is set once the generator may get it: dropped before, it certainly was not
-    /// applied; after, it is in doubt.
-    pub(crate) async fn push(
-        &self,
-        headers: HeaderMap,
-        request: Bytes,
-        within: Duration,
-        is_sent: &AtomicBool,
-    ) -> Answer {
-        if request.len() > self.max_message_bytes {
-            return Answer::Refused {
-                problem: "the spans of one generator are above max_send_msg_size".to_owned(),
-            };
-        }
-        let Some(_in_flight) = self.admit(request.len() as u64) else {
-            return Answer::Busy {
-                reason: "too much is under way to it".to_owned(),
-            };
-        };
-        let answer = self
-            .call(&self.uri, headers, request, within, is_sent)
-            .await;
-        self.metrics.answered(&answer);
-        answer
-    }
-
+    /// Makes a call, and waits for the message of its answer, at most for so long.
     async fn call(
         &self,
         uri: &Uri,
         headers: HeaderMap,
-        request: Bytes,
+        message: Message,
         within: Duration,
-        is_sent: &AtomicBool,
-    ) -> Answer {
-        match timeout(within, self.send(uri, headers, request, is_sent)).await {
-            Ok(answer) => answer,
-            Err(_) if is_sent.load(Ordering::Relaxed) => {
-                self.connection.give_up();
-                Answer::InDoubt {
-                    reason: "no answer in time".to_owned(),
-                }
-            }
-            Err(_) => Answer::NotSent {
-                reason: "not connected in time".to_owned(),
-            },
+        sent: &Sent,
+    ) -> Result<Bytes, Answer> {
+        let answered = timeout(within, self.send(uri, headers, message, sent)).await;
+        answered.unwrap_or_else(|_| Err(self.unanswered(sent)))
+    }
+
+    /// What is known of a push when the time for it is up.
+    fn unanswered(&self, sent: &Sent) -> Answer {
+        if sent.withdraw() {
+            return Answer::NotSent {
+                reason: "not sent in time".to_owned(),
+            };
+        }
+        self.connection.give_up();
+        Answer::InDoubt {
+            reason: "no answer in time".to_owned(),
         }
     }
 
@@ -316,47 +314,52 @@ impl GeneratorClient {
         &self,
         uri: &Uri,
         headers: HeaderMap,
-        request: Bytes,
-        is_sent: &AtomicBool,
-    ) -> Answer {
+        message: Message,
+        sent: &Sent,
+    ) -> Result<Bytes, Answer> {
         let headers = self.with_own(headers);
         for _ in 1..CONNECTIONS {
-            let again = self.attempt(uri, headers.clone(), request.clone(), is_sent);
+            let sender = self.connected().await?;
+            let again = self.attempt(sender, uri, headers.clone(), message.clone(), sent);
             match again.await {
                 // The connection has ended by age, or the generator had too many streams.
-                Ok(Answer::NotSent { .. }) => is_sent.store(false, Ordering::Relaxed),
-                Ok(answer) | Err(answer) => return answer,
+                Err(Answer::NotSent { .. }) => sent.was_not(),
+                answered => return answered,
             }
         }
-        let last = self.attempt(uri, headers, request, is_sent).await;
-        last.unwrap_or_else(|not_connected| not_connected)
+        let sender = self.connected().await?;
+        self.attempt(sender, uri, headers, message, sent).await
     }
 
-    /// Sends over the connection that there is; an error if there is none.
+    /// What sends over the connection that there is.
+    async fn connected(&self) -> Result<Sender, Answer> {
+        let connected = self.connection.sender().await;
+        connected.map_err(|error| Answer::NotSent {
+            reason: telemetry::error_chain(&*error).to_string(),
+        })
+    }
+
     async fn attempt(
         &self,
+        mut sender: Sender,
         uri: &Uri,
         headers: HeaderMap,
-        request: Bytes,
-        is_sent: &AtomicBool,
-    ) -> Result<Answer, Answer> {
-        let connected = self.connection.sender().await;
-        let mut sender = connected.map_err(|error| Answer::NotSent {
-            reason: telemetry::error_chain(&*error).to_string(),
-        })?;
-        let mut message = Request::new(Message::new(request));
-        *message.version_mut() = Version::HTTP_2;
-        *message.method_mut() = Method::POST;
-        *message.uri_mut() = uri.clone();
-        *message.headers_mut() = headers;
-        is_sent.store(true, Ordering::Relaxed);
-        Ok(match sender.try_send_request(message).await {
+        message: Message,
+        sent: &Sent,
+    ) -> Result<Bytes, Answer> {
+        let mut call = Request::new(message);
+        *call.version_mut() = Version::HTTP_2;
+        *call.method_mut() = Method::POST;
+        *call.uri_mut() = uri.clone();
+        *call.headers_mut() = headers;
+        sent.begin();
+        match sender.try_send_request(call).await {
             Ok(response) => answer::read(response, self.max_answer_bytes).await,
-            Err(error) if error.message().is_some() => Answer::NotSent {
+            Err(error) if error.message().is_some() => Err(Answer::NotSent {
                 reason: "the connection ended".to_owned(),
-            },
-            Err(error) => answer::of_failure(error.error()),
-        })
+            }),
+            Err(error) => Err(answer::of_failure(error.error())),
+        }
     }
 
     fn with_own(&self, mut headers: HeaderMap) -> HeaderMap {
@@ -366,16 +369,6 @@ impl GeneratorClient {
             headers.insert(HeaderName::from_static(NODE_TOKEN_HEADER), token.clone());
         }
         headers
-    }
-
-    fn admit(&self, bytes: u64) -> Option<InFlight<'_>> {
-        let before = self.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let in_flight = InFlight {
-            client: self,
-            bytes,
-        };
-        // One is always let through, whatever its length.
-        (before == 0 || before + bytes <= self.max_in_flight_bytes).then_some(in_flight)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `spanmill.v1.Generator/Push`: spans from the distributors of the cluster.
+//! `spanmill.v1.Generator/Push` and `PushAll`: spans from the distributors of the cluster.
 //!
 //! A push is refused only before any of its spans is applied, and a refusal says so: then
 //! the distributor takes them elsewhere at once. Whatever else goes wrong leaves it in
@@ -10,14 +10,15 @@ mod edges;
 mod freeze;
 mod metrics;
 mod ownership;
+mod together;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::Response;
 use http::request::Parts;
-use http::{HeaderMap, Response};
 use lifecycle::{Shutdown, TaskGroup};
 use model::{ClusterSeed, Push, PushError, PushOutcome};
 use prost::Message as _;
@@ -26,7 +27,7 @@ use ring::RingView;
 use server::authentication::PeerIdentity;
 use server::budget::UNKNOWN_LENGTH;
 use server::grpc::{MessageBody, calls, unary};
-use server::nodes::{NODE_PUSH, NODE_TAKE_EDGES, NotApplied, PushMetadata};
+use server::nodes::{NODE_PUSH, NODE_PUSH_ALL, NODE_TAKE_EDGES, NotApplied, PushMetadata};
 use server::{Budget, NodeAuthentication, RequestMemory};
 use tonic::Status;
 
@@ -113,7 +114,7 @@ impl NodePushes {
     /// themselves: whatever else guards that listener is to let their path through.
     pub fn routes(&self, max_message_bytes: usize) -> axum::Router {
         let pushes = self.clone();
-        let paths = [NODE_PUSH, NODE_TAKE_EDGES];
+        let paths = [NODE_PUSH, NODE_PUSH_ALL, NODE_TAKE_EDGES];
         calls(paths, max_message_bytes, move |parts, body| {
             pushes.clone().call(parts, body)
         })
@@ -128,11 +129,13 @@ impl NodePushes {
         if let Err(status) = self.admit(&parts) {
             return status.into_http();
         }
-        let takes_edges = parts.uri.path() == NODE_TAKE_EDGES;
+        let path = parts.uri.path();
+        let takes_edges = path == NODE_TAKE_EDGES;
         // Kept until the push has ended, and raised by what reads the body.
         let memory = parts.extensions.get::<RequestMemory>().cloned();
         let memory = memory.unwrap_or_default();
-        if !takes_edges && let Ok(metadata) = PushMetadata::read(&parts.headers) {
+        let metadata = PushMetadata::read(&parts.headers);
+        if !takes_edges && let Ok(metadata) = &metadata {
             // Where there is none, reading throws the message away and fails.
             let budget = &self.0.dependencies.budget;
             let _ = memory.take(budget, &metadata.tenant, UNKNOWN_LENGTH);
@@ -141,15 +144,15 @@ impl NodePushes {
             if takes_edges {
                 return self.take_edges(&parts.headers, &message);
             }
+            // Of another version: it may know another generator that reads it.
+            let metadata = metadata.map_err(|error| Status::unimplemented(error.to_string()))?;
             // Of the runtime, whose time may be simulated.
             let now = tokio::time::Instant::now().into_std();
-            let outcome = self.push(&parts.headers, message, now)?;
-            let answer = cluster::PushOutcome {
-                spans: outcome.spans,
-                rejected_spans: outcome.rejected_spans,
-                message: outcome.message,
-            };
-            Ok(Bytes::from(answer.encode_to_vec()))
+            if path == NODE_PUSH_ALL {
+                return self.push_all(&metadata, message, now);
+            }
+            let outcome = self.push(&metadata, message, now)?;
+            Ok(Bytes::from(outcome_message(outcome).encode_to_vec()))
         });
         let answer = answer.await;
         if memory.refusal().is_some() {
@@ -174,20 +177,17 @@ impl NodePushes {
 
     fn push(
         &self,
-        headers: &HeaderMap,
+        metadata: &PushMetadata,
         request: Bytes,
         now: Instant,
     ) -> Result<PushOutcome, Status> {
         let generator = &self.0.dependencies.generator;
-        // Of another version: it may know another generator that reads it.
-        let metadata = PushMetadata::read(headers)
-            .map_err(|error| Status::unimplemented(error.to_string()))?;
         let push = Push {
             tenant: metadata.tenant.clone(),
             request,
             skip_metrics: metadata.skip_metrics,
         };
-        let applied = match self.refusal(&metadata, &push, now) {
+        let applied = match self.refusal(metadata, &push, now) {
             None => generator.apply(&push),
             Some(why) => return self.refuse(why, &push),
         };
@@ -240,6 +240,14 @@ impl NodePushes {
                 Err(why.grpc_status())
             }
         }
+    }
+}
+
+fn outcome_message(outcome: PushOutcome) -> cluster::PushOutcome {
+    cluster::PushOutcome {
+        spans: outcome.spans,
+        rejected_spans: outcome.rejected_spans,
+        message: outcome.message,
     }
 }
 

@@ -6,6 +6,6 @@ mod push_metadata;
 
 pub use proof::{NODE_TOKEN_HEADER, NodeAuthentication, NodeAuthenticationConfig, NotANode};
 pub use push_metadata::{
-    MetadataError, NODE_PUSH, NODE_PUSH_SERVICE, NODE_TAKE_EDGES, NOT_APPLIED_HEADER, NotApplied,
-    PushMetadata,
+    MetadataError, NODE_PUSH, NODE_PUSH_ALL, NODE_PUSH_SERVICE, NODE_TAKE_EDGES,
+    NOT_APPLIED_HEADER, NotApplied, PushMetadata,
 };

@@ -5,7 +5,7 @@ use std::error::Error;
 
 use bytes::{Buf as _, Bytes};
 use h2::Reason;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use model::PushOutcome;
@@ -35,6 +35,11 @@ pub(crate) enum Answer {
         /// Why not.
         reason: String,
     },
+    /// The generator does not know the call, and has not applied it.
+    Unknown {
+        /// What it says.
+        reason: String,
+    },
     /// The generator has never got it.
     NotSent {
         /// Why not.
@@ -52,57 +57,84 @@ pub(crate) enum Answer {
     },
 }
 
-/// Reads an answer.
-pub(super) async fn read(response: Response<Incoming>, max_bytes: usize) -> Answer {
+/// Reads an answer: its message, or what else it says.
+pub(super) async fn read(response: Response<Incoming>, max_bytes: usize) -> Result<Bytes, Answer> {
     let (parts, body) = response.into_parts();
     // Without a body everything is in the headers.
     if let Some(status) = Status::from_header_map(&parts.headers) {
-        return of_status(&status, &parts.headers);
+        return Err(of_status(&status, NotApplied::of(&parts.headers)));
     }
     if parts.status == StatusCode::NOT_FOUND {
-        return Answer::NotApplied {
+        return Err(Answer::Unknown {
             reason: "it does not take pushes of distributors".to_owned(),
-        };
+        });
     }
     if parts.status != StatusCode::OK {
-        return Answer::InDoubt {
+        return Err(Answer::InDoubt {
             reason: format!("HTTP status {}", parts.status),
-        };
+        });
     }
-    let collected = match Limited::new(body, max_bytes).collect().await {
-        Ok(collected) => collected,
-        Err(error) => {
-            return match error.downcast_ref::<hyper::Error>() {
-                Some(error) => of_failure(error),
-                None => in_doubt(&*error),
-            };
-        }
-    };
+    let collected = Limited::new(body, max_bytes).collect().await;
+    let collected = collected.map_err(|error| match error.downcast_ref::<hyper::Error>() {
+        Some(error) => of_failure(error),
+        None => in_doubt(&*error),
+    })?;
     let trailers = collected.trailers().cloned().unwrap_or_default();
     match Status::from_header_map(&trailers) {
-        Some(status) if status.code() == Code::Ok => of_message(collected.to_bytes()),
-        Some(status) => of_status(&status, &trailers),
-        None => Answer::InDoubt {
+        Some(status) if status.code() == Code::Ok => {
+            let mut body = collected.to_bytes();
+            if body.len() < PREFIX {
+                return Err(Answer::InDoubt {
+                    reason: "an answer without a message".to_owned(),
+                });
+            }
+            body.advance(PREFIX);
+            Ok(body)
+        }
+        Some(status) => Err(of_status(&status, NotApplied::of(&trailers))),
+        None => Err(Answer::InDoubt {
             reason: "an answer without a status".to_owned(),
-        },
+        }),
     }
 }
 
-fn of_message(mut body: Bytes) -> Answer {
-    if body.len() < PREFIX {
-        return Answer::InDoubt {
-            reason: "an answer without a message".to_owned(),
-        };
-    }
-    body.advance(PREFIX);
-    match cluster::PushOutcome::decode(body) {
-        Ok(outcome) => Answer::Applied(PushOutcome {
-            spans: outcome.spans,
-            rejected_spans: outcome.rejected_spans,
-            message: outcome.message,
-        }),
+/// What the message of an answer to a push says.
+pub(super) fn of_message(message: Bytes) -> Answer {
+    match cluster::PushOutcome::decode(message) {
+        Ok(outcome) => applied(outcome),
         Err(error) => in_doubt(&error),
     }
+}
+
+/// What the message of an answer to so many pushes says of each.
+pub(super) fn of_all(message: Bytes, pushes: usize) -> Vec<Answer> {
+    let problem = match cluster::PushAnswers::decode(message) {
+        Ok(said) if said.answers.len() == pushes => {
+            return said.answers.into_iter().map(of_one).collect();
+        }
+        Ok(_) => Answer::InDoubt {
+            reason: "not as many answers as pushes".to_owned(),
+        },
+        Err(error) => in_doubt(&error),
+    };
+    vec![problem; pushes]
+}
+
+fn of_one(answer: cluster::PushAnswer) -> Answer {
+    let code = Code::from(i32::try_from(answer.code).unwrap_or(i32::MAX));
+    if code == Code::Ok {
+        return applied(answer.outcome.unwrap_or_default());
+    }
+    let status = Status::new(code, answer.message);
+    of_status(&status, answer.not_applied.parse().ok())
+}
+
+fn applied(outcome: cluster::PushOutcome) -> Answer {
+    Answer::Applied(PushOutcome {
+        spans: outcome.spans,
+        rejected_spans: outcome.rejected_spans,
+        message: outcome.message,
+    })
 }
 
 /// What a status that is not OK says.
@@ -110,9 +142,9 @@ fn of_message(mut body: Bytes) -> Answer {
 /// A generator judges who sends it before it looks at the spans, and what they say before
 /// it applies any. All else but what it marks may have come from anywhere on the way, at
 /// any time.
-fn of_status(status: &Status, headers: &HeaderMap) -> Answer {
+fn of_status(status: &Status, not_applied: Option<NotApplied>) -> Answer {
     let reason = shortened(&format!("{:?}: {}", status.code(), status.message()));
-    match NotApplied::of(headers) {
+    match not_applied {
         // The others would soon be, too, if they took what this one does not.
         Some(NotApplied::Overloaded | NotApplied::TenantLeaves) => return Answer::Busy { reason },
         Some(
@@ -128,9 +160,8 @@ fn of_status(status: &Status, headers: &HeaderMap) -> Answer {
         Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted => {
             Answer::Refused { problem: reason }
         }
-        Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented => {
-            Answer::NotApplied { reason }
-        }
+        Code::Unauthenticated | Code::PermissionDenied => Answer::NotApplied { reason },
+        Code::Unimplemented => Answer::Unknown { reason },
         Code::Ok
         | Code::Cancelled
         | Code::Unknown

@@ -1,4 +1,4 @@
-//! One gRPC message as the body of a request, without a copy of it.
+//! One gRPC message as the body of a request, without a copy of what is in it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -9,17 +9,22 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 /// What is left of the body: the message, and before it a flag and its length.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Message(VecDeque<Bytes>);
 
 impl Message {
-    pub(super) fn new(message: Bytes) -> Self {
+    /// A message of these pieces.
+    pub(super) fn new(pieces: impl Iterator<Item = Bytes>) -> Self {
+        let mut frames = VecDeque::from([Bytes::new()]);
+        frames.extend(pieces.filter(|piece| !piece.is_empty()));
+        let length: usize = frames.iter().map(Bytes::len).sum();
         // Longer ones are refused before.
-        let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
         let [a, b, c, d] = length.to_be_bytes();
-        let prefix = Bytes::copy_from_slice(&[0, a, b, c, d]);
-        let frames = [prefix, message].into_iter();
-        Self(frames.filter(|frame| !frame.is_empty()).collect())
+        if let Some(prefix) = frames.front_mut() {
+            *prefix = Bytes::copy_from_slice(&[0, a, b, c, d]);
+        }
+        Self(frames)
     }
 }
 

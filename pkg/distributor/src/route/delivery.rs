@@ -2,18 +2,16 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use model::{Push, PushOutcome};
 use ring::{Member, Placement};
 use server::nodes::PushMetadata;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{ClusterPusherDependencies, Parcel};
-use crate::generator_client::Answer;
+use crate::generator_client::{Answer, Sent};
 
 /// The pause before spans whose fate is in doubt are sent again, doubled from the first to
 /// the last.
@@ -84,7 +82,7 @@ impl Delivery<'_> {
             let reason = match self.attempt().await {
                 Answer::Applied(outcome) => return Delivered::Applied(outcome),
                 Answer::Refused { problem } => return Delivered::Refused { problem },
-                Answer::NotApplied { reason } => {
+                Answer::NotApplied { reason } | Answer::Unknown { reason } => {
                     return Delivered::Elsewhere {
                         reason,
                         is_in_doubt,
@@ -132,31 +130,26 @@ impl Delivery<'_> {
     /// one that others have only lost sight of still gives it.
     async fn attempt(&self) -> Answer {
         let clients = &self.dependencies.clients;
-        let within = clients.remote_timeout().min(self.left());
-        let Some(headers) = self.headers(within) else {
-            return Answer::NotSent {
-                reason: "the id of this node does not fit a header".to_owned(),
-            };
-        };
+        let metadata = self.metadata(clients.remote_timeout().min(self.left()));
         let client = clients.of(&self.owner);
-        let is_sent = AtomicBool::new(false);
-        let mut answer = pin!(client.push(headers, self.request.clone(), within, &is_sent));
+        let sent = Arc::new(Sent::default());
+        let mut answer = pin!(client.push(metadata, self.request.clone(), &sent));
         tokio::select! {
             biased;
             answer = &mut answer => return answer,
             () = self.owner_is_gone() => {}
         }
         let reason = "it has left the ring".to_owned();
-        if !is_sent.load(Ordering::Relaxed) {
+        if sent.withdraw() {
             return Answer::NotSent { reason };
         }
         let answered = timeout(LAST_WORD, answer).await;
         answered.unwrap_or(Answer::InDoubt { reason })
     }
 
-    fn headers(&self, expires_in: Duration) -> Option<HeaderMap> {
+    fn metadata(&self, expires_in: Duration) -> PushMetadata {
         let dependencies = self.dependencies;
-        let metadata = PushMetadata {
+        PushMetadata {
             tenant: self.push.tenant.clone(),
             sender: Arc::clone(&dependencies.id),
             incarnation: dependencies.incarnation,
@@ -164,10 +157,7 @@ impl Delivery<'_> {
             expires_in,
             placement: self.placement,
             skip_metrics: self.push.skip_metrics,
-        };
-        let mut headers = HeaderMap::with_capacity(16);
-        metadata.write(&mut headers).ok()?;
-        Some(headers)
+        }
     }
 
     fn left(&self) -> Duration {

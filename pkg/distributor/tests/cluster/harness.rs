@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use generator::{
     Dependencies, Generator, GeneratorMetrics, NodePushDependencies, NodePushMetrics, NodePushes,
@@ -20,6 +21,7 @@ use prost::Message as _;
 use proto::otlp::collector::ExportTraceServiceRequest;
 use proto::otlp::trace::{ResourceSpans, ScopeSpans, Span};
 use ring::{Member, MemberState, RingView, Role};
+use server::nodes::NODE_PUSH_ALL;
 use server::{
     Budget, Listener, NodeAuthentication, NodeAuthenticationConfig, ServeOptions, Tenancy,
 };
@@ -73,6 +75,10 @@ pub(crate) struct Faults {
     answers_get_lost: AtomicBool,
     /// A push is not even read.
     stands_still: AtomicBool,
+    /// It is of a version that takes no pushes together.
+    takes_one: AtomicBool,
+    /// Calls that came.
+    pub(crate) calls: AtomicU64,
     goes_on: Notify,
     pub(crate) happened: Notify,
 }
@@ -80,6 +86,10 @@ pub(crate) struct Faults {
 impl Faults {
     pub(crate) fn lose_answers(&self, lose: bool) {
         self.answers_get_lost.store(lose, Ordering::SeqCst);
+    }
+
+    pub(crate) fn take_one(&self) {
+        self.takes_one.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn stand_still(&self) {
@@ -93,6 +103,10 @@ impl Faults {
 }
 
 async fn faulty(State(faults): State<Arc<Faults>>, request: Request, next: Next) -> Response {
+    faults.calls.fetch_add(1, Ordering::SeqCst);
+    if faults.takes_one.load(Ordering::SeqCst) && request.uri().path() == NODE_PUSH_ALL {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     if faults.stands_still.load(Ordering::SeqCst) {
         let goes_on = faults.goes_on.notified();
         faults.happened.notify_one();

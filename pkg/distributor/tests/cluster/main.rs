@@ -11,3 +11,4 @@ mod failing;
 mod harness;
 mod owners;
 mod refusing;
+mod together;

@@ -12,7 +12,7 @@ use settings::Secret;
 use tonic::Code;
 use tower::ServiceExt as _;
 
-use http::Request;
+use http::{HeaderMap, Request};
 
 use super::*;
 use crate::{Dependencies, GeneratorMetrics};
@@ -122,7 +122,8 @@ impl Fixture {
         headers.insert(NODE_TOKEN_HEADER, TOKEN.parse().unwrap());
         let request = Bytes::copy_from_slice(request);
         let now = self.begin + arrives;
-        let outcome = self.pushes.push(&headers, request, now);
+        let metadata = PushMetadata::read(&headers).unwrap();
+        let outcome = self.pushes.push(&metadata, request, now);
         outcome.map(|outcome| outcome.spans).map_err(|status| {
             let marked = NotApplied::of(status.metadata().as_ref());
             (status.code(), marked)
@@ -239,6 +240,58 @@ async fn call_over_grpc_is_answered_with_what_became_of_the_spans() {
     let answer = cluster::PushOutcome::decode(body.to_bytes().slice(5..)).unwrap();
     assert_eq!((answer.spans, answer.rejected_spans), (1, 0));
     assert_eq!(fixture.ledger(), [1, 1, 0]);
+}
+
+#[test]
+fn pushes_that_come_together_are_taken_and_refused_one_by_one() {
+    let fixture = Fixture::new(1);
+    let metadata = |placement| PushMetadata::read(&headers(placement, SECOND)).unwrap();
+    let ours = metadata(agreement::hash(&fixture.ring.placement()));
+    let requests = [spans(1), b"\xff".to_vec(), spans(1), spans(2)];
+    let pushes = cluster::Pushes {
+        lengths: requests
+            .iter()
+            .map(|request| request.len() as u32)
+            .collect(),
+        messages: requests.concat().into(),
+    };
+    let all = |metadata: &PushMetadata, pushes: &cluster::Pushes| {
+        let message = Bytes::from(pushes.encode_to_vec());
+        let answered = fixture
+            .pushes
+            .push_all(metadata, message, fixture.begin + SECOND);
+        let answers = cluster::PushAnswers::decode(answered?).unwrap().answers;
+        Ok(answers.into_iter().map(|answer| {
+            let spans = answer.outcome.map_or(0, |outcome| outcome.spans);
+            (Code::from(answer.code as i32), spans, answer.not_applied)
+        }))
+    };
+    let taken = |spans| (Code::Ok, spans, String::new());
+    let bad = (Code::InvalidArgument, 0, String::new());
+    let answers: Result<Vec<_>, Status> = all(&ours, &pushes).map(Iterator::collect);
+    assert_eq!(
+        answers.unwrap(),
+        [taken(1), bad.clone(), taken(1), taken(1)]
+    );
+    assert_eq!(fixture.ledger(), [3, 2, 1]);
+
+    let mut leaving = member(1);
+    leaving.state = MemberState::Leaving;
+    fixture.ring.update(vec![leaving]);
+    let next = [spans(3), spans(1)];
+    let next = cluster::Pushes {
+        lengths: next.iter().map(|request| request.len() as u32).collect(),
+        messages: next.concat().into(),
+    };
+    let answers: Result<Vec<_>, Status> = all(&ours, &next).map(Iterator::collect);
+    let left = (Code::Unavailable, 0, "leaving".to_owned());
+    assert_eq!(answers.unwrap(), [left, taken(1)]);
+
+    for lengths in [vec![1], vec![1, 1, 1], vec![u32::MAX, u32::MAX]] {
+        let messages = Bytes::from_static(b"ab");
+        let refused = all(&ours, &cluster::Pushes { lengths, messages }).map(drop);
+        assert_eq!(refused.unwrap_err().code(), Code::Unimplemented);
+    }
 }
 
 #[test]

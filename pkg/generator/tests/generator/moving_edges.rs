@@ -394,6 +394,44 @@ async fn halves_are_those_of_their_version() {
     }
 }
 
+/// What nodes of the version before or after read.
+#[test]
+fn pushes_that_go_together_and_their_answers_are_those_of_their_version() {
+    let pushes = proto::cluster::Pushes {
+        lengths: vec![3, 0, 300],
+        messages: [b"abc" as &[u8], &[7; 300]].concat().into(),
+    };
+    let format = fixtures::Format::new(env!("CARGO_MANIFEST_DIR"), "pushes");
+    format.check(1, &pushes.encode_to_vec()).unwrap();
+    for (version, kept) in format.kept().unwrap() {
+        let read = proto::cluster::Pushes::decode(&kept[..]);
+        assert_eq!(read, Ok(pushes.clone()), "{version}");
+    }
+    let taken = proto::cluster::PushAnswer {
+        outcome: Some(proto::cluster::PushOutcome {
+            spans: 300,
+            rejected_spans: 2,
+            message: "why".to_owned(),
+        }),
+        ..Default::default()
+    };
+    let refused = proto::cluster::PushAnswer {
+        code: 14,
+        message: "the generator is leaving".to_owned(),
+        not_applied: "leaving".to_owned(),
+        outcome: None,
+    };
+    let answers = proto::cluster::PushAnswers {
+        answers: vec![taken, refused],
+    };
+    let format = fixtures::Format::new(env!("CARGO_MANIFEST_DIR"), "push-answers");
+    format.check(1, &answers.encode_to_vec()).unwrap();
+    for (version, kept) in format.kept().unwrap() {
+        let read = proto::cluster::PushAnswers::decode(&kept[..]);
+        assert_eq!(read, Ok(answers.clone()), "{version}");
+    }
+}
+
 /// What a distributor of the version before or after reads.
 #[test]
 fn answer_to_a_push_is_that_of_its_version() {

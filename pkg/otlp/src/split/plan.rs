@@ -61,8 +61,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// How many bytes the request of an owner will have: exact where resources and
-    /// scopes describe themselves at equal length.
+    /// Room for the request of an owner: enough where its resources and scopes describe
+    /// themselves no more than a quarter longer than all do on average.
     pub(super) fn room(&self, owner: &Planned, request_bytes: usize) -> usize {
         /// Tags and lengths of a resource and a scope.
         const FRAME: usize = 12;
@@ -70,7 +70,9 @@ impl Plan {
         const SPAN_FRAME: usize = 4;
         let described = request_bytes.saturating_sub(self.span_bytes);
         let each = described / self.scopes.max(1) + FRAME;
-        owner.bytes + owner.spans as usize * SPAN_FRAME + owner.scopes * each
+        // To grow by a byte costs a copy of all.
+        let described = owner.scopes * each * 5 / 4;
+        owner.bytes + owner.spans as usize * SPAN_FRAME + described
     }
 
     #[inline]

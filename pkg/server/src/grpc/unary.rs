@@ -80,13 +80,17 @@ impl Message {
                 }
                 flag => return Err(Status::internal(format!("compression flag is {flag}"))),
             }
-            if self.left <= data.len() {
-                self.whole = Some(data.split_to(self.left));
-            } else {
-                self.pieces.reserve(self.left);
-            }
         }
         if self.whole.is_none() {
+            if self.pieces.is_empty() && self.left <= data.len() {
+                self.whole = Some(data.split_to(self.left));
+                return Ok(());
+            }
+            if data.is_empty() {
+                // Many send the prefix alone, and then the message in one frame.
+                return Ok(());
+            }
+            self.pieces.reserve(self.left);
             let piece = data.split_to(self.left.min(data.len()));
             self.left -= piece.len();
             self.pieces.put(piece);
@@ -150,7 +154,9 @@ mod tests {
 
     #[test]
     fn message_in_one_frame_is_not_copied() {
-        let message = read_in(&[FRAMED]).unwrap();
-        assert_eq!(message.as_ptr(), FRAMED[5..].as_ptr());
+        for pieces in [&[FRAMED] as &[_], &[&FRAMED[..5], &FRAMED[5..]]] {
+            let message = read_in(pieces).unwrap();
+            assert_eq!(message.as_ptr(), FRAMED[5..].as_ptr());
+        }
     }
 }

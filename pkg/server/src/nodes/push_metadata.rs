@@ -22,6 +22,8 @@ pub const NODE_PUSH_SERVICE: &str = "spanmill.v1.Generator";
 pub const NODE_TAKE_EDGES: &str = "/spanmill.v1.Generator/TakeEdges";
 /// The path of its method that takes spans.
 pub const NODE_PUSH: &str = "/spanmill.v1.Generator/Push";
+/// The path of its method that takes the spans of several pushes with the same metadata.
+pub const NODE_PUSH_ALL: &str = "/spanmill.v1.Generator/PushAll";
 
 /// In an answer: why the push was certainly not applied. An error without it says nothing
 /// of that.
