@@ -102,12 +102,18 @@ pub(super) async fn page(
     let Some(survey) = survey else {
         return unknown();
     };
-    let mut answer = answers::cardinality(&tenant, &survey, limit);
-    answer.drop = (!dropped.is_empty()).then(|| answers::without(&survey));
-    answer.enable = enable;
-    answer.sketches = query.sketches.then(|| STANDARD.encode(survey.encode()));
-    answer.missing = missing;
-    Json(answer).into_response()
+    let answered = spawn_blocking(move || {
+        let mut answer = answers::cardinality(&tenant, &survey, limit);
+        answer.drop = (!dropped.is_empty()).then(|| answers::without(&survey));
+        answer.enable = enable;
+        answer.sketches = query.sketches.then(|| STANDARD.encode(survey.encode()));
+        answer.missing = missing;
+        Json(answer).into_response()
+    });
+    match answered.await {
+        Ok(answer) => answer,
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 impl Tenants {

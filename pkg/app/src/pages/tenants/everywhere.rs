@@ -83,7 +83,9 @@ impl Tenants {
     pub(crate) async fn surveyed(&self, question: SurveyQuestion) -> Option<String> {
         let tenant = TenantId::parse(&question.tenant).ok()?;
         let survey = self.survey(&tenant, &question.dropped).await?;
-        Some(STANDARD.encode(survey.encode()))
+        // Megabytes of it may be.
+        let encoded = spawn_blocking(move || STANDARD.encode(survey.encode()));
+        encoded.await.ok()
     }
 
     /// A page of the list.
@@ -191,22 +193,32 @@ impl Tenants {
         let mut others = cluster.others();
         others.retain(|other| other.role.generates());
         let theirs = cluster.ask_all(&others, NodeCall::Survey, &question, SURVEY);
-        let (mut sum, theirs) = tokio::join!(self.survey(tenant, dropped), theirs);
-        let mut missing = Vec::new();
-        for Asked { node, answer } in theirs {
-            let added = answer.and_then(|survey: Option<String>| match survey {
-                Some(survey) => add(&mut sum, &survey),
-                None => Ok(()),
-            });
-            if let Err(why) = added {
-                missing.push(MissingNode {
-                    node: node.to_string(),
-                    why,
-                });
-            }
-        }
-        (sum, missing)
+        let (ours, theirs) = tokio::join!(self.survey(tenant, dropped), theirs);
+        let summed = spawn_blocking(move || sum_of(ours, theirs));
+        // It ends without an answer only by a panic, which is logged.
+        summed.await.unwrap_or_default()
     }
+}
+
+/// The surveys of all nodes as one.
+fn sum_of(
+    ours: Option<Survey>,
+    theirs: Vec<Asked<Option<String>>>,
+) -> (Option<Survey>, Vec<MissingNode>) {
+    let (mut sum, mut missing) = (ours, Vec::new());
+    for Asked { node, answer } in theirs {
+        let added = answer.and_then(|survey| match survey {
+            Some(survey) => add(&mut sum, &survey),
+            None => Ok(()),
+        });
+        if let Err(why) = added {
+            missing.push(MissingNode {
+                node: node.to_string(),
+                why,
+            });
+        }
+    }
+    (sum, missing)
 }
 
 /// Adds the survey of another node.
