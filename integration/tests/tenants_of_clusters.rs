@@ -358,6 +358,92 @@ fn node_that_was_away_deletes_when_it_is_back() -> anyhow::Result<()> {
     })
 }
 
+#[test]
+fn distributor_that_was_away_deletes_what_its_own_store_has() -> anyhow::Result<()> {
+    let test = "distributor_that_was_away_deletes_what_its_own_store_has";
+    Network::run(test, async |mut network| {
+        let [d1, g1] = network.add_hosts(["d1", "g1"])?;
+        let config = ClusterConfig::seeded_by(&[&d1, &g1])
+            .with("multitenancy_enabled: true")?
+            .with("node_authentication: {token: token-of-the-cluster}")?
+            .with("overrides: {user_configurable_overrides: {enabled: true}}")?;
+        let mut d1 = Node::start(d1, Target::Distributor, &config).await?;
+        let mut g1 = Node::start(g1, Target::Generator, &config).await?;
+        sees(&d1, 1).await?;
+        set_canary(&d1).await?;
+        ensure!(canaries_of(&d1).len() == 1, "{:?}", canaries_of(&d1));
+        d1.stop().await?;
+        let answer = delete(&g1, "acme").await?;
+        ensure!(answer["nodes"] == json!(["g1"]), "{answer}");
+
+        d1.begin()?;
+        d1.ready().await?;
+        eventually("the deletion on the distributor", || async {
+            let found = canaries_of(&d1);
+            ensure!(found.is_empty(), "{found:?}");
+            Ok(())
+        })
+        .await?;
+        // What it sets from then on stays, also when the next process hears of the same, and
+        // of another one with it.
+        let directory = d1.directory().join("data/deleted");
+        let noted = async |tenants| {
+            eventually("that deletions are noted", || async {
+                let noted = fs::read_dir(&directory)?.count();
+                ensure!(noted == tenants, "{noted}");
+                Ok(())
+            })
+            .await
+        };
+        noted(1).await?;
+        set_canary(&d1).await?;
+        d1.stop().await?;
+        delete(&g1, "globex").await?;
+        d1.begin()?;
+        d1.ready().await?;
+        noted(2).await?;
+        ensure!(canaries_of(&d1).len() == 1, "{:?}", canaries_of(&d1));
+        d1.stop().await?;
+        g1.stop().await.map(drop)
+    })
+}
+
+#[test]
+fn without_node_authentication_no_node_deletes_because_another_one_has() -> anyhow::Result<()> {
+    let test = "without_node_authentication_no_node_deletes_because_another_one_has";
+    Network::run(test, async |mut network| {
+        let [g1, g2] = network.add_hosts(["g1", "g2"])?;
+        let config = ClusterConfig::seeded_by(&[&g1, &g2])
+            .with("multitenancy_enabled: true")?
+            .with("overrides: {user_configurable_overrides: {enabled: true}}")?;
+        let mut g1 = Node::start(g1, Target::Generator, &config).await?;
+        let mut g2 = Node::start(g2, Target::Generator, &config).await?;
+        sees(&g1, 2).await?;
+        set_canary(&g2).await?;
+        let answer = delete(&g1, "acme").await?;
+        ensure!(answer["nodes"] == json!(["g1"]), "{answer}");
+        let left = answer["left"].as_array().unwrap();
+        ensure!(
+            left.len() == 1 && left[0]["what"] == "what node g2 has of it",
+            "{answer}"
+        );
+        let why = left[0]["why"].as_str().unwrap();
+        ensure!(
+            why.ends_with("delete the tenant on that node, too"),
+            "{why}"
+        );
+        ensure!(canaries_of(&g2).len() == 1, "{:?}", canaries_of(&g2));
+        // Nothing is kept for others who might ask.
+        ensure!(!g1.directory().join("data/deleted").exists(), "it is kept");
+        g2.restart().await?;
+        let answer = delete(&g2, "acme").await?;
+        ensure!(answer["nodes"] == json!(["g2"]), "{answer}");
+        ensure!(canaries_of(&g2).is_empty(), "{:?}", canaries_of(&g2));
+        g1.stop().await?;
+        g2.stop().await.map(drop)
+    })
+}
+
 /// All series of before the deletion have ended, but for those of the node that was killed:
 /// nobody knows any more which they are.
 async fn ended_but_again(sink: &RemoteWriteSink) -> anyhow::Result<()> {

@@ -184,6 +184,7 @@ async fn assemble(loaded: Loaded) -> Result<Process, StartError> {
             distributor: of_intake.clone(),
             authentication: authentication.clone(),
             cluster: cluster.clone(),
+            has_node_authentication: NodeAuthentication::new(&config.node_authentication).is_on(),
         };
         deletion(&common, parts)
     });

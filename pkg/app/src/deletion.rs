@@ -55,6 +55,8 @@ pub(crate) struct Parts {
     pub(crate) authentication: Option<Authentication>,
     /// None where the process is alone.
     pub(crate) cluster: Option<Cluster>,
+    /// Whether nodes show each other who they are.
+    pub(crate) has_node_authentication: bool,
 }
 
 /// Directories.
@@ -113,8 +115,10 @@ impl Deletion {
         shutdown: Shutdown,
     ) -> Self {
         let now_ms = now_ms(&clock);
-        // Without a cluster there is nobody who could ask; without series, no disk.
-        let keeps = parts.cluster.is_some() && parts.generating.is_some();
+        let has_own_overrides = parts.user_overrides.is_some() && places.has_own_overrides;
+        // Whoever has nothing of a tenant on disk has nothing of before a deletion, either.
+        let has_disk = parts.generating.is_some() || has_own_overrides;
+        let keeps = has_disk && parts.trusted().is_some();
         let at_start = match keeps {
             true => places.tenants(),
             false => HashSet::new(),
@@ -199,8 +203,10 @@ impl Deletion {
             let own = self.remove_overrides(tenant, order).await;
             note(removed, left, OWN_SETTINGS, own);
         }
-        if answer.left.is_empty() {
-            self.0.records.note(tenant, order.at_ms)?;
+        if answer.left.is_empty() && self.0.parts.trusted().is_some() {
+            let (deletion, noted) = (self.clone(), tenant.clone());
+            let noted = spawn_blocking(move || deletion.0.records.note(&noted, order.at_ms));
+            noted.await.map_err(|_| DeletionError::Stopping)??;
         }
         answer.left.extend(self.of_the_operator(tenant));
         self.forget_metrics(tenant).await;
@@ -225,8 +231,7 @@ impl Deletion {
             let marks = &deletion.0.marks;
             // One that was not finished may have had more to do.
             let earlier = marks.of(&marked);
-            let is_first = order.is_first || earlier.is_some_and(|earlier| earlier.is_first);
-            let order = Order { is_first, ..order };
+            let order = earlier.map_or(order, |earlier| order.and(earlier));
             marks.set(&marked, order)?;
             let ended = leaving.end_series(PATIENCE);
             if ended.is_err() && earlier.is_none() {
@@ -262,7 +267,7 @@ impl Deletion {
         if is_all {
             let (deletion, marked) = (self.clone(), tenant.clone());
             let cleared = spawn_blocking(move || {
-                if deletion.0.parts.cluster.is_some() {
+                if deletion.0.parts.trusted().is_some() {
                     deletion.0.records.note(&marked, order.at_ms)?;
                 }
                 deletion.0.marks.clear(&marked)
@@ -370,6 +375,15 @@ impl Deletion {
             }
             sleep(LOOK_AGAIN).await;
         }
+    }
+}
+
+impl Parts {
+    /// The cluster, if this node follows the orders of the others, and tells them what it has
+    /// deleted: nobody does that for somebody who has shown nothing.
+    fn trusted(&self) -> Option<&Cluster> {
+        let cluster = self.cluster.as_ref();
+        cluster.filter(|_| self.has_node_authentication)
     }
 }
 

@@ -101,17 +101,19 @@ impl NodeAnswers {
 }
 
 /// Lets nodes of the cluster in. What cannot be undone is never done for somebody who has
-/// shown nothing.
+/// shown nothing, nor does anybody hear here what to undo.
 fn admit(authentication: &NodeAuthentication, parts: &Parts) -> Result<(), Status> {
     let peer = parts.extensions.get::<Arc<PeerIdentity>>();
     authentication
         .admit(&parts.headers, peer.map(|peer| &**peer))
         .map_err(|error| error.grpc_status())?;
-    let deletes = NodeCall::of(parts.uri.path()) == Some(NodeCall::DeleteTenant);
+    let deletes = matches!(
+        NodeCall::of(parts.uri.path()),
+        Some(NodeCall::DeleteTenant | NodeCall::Deletions)
+    );
     if deletes && !authentication.is_on() {
         return Err(Status::failed_precondition(
-            "without node_authentication a node deletes no tenant because another one asks: set it \
-             on all nodes, or delete the tenant on each",
+            "without node_authentication a node deletes no tenant because another one has",
         ));
     }
     Ok(())
@@ -157,13 +159,17 @@ mod tests {
             ..NodeAuthenticationConfig::default()
         });
         let (delete, survey) = (NodeCall::DeleteTenant, NodeCall::Survey);
+        let told = NodeCall::Deletions;
         for (authentication, call, token, want) in [
             (&open, survey, None, Ok(())),
             (&open, delete, None, Err(Code::FailedPrecondition)),
             (&open, delete, Some(TOKEN), Err(Code::FailedPrecondition)),
+            (&open, told, None, Err(Code::FailedPrecondition)),
             (&guarded, survey, None, Err(Code::Unauthenticated)),
             (&guarded, delete, None, Err(Code::Unauthenticated)),
             (&guarded, delete, Some(TOKEN), Ok(())),
+            (&guarded, told, None, Err(Code::Unauthenticated)),
+            (&guarded, told, Some(TOKEN), Ok(())),
         ] {
             let mut request = Request::post(call.path());
             if let Some(token) = token {

@@ -44,20 +44,31 @@ impl Cluster {
         question: &Q,
         within: Duration,
     ) -> Vec<Asked<A>> {
-        let asked = nodes.iter().map(|node| async move {
-            let answer = match node.is_alive {
-                true => self.ask(node, call, question, within).await,
-                false => Err("it is silent".to_owned()),
-            };
-            Asked {
-                node: Arc::clone(&node.id),
-                answer,
-            }
-        });
+        let asked = nodes
+            .iter()
+            .map(|node| self.ask(node, call, question, within));
         join_all(asked).await
     }
 
-    async fn ask<Q: Serialize, A: DeserializeOwned>(
+    /// Asks a node, at most for so long. Cancel-safe; whether it was asked is unknown then.
+    pub(crate) async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        node: &Member,
+        call: NodeCall,
+        question: &Q,
+        within: Duration,
+    ) -> Asked<A> {
+        let answer = match node.is_alive {
+            true => self.answer(node, call, question, within).await,
+            false => Err("it is silent".to_owned()),
+        };
+        Asked {
+            node: Arc::clone(&node.id),
+            answer,
+        }
+    }
+
+    async fn answer<Q: Serialize, A: DeserializeOwned>(
         &self,
         node: &Member,
         call: NodeCall,

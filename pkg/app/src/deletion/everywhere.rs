@@ -1,8 +1,12 @@
 //! A tenant is deleted on every node of the cluster: by an order to all that are there, and
 //! by the nodes that were away, who ask the others when they are back.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use generator::LeaveError;
 use lifecycle::Shutdown;
 use model::TenantId;
@@ -30,8 +34,13 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How often a node asks one of the others what it has missed.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
-/// The same until somebody has answered for the first time.
+/// The first pause until somebody has answered for the first time; each is twice the one
+/// before, up to [`ASK_AGAIN`].
 const ASK_FIRST: Duration = Duration::from_millis(500);
+
+/// How many of the deletions that it has missed a node makes up for at once: each waits for
+/// receivers, mostly.
+const AT_ONCE: usize = 16;
 
 /// How often it is looked whether a deletion that is under way has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -83,8 +92,24 @@ impl Deletion {
             tenant: tenant.to_string(),
             at_ms: order.at_ms,
         };
-        let there = cluster.ask_all(&others, NodeCall::DeleteTenant, &question, WITHIN);
-        let (here, there) = tokio::join!(self.delete_here(tenant, order), there);
+        let stopping = || self.0.shutdown.requested();
+        let here = async {
+            tokio::select! {
+                here = self.delete_here(tenant, order) => here,
+                () = stopping() => Err(DeletionError::Stopping),
+            }
+        };
+        let there = join_all(others.iter().map(|other| async {
+            let call = NodeCall::DeleteTenant;
+            tokio::select! {
+                asked = cluster.ask(other, call, &question, WITHIN) => asked,
+                () = stopping() => Asked {
+                    node: Arc::clone(&other.id),
+                    answer: Err("this node stops before it has answered".to_owned()),
+                },
+            }
+        }));
+        let (here, there): (_, Vec<Asked<DeletionAnswer>>) = tokio::join!(here, there);
         let own = &cluster.ring.identity().id;
         let mut answer = DeletionAnswer {
             tenant: tenant.to_string(),
@@ -94,9 +119,12 @@ impl Deletion {
             Ok(here) => add(&mut answer, own, here),
             Err(error) if there.iter().all(|asked| asked.answer.is_err()) => return Err(error),
             Err(error) => {
-                missing(&mut answer, own, &error_chain(&error).to_string());
+                self.missing(&mut answer, own, &error_chain(&error).to_string());
                 // No other node takes care of what they share.
-                let shared = self.remove_overrides(tenant, order).await;
+                let shared = tokio::select! {
+                    shared = self.remove_overrides(tenant, order) => shared,
+                    () = stopping() => Err("this node stops".to_owned()),
+                };
                 note(&mut answer.removed, &mut answer.left, OWN_SETTINGS, shared);
             }
         }
@@ -107,7 +135,7 @@ impl Deletion {
         {
             match there {
                 Ok(there) => add(&mut answer, &node, there),
-                Err(why) => missing(&mut answer, &node, &why),
+                Err(why) => self.missing(&mut answer, &node, &why),
             }
         }
         answer.nodes.sort_unstable();
@@ -142,7 +170,12 @@ impl Deletion {
             match self.delete_here(&tenant, order).await {
                 // It has heard of the order from a third one.
                 Err(DeletionError::Leave(LeaveError::UnderWay)) if begin.elapsed() < WITHIN => {
-                    sleep(LOOK_AGAIN).await;
+                    tokio::select! {
+                        () = sleep(LOOK_AGAIN) => {}
+                        () = self.0.shutdown.requested() => {
+                            return Err(Status::aborted(error_chain(&DeletionError::Stopping).to_string()));
+                        }
+                    }
                 }
                 deleted => {
                     let deleted = deleted.map_err(|error| error_chain(&error).to_string());
@@ -163,9 +196,10 @@ impl Deletion {
     }
 
     /// Asks other nodes which tenants were deleted while this one was not there, until
-    /// shutdown. To be called once all is restored.
+    /// shutdown; nobody where nodes do not show each other who they are. To be called once all
+    /// is restored.
     pub(crate) fn catch_up(&self) {
-        let Some(cluster) = self.0.parts.cluster.clone() else {
+        let Some(cluster) = self.0.parts.trusted().cloned() else {
             return;
         };
         let (deletion, shutdown) = (self.clone(), self.0.shutdown.clone());
@@ -176,8 +210,8 @@ impl Deletion {
 
     async fn ask_others(&self, cluster: &Cluster, shutdown: &Shutdown) {
         let mut has_heard = false;
+        let mut pause = ASK_FIRST;
         loop {
-            let pause = if has_heard { ASK_AGAIN } else { ASK_FIRST };
             tokio::select! {
                 () = sleep(pause) => {}
                 () = shutdown.requested() => return,
@@ -196,14 +230,21 @@ impl Deletion {
                 asked = asked => asked,
                 () = shutdown.requested() => return,
             };
-            for answer in asked.into_iter().filter_map(|asked| asked.answer.ok()) {
-                has_heard = true;
-                for order in answer {
-                    if shutdown.is_triggered() {
-                        return;
-                    }
-                    self.make_up_for(&order).await;
-                }
+            let answers: Vec<_> = asked
+                .into_iter()
+                .filter_map(|asked| asked.answer.ok())
+                .collect();
+            has_heard |= !answers.is_empty();
+            pause = if has_heard { ASK_AGAIN } else { longer(pause) };
+            let orders = stream::iter(latest(answers.into_iter().flatten()));
+            let follow = orders.for_each_concurrent(AT_ONCE, |(tenant, at_ms)| {
+                let deletion = self.clone();
+                async move { deletion.make_up_for(tenant, at_ms).await }
+            });
+            tokio::select! {
+                () = follow => {}
+                // What it has begun ends by itself.
+                () = shutdown.requested() => return,
             }
             let deletion = self.clone();
             // It ends without an answer only where the process does.
@@ -216,13 +257,10 @@ impl Deletion {
     }
 
     /// Deletes what was deleted elsewhere, if there is something of it from before.
-    async fn make_up_for(&self, order: &DeletionOrder) {
-        let Ok(tenant) = TenantId::parse(&order.tenant) else {
-            return;
-        };
+    async fn make_up_for(&self, tenant: TenantId, at_ms: u64) {
         let inner = &self.0;
-        let is_in_time = is_in_time(order.at_ms, now_ms(&inner.clock));
-        if inner.records.has(&tenant, order.at_ms) || !is_in_time {
+        let is_in_time = is_in_time(at_ms, now_ms(&inner.clock));
+        if inner.records.has(&tenant, at_ms) || !is_in_time {
             return;
         }
         // One that is under way, or of which something cannot be removed, is finished by
@@ -230,14 +268,18 @@ impl Deletion {
         let (marks, marked) = (inner.marks.clone(), tenant.clone());
         let mark = spawn_blocking(move || marks.of(&marked)).await;
         if let Ok(Some(mark)) = mark
-            && mark.at_ms >= order.at_ms
+            && mark.at_ms >= at_ms
         {
             return;
         }
         // What this node has of others began after the deletion, and is to stay.
-        let is_of_before = order.at_ms >= inner.began_ms || inner.at_start.contains(&tenant);
+        let is_of_before = at_ms >= inner.began_ms || inner.at_start.contains(&tenant);
         if is_of_before {
-            let deleted = self.obey(order).await;
+            let order = DeletionOrder {
+                tenant: tenant.to_string(),
+                at_ms,
+            };
+            let deleted = self.obey(&order).await;
             match deleted {
                 Ok(_) => {
                     tracing::info!(%tenant, "deleted as on the other nodes, which did it while this one was away")
@@ -249,12 +291,44 @@ impl Deletion {
             }
             return;
         }
-        let (deletion, at_ms) = (self.clone(), order.at_ms);
+        let deletion = self.clone();
         let noted = spawn_blocking(move || deletion.0.records.note(&tenant, at_ms)).await;
         if let Ok(Err(error)) = noted {
             tracing::warn!(error = %error_chain(&error), "cannot note that a tenant was deleted");
         }
     }
+
+    /// Adds that a node has not deleted the tenant.
+    fn missing(&self, answer: &mut DeletionAnswer, node: &str, why: &str) {
+        let then = match self.0.parts.trusted() {
+            Some(_) => {
+                "a node that was away does it by itself once it is back, within 30 days and as \
+                 long as one of the nodes that have done it is there, too"
+            }
+            None => "without node_authentication delete the tenant on that node, too",
+        };
+        answer.left.push(LeftOver {
+            what: format!("what node {node} has of it"),
+            why: format!("{why}; {then}"),
+        });
+    }
+}
+
+/// The pause after this one, while nobody has answered.
+fn longer(pause: Duration) -> Duration {
+    (2 * pause).min(ASK_AGAIN)
+}
+
+/// The latest order for each tenant: it is enough to follow that.
+fn latest(orders: impl Iterator<Item = DeletionOrder>) -> BTreeMap<TenantId, u64> {
+    let mut latest = BTreeMap::new();
+    for order in orders {
+        if let Ok(tenant) = TenantId::parse(&order.tenant) {
+            let at_ms = latest.entry(tenant).or_default();
+            *at_ms = order.at_ms.max(*at_ms);
+        }
+    }
+    latest
 }
 
 fn one_of(members: &[Member], random: u64) -> Option<&Member> {
@@ -281,13 +355,32 @@ fn add(answer: &mut DeletionAnswer, node: &str, here: DeletionAnswer) {
     }
 }
 
-/// Adds that a node has not.
-fn missing(answer: &mut DeletionAnswer, node: &str, why: &str) {
-    answer.left.push(LeftOver {
-        what: format!("what node {node} has of it"),
-        why: format!(
-            "{why}; a node that was away does it by itself once it is back, within 30 days and as \
-             long as one of the nodes that have done it is there, too"
-        ),
-    });
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_asked_less_and_less_often_until_one_has_answered() {
+        let pauses = std::iter::successors(Some(ASK_FIRST), |pause| Some(longer(*pause)));
+        let millis: Vec<_> = pauses.take(7).map(|pause| pause.as_millis()).collect();
+        assert_eq!(millis, [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+    }
+
+    #[test]
+    fn of_several_orders_for_a_tenant_the_latest_is_followed() {
+        let order = |tenant: &str, at_ms| DeletionOrder {
+            tenant: tenant.to_owned(),
+            at_ms,
+        };
+        let told = [
+            order("acme", 7),
+            order("globex", 1),
+            order("acme", 8),
+            order("acme", 6),
+            order("", 9),
+        ];
+        let (acme, globex) = (TenantId::parse("acme"), TenantId::parse("globex"));
+        let want = [(acme.unwrap(), 8), (globex.unwrap(), 1)];
+        assert_eq!(latest(told.into_iter()), BTreeMap::from(want));
+    }
 }

@@ -26,6 +26,15 @@ impl Order {
         at_ms: 0,
         is_first: true,
     };
+
+    /// One that does what both ask for: what was not finished may have had more to do, and
+    /// one that is told late is not done by less than what came before it.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            at_ms: self.at_ms.max(other.at_ms),
+            is_first: self.is_first || other.is_first,
+        }
+    }
 }
 
 /// The version of what is written.
@@ -192,6 +201,14 @@ mod tests {
             fs::write(again.path_of(&acme), text).unwrap();
             assert_eq!(again.of(&acme), None, "{text}");
         }
+    }
+
+    #[test]
+    fn order_that_is_told_late_takes_nothing_from_one_that_is_not_finished() {
+        let order = |at_ms, is_first| Order { at_ms, is_first };
+        assert_eq!(order(5, false).and(order(7, true)), order(7, true));
+        assert_eq!(order(7, true).and(order(5, false)), order(7, true));
+        assert_eq!(order(7, false).and(order(5, false)), order(7, false));
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub(crate) fn is_in_time(at_ms: u64, now_ms: u64) -> bool {
 pub(crate) struct Records {
     disk: Option<Marks>,
     known: Mutex<BTreeMap<TenantId, u64>>,
+    /// Held by whoever changes what is known, until it is on disk: of two orders for a tenant
+    /// the later stays. Not held to look, which waits for no disk.
+    change: Mutex<()>,
 }
 
 impl Records {
@@ -43,6 +46,7 @@ impl Records {
         let records = Self {
             disk,
             known: Mutex::new(known),
+            change: Mutex::default(),
         };
         records.forget_old(now_ms);
         records
@@ -66,6 +70,7 @@ impl Records {
     ///
     /// [`MarkError`]; then it may be noted or not.
     pub(crate) fn note(&self, tenant: &TenantId, at_ms: u64) -> Result<(), MarkError> {
+        let _change = self.change.lock();
         if self.has(tenant, at_ms) {
             return Ok(());
         }
@@ -98,6 +103,7 @@ impl Records {
     /// Forgets what is too long ago. Blocks.
     pub(crate) fn forget_old(&self, now_ms: u64) {
         let is_old = |at_ms: u64| at_ms.saturating_add(REMEMBERED_MS) < now_ms;
+        let _change = self.change.lock();
         let old = self.all().into_iter();
         for (tenant, _) in old.filter(|(_, at_ms)| is_old(*at_ms)) {
             let cleared = self
@@ -115,6 +121,8 @@ impl Records {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -135,6 +143,26 @@ mod tests {
         assert_eq!(later.told(8 + TOLD_MS), []);
         assert_eq!(open(8 + REMEMBERED_MS).all(), []);
         assert_eq!(open(0).all(), [], "it is gone from the disk");
+    }
+
+    #[test]
+    fn of_orders_that_are_noted_at_once_the_latest_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let open = || Records::open(Some(root.path().join("deleted")), 0);
+        let acme = TenantId::parse("acme").unwrap();
+        let records = open();
+        thread::scope(|scope| {
+            for first in 1..=8 {
+                let (records, acme) = (&records, &acme);
+                scope.spawn(move || {
+                    for at_ms in (first..=64).step_by(8) {
+                        records.note(acme, at_ms).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(records.all(), [(acme.clone(), 64)]);
+        assert_eq!(open().all(), [(acme, 64)]);
     }
 
     #[test]

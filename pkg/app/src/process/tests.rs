@@ -329,3 +329,20 @@ async fn stop_waits_for_a_silent_receiver_no_longer_than_the_flush_deadline() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn others_are_asked_whom_to_delete_only_where_nodes_show_who_they_are() {
+    let memberlist =
+        "memberlist: {bind_addr: [127.0.0.1], bind_port: 0, join_members: [127.0.0.1:9]}";
+    for (authentication, asks) in [
+        ("", false),
+        ("node_authentication: {token: token-of-the-cluster}", true),
+    ] {
+        let data = tempfile::tempdir().unwrap();
+        let process = start(&data, &format!("{memberlist}\n{authentication}")).await;
+        let running = process.background.tasks.join(Duration::ZERO).await;
+        let found = running.contains(&"deletion-catch-up");
+        assert_eq!(found, asks, "{running:?}");
+        process.stop().await;
+    }
+}
