@@ -69,7 +69,7 @@ pub struct ClusterPusherDependencies {
     /// When this life began: what generators tell the age of pushes by.
     pub began: Instant,
     /// Whether the same bytes of a tenant within two minutes are the same push, as they are
-    /// to generators.
+    /// to generators. If not, nothing is remembered of pushes.
     pub deduplicate_pushes: bool,
     /// Where to count.
     pub metrics: DistributorMetrics,
@@ -87,7 +87,7 @@ impl ClusterPusher {
     /// A pusher over a ring.
     pub fn new(dependencies: ClusterPusherDependencies) -> Self {
         Self(Arc::new(Inner {
-            unfinished: Unfinished::default(),
+            unfinished: Unfinished::new(dependencies.deduplicate_pushes),
             finished: Finished::new(dependencies.deduplicate_pushes),
             dependencies,
         }))

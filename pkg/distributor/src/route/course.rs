@@ -91,7 +91,7 @@ impl<'a> Course<'a> {
 
 impl Drop for Course<'_> {
     fn drop(&mut self) {
-        if self.has_ended {
+        if self.has_ended || !self.unfinished.is_on() {
             return;
         }
         let mut progress = Progress::default();

@@ -35,9 +35,9 @@ const OF_A_SHARE: usize = 2;
 /// How often is looked for tenants of whom nothing need be remembered any more.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Pushes that did not come to their end.
-#[derive(Debug, Default)]
-pub(super) struct Unfinished(Mutex<Remembered>);
+/// Pushes that did not come to their end; none if a push that comes again is another one.
+#[derive(Debug)]
+pub(super) struct Unfinished(Option<Mutex<Remembered>>);
 
 #[derive(Debug, Default)]
 struct Remembered {
@@ -111,17 +111,27 @@ impl Progress {
 }
 
 impl Unfinished {
+    /// Remembers nothing yet, and never if `is_on` is false.
+    pub(super) fn new(is_on: bool) -> Self {
+        Self(is_on.then(Mutex::default))
+    }
+
+    /// Whether anything is ever remembered.
+    pub(super) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// How far a push came that had these bytes.
     pub(super) fn progress(&self, push: &Push) -> Option<Arc<Progress>> {
-        let now = Instant::now();
-        let mut remembered = self.0.lock();
+        let (lock, now) = (self.0.as_ref()?, Instant::now());
+        let mut remembered = lock.lock();
         remembered.sweep(now);
         if !remembered.tenants.contains_key(&push.tenant) {
             return None;
         }
         drop(remembered);
         let hash = xxh3_128(&push.request);
-        let remembered = self.0.lock();
+        let remembered = lock.lock();
         let of_tenant = remembered.tenants.get(&push.tenant)?;
         let (noted, progress) = of_tenant.pushes.get(&hash)?;
         let is_recent = now.saturating_duration_since(*noted) < REMEMBER;
@@ -130,11 +140,12 @@ impl Unfinished {
 
     /// Notes how far a push came, in place of what was noted before.
     pub(super) fn note(&self, push: &Push, progress: Progress) {
+        let Some(lock) = &self.0 else { return };
         if progress.shares.is_empty() {
             return;
         }
         let (hash, now) = (xxh3_128(&push.request), Instant::now());
-        let mut remembered = self.0.lock();
+        let mut remembered = lock.lock();
         remembered.sweep(now);
         let of_tenant = remembered.tenants.entry(push.tenant.clone()).or_default();
         let before = of_tenant.weight;
@@ -265,7 +276,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn push_is_remembered_for_two_minutes_after_its_last_try() {
-        let unfinished = Unfinished::default();
+        let unfinished = Unfinished::new(true);
         let one = request(1, 2);
         let push = push("acme", &one);
         unfinished.note(&push, applied(&one));
@@ -282,16 +293,23 @@ mod tests {
         assert_eq!(progress.share_of(&[2; 16]), None);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(unfinished.progress(&push).is_none());
-        assert_eq!(unfinished.0.lock().tenants.len(), 1);
+        assert_eq!(unfinished.0.as_ref().unwrap().lock().tenants.len(), 1);
         tokio::time::advance(SWEEP).await;
         assert!(unfinished.progress(&push).is_none());
-        let remembered = unfinished.0.lock();
+        let remembered = unfinished.0.as_ref().unwrap().lock();
         assert_eq!((remembered.tenants.len(), remembered.weight), (0, 0));
     }
 
     #[tokio::test]
+    async fn switched_off_nothing_is_remembered() {
+        let (unfinished, one) = (Unfinished::new(false), request(1, 2));
+        unfinished.note(&push("acme", &one), applied(&one));
+        assert!(unfinished.progress(&push("acme", &one)).is_none());
+    }
+
+    #[tokio::test]
     async fn push_is_that_of_its_tenant_and_bytes_and_nothing_else() {
-        let unfinished = Unfinished::default();
+        let unfinished = Unfinished::new(true);
         let one = request(1, 2);
         unfinished.note(&push("acme", &one), applied(&one));
         unfinished.note(&push("other", &request(2, 1)), Progress::default());
@@ -308,7 +326,7 @@ mod tests {
 
     #[tokio::test]
     async fn oldest_pushes_of_a_tenant_are_forgotten_where_it_has_too_many() {
-        let unfinished = Unfinished::default();
+        let unfinished = Unfinished::new(true);
         let large = |first| request(first, MAX_OF_TENANT as u32 / 2 - 100);
         unfinished.note(&push("other", &request(9, 1)), applied(&request(9, 1)));
         for first in 1..=3 {
@@ -326,7 +344,7 @@ mod tests {
 
     #[tokio::test]
     async fn tenant_that_has_most_forgets_first() {
-        let unfinished = Unfinished::default();
+        let unfinished = Unfinished::new(true);
         let large = request(1, MAX_OF_TENANT as u32 - 100);
         let small = request(2, 1);
         unfinished.note(&push("small", &small), applied(&small));
@@ -334,7 +352,7 @@ mod tests {
             let tenant = format!("t{number}");
             unfinished.note(&push(&tenant, &large), applied(&large));
         }
-        let remembered = unfinished.0.lock();
+        let remembered = unfinished.0.as_ref().unwrap().lock();
         assert!(remembered.weight <= MAX_WEIGHT);
         let weights = remembered.tenants.values().map(|tenant| tenant.weight);
         assert_eq!(weights.sum::<usize>(), remembered.weight);
@@ -344,12 +362,12 @@ mod tests {
 
     #[tokio::test]
     async fn push_that_is_noted_again_and_again_takes_no_more_room() {
-        let unfinished = Unfinished::default();
+        let unfinished = Unfinished::new(true);
         let one = request(1, 2);
         for _ in 0..1_000 {
             unfinished.note(&push("acme", &one), applied(&one));
         }
-        let remembered = unfinished.0.lock();
+        let remembered = unfinished.0.as_ref().unwrap().lock();
         assert_eq!(remembered.weight, OF_A_PUSH + OF_A_SHARE + 2);
         let orders = remembered.tenants.values().map(|tenant| tenant.order.len());
         assert!(orders.sum::<usize>() < 100);

@@ -325,3 +325,24 @@ async fn client_waits_for_a_generator_without_memory_and_nobody_else_takes_its_s
     assert_eq!(cluster.push(&request(0..60)).await.unwrap().spans, 180);
     assert_eq!(cluster.counted().iter().sum::<u64>(), 180);
 }
+
+/// As for a generator, the same bytes once more are other spans then.
+#[tokio::test]
+async fn switched_off_what_was_applied_of_a_request_is_counted_again() {
+    let options = Options {
+        counts_copies: true,
+        ..Options::default()
+    };
+    let cluster = Cluster::with(2, options);
+    let (owned, whole) = (cluster.owned(0..100, 0), request(0..100));
+    cluster.nodes[1].budget.close();
+    cluster.push(&whole).await.unwrap_err();
+    assert_eq!(cluster.counted(), [owned[0], 0]);
+    cluster.nodes[1].budget.throttle(&[]);
+    for pushes in 1..=2 {
+        assert_eq!(cluster.push(&whole).await.unwrap().spans, 300);
+        let counted = [owned[0] * (pushes + 1), owned[1] * pushes];
+        assert_eq!(cluster.counted(), counted);
+    }
+    assert_eq!(cluster.of_tenant("spans_recognised"), 0);
+}

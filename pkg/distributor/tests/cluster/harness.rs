@@ -125,6 +125,7 @@ impl Node {
         number: u16,
         options: ServeOptions,
         token: &NodeAuthenticationConfig,
+        deduplicate_pushes: bool,
     ) -> Self {
         let mut registry = telemetry::new_metrics_registry();
         let id: Arc<str> = format!("g-{number}").into();
@@ -134,7 +135,7 @@ impl Node {
             metrics: GeneratorMetrics::register(&mut registry),
             clock: Clock::manual(NOW),
             max_lanes: 2,
-            deduplicate_pushes: true,
+            deduplicate_pushes,
             instance_label: Arc::clone(&id).into(),
             state_dir: None,
             retire_after: Duration::ZERO,
@@ -249,6 +250,8 @@ pub(crate) struct Options {
     /// What the distributor shows.
     pub(crate) shown: NodeAuthenticationConfig,
     pub(crate) ring_size: u64,
+    /// What comes again is another push.
+    pub(crate) counts_copies: bool,
 }
 
 impl Cluster {
@@ -261,7 +264,8 @@ impl Cluster {
             drain_timeout: Duration::ZERO,
             ..options.serve
         };
-        let start = |number| Node::start(number, serve.clone(), &options.asked);
+        let deduplicate_pushes = !options.counts_copies;
+        let start = |number| Node::start(number, serve.clone(), &options.asked, deduplicate_pushes);
         let nodes: Vec<_> = (1..=nodes).map(start).collect();
         let ring = RingView::default();
         let mut registry = telemetry::new_metrics_registry();
@@ -286,7 +290,7 @@ impl Cluster {
             id: "d-1".into(),
             incarnation: 1,
             began: tokio::time::Instant::now(),
-            deduplicate_pushes: true,
+            deduplicate_pushes,
             metrics: metrics.clone(),
         });
         let tenancy = Tenancy {
