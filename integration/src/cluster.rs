@@ -31,6 +31,8 @@ pub enum Target {
     Distributor,
     /// It makes series.
     Generator,
+    /// It does both.
+    All,
 }
 
 /// What all nodes of a cluster have in common.
@@ -83,6 +85,7 @@ impl ClusterConfig {
             "target": match target {
                 Target::Distributor => "distributor",
                 Target::Generator => "generator",
+                Target::All => "all",
             },
             "server": {
                 "http_listen_address": address,

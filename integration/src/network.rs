@@ -186,6 +186,15 @@ impl Host {
         self.rules(&format!("tcp dport {port} reject with tcp reset"))
     }
 
+    /// Refuses connections from itself to one of its own TCP ports.
+    ///
+    /// # Errors
+    ///
+    /// When nft refuses the rule.
+    pub fn refuse_itself(&self, port: u16) -> anyhow::Result<()> {
+        self.rules(&format!("iif lo tcp dport {port} reject with tcp reset"))
+    }
+
     /// Accepts all connections again.
     ///
     /// # Errors

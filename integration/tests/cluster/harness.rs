@@ -50,7 +50,7 @@ impl Cluster {
             let node = Node::start_by(program, host, target, &config).await?;
             match target {
                 Target::Distributor => distributors.push(node),
-                Target::Generator => generators.push(node),
+                Target::Generator | Target::All => generators.push(node),
             }
         }
         let cluster = Self {

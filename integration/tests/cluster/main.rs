@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod all_in_one;
 mod connections;
 mod handover;
 mod harness;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use distributor::{
-    ClusterPusher, ClusterPusherDependencies, Distributor, Forwarders, Limits, UsageTracker,
+    ClusterPusher, ClusterPusherDependencies, Distributor, Forwarders, Limits, OwnGenerator,
+    UsageTracker,
 };
 use generator::{
     Dependencies, Generator, GeneratorConfig, NodePushDependencies, NodePushMetrics, NodePushes,
@@ -201,7 +202,9 @@ async fn assemble(loaded: Loaded) -> Result<Process, StartError> {
     let distributor = match config.target.distributes() {
         true => {
             let here = generating.as_ref().map(|part| &part.generator);
-            let distributor = distributing(&common, here, rates.clone(), metrics.distributing)?;
+            let own = node_pushes.as_ref();
+            let (rates, metrics) = (rates.clone(), metrics.distributing);
+            let distributor = distributing(&common, here, own, rates, metrics)?;
             distributor.map(|distributor| distributor.with_usage(usage.clone()))
         }
         false => None,
@@ -360,12 +363,13 @@ fn generating(common: &Common<'_>, metrics: GeneratingMetrics) -> Result<Generat
 fn distributing(
     common: &Common<'_>,
     here: Option<&Generator>,
+    own: Option<&NodePushes>,
     limits: Limits,
     metrics: DistributingMetrics,
 ) -> Result<Option<Distributor<Pusher>>, StartError> {
     let config = &common.config.distributor;
     let pusher = match (&common.cluster, here) {
-        (Some(cluster), _) => Pusher::Cluster(pusher(common, cluster, &metrics)),
+        (Some(cluster), _) => Pusher::Cluster(pusher(common, cluster, own, &metrics)),
         (None, Some(generator)) => Pusher::Here(generator.clone()),
         (None, None) => return Ok(None),
     };
@@ -382,13 +386,22 @@ fn distributing(
 }
 
 /// The way to the generators of a cluster.
-fn pusher(common: &Common<'_>, cluster: &Cluster, metrics: &DistributingMetrics) -> ClusterPusher {
+fn pusher(
+    common: &Common<'_>,
+    cluster: &Cluster,
+    own: Option<&NodePushes>,
+    metrics: &DistributingMetrics,
+) -> ClusterPusher {
     let identity = cluster.ring.identity();
+    let own = own
+        .cloned()
+        .map(|own| OwnGenerator::new(move |metadata, request| own.take(metadata, request)));
     ClusterPusher::new(ClusterPusherDependencies {
         ring: cluster.ring.view(),
         seed: cluster.seed,
         overrides: common.overrides.clone(),
         clients: cluster.clients.clone(),
+        own,
         id: Arc::clone(&identity.id),
         incarnation: identity.incarnation,
         began: cluster.began.into(),

@@ -284,6 +284,11 @@ impl GeneratorClients {
 }
 
 impl GeneratorClient {
+    /// Counts a push by what it was answered, over a connection or without one.
+    pub(crate) fn counts(&self, answer: &Answer) {
+        self.metrics.answered(answer);
+    }
+
     /// Makes a call, and waits for the message of its answer, at most for so long.
     async fn call(
         &self,

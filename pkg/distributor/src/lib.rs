@@ -25,7 +25,7 @@ pub use generator_client::{
 pub use limits::{LimitError, Limits};
 pub use metrics::{DistributorMetrics, TenantIntake};
 pub use push::Distributor;
-pub use route::{ClusterPusher, ClusterPusherDependencies};
+pub use route::{ClusterPusher, ClusterPusherDependencies, OwnGenerator};
 pub use usage::UsageTracker;
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 mod course;
 mod delivery;
 mod finished;
+mod own;
 mod tally;
 mod unfinished;
 
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 use self::course::Course;
 use self::delivery::{Delivered, Delivery};
 use self::finished::Finished;
+pub use self::own::OwnGenerator;
 use self::tally::Tally;
 use self::unfinished::{Fate, Unfinished};
 use crate::generator_client::GeneratorClients;
@@ -62,6 +64,9 @@ pub struct ClusterPusherDependencies {
     pub overrides: Overrides,
     /// The way to the generators.
     pub clients: GeneratorClients,
+    /// The generator in this process, which gets what it owns without a connection; none
+    /// where there is none.
+    pub own: Option<OwnGenerator>,
     /// The id of this node in the ring.
     pub id: Arc<str>,
     /// Which life of this node it is.

@@ -175,6 +175,17 @@ impl NodePushes {
         })
     }
 
+    /// Takes a push of the distributor in this process, and judges it as one that comes over
+    /// the wire. Its memory is accounted for by whoever took it in.
+    ///
+    /// # Errors
+    ///
+    /// What is answered over the wire.
+    pub fn take(&self, metadata: PushMetadata, request: Bytes) -> Result<PushOutcome, Status> {
+        let now = tokio::time::Instant::now().into_std();
+        self.push(&metadata, request, now)
+    }
+
     fn push(
         &self,
         metadata: &PushMetadata,

@@ -57,6 +57,16 @@ pub(crate) enum Answer {
     },
 }
 
+impl Answer {
+    /// What a generator says that is asked without a connection.
+    pub(crate) fn of(answered: Result<PushOutcome, Status>) -> Self {
+        match answered {
+            Ok(outcome) => Self::Applied(outcome),
+            Err(status) => of_status(&status, NotApplied::of(status.metadata().as_ref())),
+        }
+    }
+}
+
 /// Reads an answer: its message, or what else it says.
 pub(super) async fn read(response: Response<Incoming>, max_bytes: usize) -> Result<Bytes, Answer> {
     let (parts, body) = response.into_parts();

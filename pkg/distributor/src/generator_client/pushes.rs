@@ -61,7 +61,7 @@ impl GeneratorClient {
             }
             Entered::Waits => self.push_with_others(metadata, request, sent).await,
         };
-        self.metrics.answered(&answer);
+        self.counts(&answer);
         answer
     }
 

@@ -27,7 +27,8 @@ use server::{
 };
 use spanmill_distributor::{
     ClusterPusher, ClusterPusherDependencies, Distributor, DistributorConfig, DistributorMetrics,
-    GeneratorClientMetrics, GeneratorClients, Limits, MetricsGeneratorClientConfig, ReceiveError,
+    GeneratorClientMetrics, GeneratorClients, Limits, MetricsGeneratorClientConfig, OwnGenerator,
+    ReceiveError,
 };
 use telemetry::MetricsRegistry;
 use tokio::sync::Notify;
@@ -252,6 +253,8 @@ pub(crate) struct Options {
     pub(crate) ring_size: u64,
     /// What comes again is another push.
     pub(crate) counts_copies: bool,
+    /// The distributor is the first node, in one process with its generator.
+    pub(crate) is_first_node: bool,
 }
 
 impl Cluster {
@@ -282,12 +285,18 @@ impl Cluster {
             ring_size: options.ring_size,
             ..config()
         });
+        let first = nodes.first().filter(|_| options.is_first_node);
+        let own = first.map(|node| {
+            let pushes = node.pushes.clone();
+            OwnGenerator::new(move |metadata, request| pushes.take(metadata, request))
+        });
         let pusher = ClusterPusher::new(ClusterPusherDependencies {
             ring: ring.clone(),
             seed: seed(),
             overrides: tenants.clone(),
             clients: clients.unwrap(),
-            id: "d-1".into(),
+            own,
+            id: first.map_or("d-1".into(), |node| Arc::clone(&node.id)),
             incarnation: 1,
             began: tokio::time::Instant::now(),
             deduplicate_pushes,

@@ -9,6 +9,7 @@ mod certificates;
 mod connections;
 mod failing;
 mod harness;
+mod own_share;
 mod owners;
 mod refusing;
 mod together;

@@ -132,6 +132,7 @@ impl Node {
             seed: cluster_seed(),
             overrides: overrides.clone(),
             clients,
+            own: None,
             id: Arc::clone(name),
             incarnation,
             began: Instant::now(),
