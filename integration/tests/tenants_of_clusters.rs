@@ -218,6 +218,55 @@ fn pages_on_tenants_are_of_the_whole_cluster() -> anyhow::Result<()> {
 }
 
 #[test]
+fn processor_is_tried_on_all_nodes_whoever_is_asked() -> anyhow::Result<()> {
+    let test = "processor_is_tried_on_all_nodes_whoever_is_asked";
+    Network::run(test, async |mut network| {
+        let [d1, g1, g2] = network.add_hosts(["d1", "g1", "g2"])?;
+        let config = ClusterConfig::seeded_by(&[&d1, &g1])
+            .with("multitenancy_enabled: true")?
+            .with(
+                "overrides: {defaults: {metrics_generator: {processors: [span-metrics-count]}}}",
+            )?;
+        let mut d1 = Node::start(d1, Target::Distributor, &config).await?;
+        let mut g1 = Node::start(g1, Target::Generator, &config).await?;
+        let mut g2 = Node::start(g2, Target::Generator, &config).await?;
+        sees(&d1, 2).await?;
+        push(&d1, "acme", "pay", 1).await?;
+
+        // What follows from the series that there are is the sum of what each has.
+        let known = "/api/v1/tenants/acme/cardinality?enable=span-metrics-size";
+        let mut sum = 0;
+        for node in [&g1, &g2] {
+            let own = page(node, &format!("{known}&scope=node")).await?;
+            let label_sets = own["enable"]["label_sets"].as_u64().unwrap();
+            ensure!(label_sets > 0, "{own:#}");
+            sum += label_sets;
+        }
+        for node in [&d1, &g1] {
+            let whole = page(node, known).await?;
+            let enable = &whole["enable"];
+            ensure!(
+                enable["known"] == true && enable["label_sets"] == sum,
+                "{whole:#}"
+            );
+            ensure!(whole["missing"] == json!([]), "{whole:#}");
+        }
+        // What does not is tried; who does not take part is named.
+        let tried = "/api/v1/tenants/acme/cardinality?enable=host-info&for=20ms";
+        let whole = page(&d1, tried).await?;
+        let trial = &whole["enable"]["trial"];
+        ensure!(trial["seconds"] == 0.02 && trial["spans"] == 0, "{whole:#}");
+        ensure!(whole["missing"] == json!([]), "{whole:#}");
+        g2.kill().await?;
+        sees(&d1, 1).await?;
+        let whole = page(&d1, tried).await?;
+        ensure!(whole["missing"][0]["node"] == "g2", "{whole:#}");
+        d1.stop().await?;
+        g1.stop().await.map(drop)
+    })
+}
+
+#[test]
 fn distributor_forgets_tenants_that_send_nothing() -> anyhow::Result<()> {
     let test = "distributor_forgets_tenants_that_send_nothing";
     Network::run(test, async |mut network| {

@@ -32,6 +32,8 @@ pub(crate) enum NodeCall {
     Tenants,
     /// What the series of a tenant are made of.
     Survey,
+    /// What a processor would add for a tenant.
+    Trial,
 }
 
 /// What answers other nodes.
@@ -44,12 +46,13 @@ pub(crate) struct NodeAnswers {
 
 impl NodeCall {
     /// All that there are.
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::DeleteTenant,
         Self::Deletions,
         Self::Standings,
         Self::Tenants,
         Self::Survey,
+        Self::Trial,
     ];
 
     /// The one with a path.
@@ -65,6 +68,7 @@ impl NodeCall {
             Self::Standings => "/spanmill.v1.Node/Standings",
             Self::Tenants => "/spanmill.v1.Node/Tenants",
             Self::Survey => "/spanmill.v1.Node/Survey",
+            Self::Trial => "/spanmill.v1.Node/Trial",
         }
     }
 }
@@ -95,6 +99,7 @@ impl NodeAnswers {
             Some(NodeCall::Standings) => write(&self.tenants.standings(read(question)?).await),
             Some(NodeCall::Tenants) => write(&self.tenants.described(read(question)?).await),
             Some(NodeCall::Survey) => write(&self.tenants.surveyed(read(question)?).await),
+            Some(NodeCall::Trial) => write(&self.tenants.tried(read(question)?).await),
             None => Err(Status::unimplemented("no such call")),
         }
     }

@@ -30,6 +30,17 @@ pub struct MissingNode {
     pub why: String,
 }
 
+impl MissingNode {
+    /// Adds those that are not named yet.
+    pub(crate) fn add(missing: &mut Vec<Self>, more: Vec<Self>) {
+        for node in more {
+            if missing.iter().all(|known| known.node != node.node) {
+                missing.push(node);
+            }
+        }
+    }
+}
+
 /// What one node of a cluster has of a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TenantNode {

@@ -6,6 +6,7 @@ mod describe;
 mod everywhere;
 mod order;
 mod sum;
+pub(crate) mod trial;
 
 use std::sync::Arc;
 
@@ -186,9 +187,11 @@ async fn one(
     }
 }
 
+/// What is said of a tenant of which there is nothing.
+const UNKNOWN: &str = "the tenant has not sent anything since the start";
+
 fn unknown() -> Response {
-    let message = "the tenant has not sent anything since the start\n";
-    (StatusCode::NOT_FOUND, message).into_response()
+    (StatusCode::NOT_FOUND, format!("{UNKNOWN}\n")).into_response()
 }
 
 fn refuse(message: &str) -> Response {

@@ -1,6 +1,6 @@
 //! What a tenant's series are made of, and what they would be.
 
-mod answers;
+pub(super) mod answers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use generator::{Survey, Trial, WhatIf, WhatIfError};
+use generator::Survey;
 use model::TenantId;
 use overrides::Processor;
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
 
+use super::trial::TrialQuestion;
 use super::{Scope, Tenants, refuse, unknown};
-use crate::tenants_api::{EnableAnswer, TrialAnswer};
+use crate::tenants_api::MissingNode;
 
 /// Metrics, labels of a family and values of a label unless more are asked for.
 const LIMIT: usize = 20;
@@ -50,14 +50,6 @@ pub(super) struct CardinalityQuery {
     scope: Scope,
 }
 
-/// Why there is no answer on a processor.
-enum Refusal {
-    WhatIf(WhatIfError),
-    TooManyTrials,
-    NoGenerator,
-    Panicked,
-}
-
 pub(super) async fn page(
     State(tenants): State<Tenants>,
     Path(tenant): Path<String>,
@@ -76,6 +68,8 @@ pub(super) async fn page(
         },
     };
     let limit = query.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+    let cluster = tenants.cluster_of(query.scope);
+    let mut missing = Vec::new();
     let enable = match query.enable.as_str() {
         "" => None,
         name => {
@@ -84,7 +78,11 @@ pub(super) async fn page(
                 let names = Processor::ALL.map(Processor::name).join(", ");
                 return refuse(&format!("enable is one of {names}"));
             };
-            match tenants.enable(&tenant, processor, duration, limit).await {
+            let question = TrialQuestion::new(&tenant, processor, duration);
+            let added = tenants.would_add(cluster.as_ref(), &question, limit);
+            let (added, without) = added.await;
+            missing = without;
+            match added {
                 Ok(answer) => Some(answer),
                 Err(refusal) => return refusal.into_response(),
             }
@@ -95,10 +93,11 @@ pub(super) async fn page(
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
         .collect();
-    let (survey, missing) = match tenants.cluster_of(query.scope) {
+    let (survey, without) = match cluster {
         Some(cluster) => tenants.survey_everywhere(&cluster, &tenant, &dropped).await,
         None => (tenants.survey(&tenant, &dropped).await, Vec::new()),
     };
+    MissingNode::add(&mut missing, without);
     let Some(survey) = survey else {
         return unknown();
     };
@@ -131,69 +130,5 @@ impl Tenants {
         });
         // It ends without an answer only by a panic, which is logged.
         surveyed.await.ok().flatten()
-    }
-
-    /// What a processor would add. Cancel-safe: a trial ends with it.
-    async fn enable(
-        &self,
-        tenant: &TenantId,
-        processor: Processor,
-        duration: Duration,
-        limit: usize,
-    ) -> Result<EnableAnswer, Refusal> {
-        let Ok(_permit) = self.trials.try_acquire() else {
-            return Err(Refusal::TooManyTrials);
-        };
-        let generator = self.generator.as_ref().ok_or(Refusal::NoGenerator)?;
-        let found = generator.what_if(tenant, processor);
-        match found.map_err(Refusal::WhatIf)? {
-            WhatIf::Known(known) => Ok(answers::known(processor, &known)),
-            WhatIf::Trial(trial) => finish(trial, processor, duration, limit).await,
-        }
-    }
-}
-
-async fn finish(
-    trial: Trial,
-    processor: Processor,
-    duration: Duration,
-    limit: usize,
-) -> Result<EnableAnswer, Refusal> {
-    sleep(duration / 2).await;
-    let half = trial.so_far();
-    sleep(duration / 2).await;
-    let tried = spawn_blocking(move || {
-        let tried = trial.finish();
-        let answer = TrialAnswer {
-            seconds: duration.as_secs_f64(),
-            spans: tried.spans,
-            series_at_half_time: half.series,
-            waiting_spans: tried.waiting_spans,
-        };
-        answers::tried(processor, &tried.survey, answer, limit)
-    });
-    tried.await.map_err(|_| Refusal::Panicked)
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let error = match self {
-            Self::WhatIf(error) => error,
-            Self::TooManyTrials => {
-                let message = "too many processors are being tried; ask again later\n";
-                return (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
-            }
-            Self::NoGenerator => {
-                let message = "a processor is tried on the node that is asked: ask a generator\n";
-                return (StatusCode::BAD_REQUEST, message).into_response();
-            }
-            Self::Panicked => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        };
-        let status = match error {
-            WhatIfError::UnknownTenant => return unknown(),
-            WhatIfError::On { .. } | WhatIfError::Unavailable { .. } => StatusCode::BAD_REQUEST,
-            WhatIfError::Busy => StatusCode::CONFLICT,
-        };
-        (status, format!("{error}\n")).into_response()
     }
 }

@@ -119,14 +119,7 @@ impl Tenants {
             .iter()
             .filter_map(|name| described.remove(name))
             .collect();
-        for node in more_missing {
-            if missing
-                .iter()
-                .all(|known: &MissingNode| known.node != node.node)
-            {
-                missing.push(node);
-            }
-        }
+        MissingNode::add(&mut missing, more_missing);
         answer.missing = missing;
         answer
     }
@@ -222,7 +215,7 @@ fn sum_of(
 }
 
 /// Adds the survey of another node.
-fn add(sum: &mut Option<Survey>, survey: &str) -> Result<(), String> {
+pub(super) fn add(sum: &mut Option<Survey>, survey: &str) -> Result<(), String> {
     let bytes = STANDARD.decode(survey).map_err(|error| error.to_string())?;
     let survey = Survey::decode(&bytes).map_err(|error| error.to_string())?;
     match sum {

@@ -102,7 +102,7 @@ pub(super) fn without(survey: &Survey) -> DropAnswer {
 }
 
 /// What a processor would add, where that follows from what there is.
-pub(super) fn known(processor: Processor, known: &WouldAdd) -> EnableAnswer {
+pub(in crate::pages::tenants) fn known(processor: Processor, known: &WouldAdd) -> EnableAnswer {
     let series = known.label_sets * series_of(&known.metrics);
     EnableAnswer {
         processor: processor.to_string(),
@@ -120,7 +120,7 @@ pub(super) fn known(processor: Processor, known: &WouldAdd) -> EnableAnswer {
 }
 
 /// What a processor has made of the spans of a trial.
-pub(super) fn tried(
+pub(in crate::pages::tenants) fn tried(
     processor: Processor,
     survey: &Survey,
     trial: TrialAnswer,
