@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 
-/// The time over which a share of the processors holds, in microseconds.
-const CPU_PERIOD: u64 = 100_000;
+/// The time over which a share of the processors holds, in microseconds: a process with a
+/// tenth of one does not stand still for 90 ms at a time then, and loses little of its
+/// share when it has to wait for a processor.
+const CPU_PERIOD: u64 = 50_000;
 
 /// A cgroup with limits of its own, removed when dropped; by then it must be empty.
 ///

@@ -1,6 +1,7 @@
 //! Runs spangen and reads its report.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
@@ -16,6 +17,8 @@ pub struct Spangen(Child);
 /// What it said at its end.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Report {
+    /// How long it ran, from the first request to the last answer.
+    pub seconds: f64,
     /// Spans by what became of them.
     pub spans: Spans,
     /// Spans accepted, over the length of the run.
@@ -29,7 +32,7 @@ pub struct Report {
 }
 
 /// Counts of spans.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Spans {
     /// All.
     pub sent: u64,
@@ -50,6 +53,25 @@ pub struct Quantiles {
     pub p99: f64,
     /// The longest.
     pub max: f64,
+}
+
+impl Spans {
+    /// Those of several runs.
+    #[must_use]
+    pub fn sum(reports: &[Report]) -> Self {
+        reports.iter().fold(Self::default(), |sum, report| Self {
+            sent: sum.sent + report.spans.sent,
+            accepted: sum.accepted + report.spans.accepted,
+            refused: sum.refused + report.spans.refused,
+            unknown: sum.unknown + report.spans.unknown,
+        })
+    }
+
+    /// How many the server may have counted: what it did not answer it may have taken.
+    #[must_use]
+    pub fn counted(self) -> RangeInclusive<u64> {
+        self.accepted..=self.accepted + self.unknown
+    }
 }
 
 impl Spangen {
@@ -82,5 +104,34 @@ impl Spangen {
         let text = String::from_utf8_lossy(&output.stdout);
         ensure!(!text.is_empty(), "spangen ended with {}", output.status);
         serde_json::from_str(&text).context("spangen gave no report")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_without_an_answer_may_have_been_counted_and_refused_ones_not() {
+        let report = |[sent, accepted, refused, unknown]: [u64; 4]| Report {
+            seconds: 1.0,
+            spans: Spans {
+                sent,
+                accepted,
+                refused,
+                unknown,
+            },
+            accepted_per_second: accepted as f64,
+            retries: 0,
+            push_seconds: Quantiles {
+                p50: 0.0,
+                p99: 0.0,
+                max: 0.0,
+            },
+            reasons: BTreeMap::new(),
+        };
+        let sum = Spans::sum(&[report([10, 5, 3, 2]), report([7, 4, 2, 1])]);
+        assert_eq!((sum.sent, sum.refused), (17, 5));
+        assert_eq!(sum.counted(), 9..=12);
     }
 }
