@@ -24,9 +24,12 @@ const SPANS: u64 = 2;
 const AT_ONCE: usize = 32;
 /// How long idle CPU is measured: whole collections.
 const IDLE: Duration = Duration::from_secs(30);
-/// Series without a span for so long end, and their tenants go as soon: later than all is
-/// counted after the restart, also on a machine with other work.
+/// Series without a span for so long end: later than all is counted after the restart,
+/// also on a machine with other work.
 const STALE: Duration = Duration::from_secs(300);
+/// Tenants without a span for so long go: later than idle CPU is measured of those that
+/// have no series any more.
+const RETIRE: Duration = Duration::from_secs(420);
 
 const CALLS: &str = "traces_spanmetrics_calls_total";
 const ACTIVE_SERIES: &str = "spanmill_generator_registry_active_series";
@@ -83,7 +86,7 @@ async fn run(
     tokio::time::sleep(args.collection_interval * 3).await;
     let active = sum(&spanmill, ACTIVE_SERIES).await?;
     let (full, cpu) = idle(&spanmill).await?;
-    let wrong = count_wrong(&spanmill, label_sets).await?;
+    let wrong = count_wrong(&spanmill, label_sets, 1).await?;
     let mut row = |what: &str, measured: String, to_reach: &str| {
         row(table, name, what, measured, to_reach);
     };
@@ -97,29 +100,58 @@ async fn run(
     let begin = Instant::now();
     let stopped = spanmill.stop_for_now().await?;
     let stop = begin.elapsed();
+    row("stop, to its end", seconds(stop.as_secs_f64()), "");
+    row("stop, until it says so", seconds(said(stopped.log())?), "");
     let begin = Instant::now();
     let spanmill = stopped.start().await?;
-    row("stop", format!("{:.1} s", stop.as_secs_f64()), "");
-    row(
-        "start",
-        format!("{:.1} s", begin.elapsed().as_secs_f64()),
-        "<= 30 s",
-    );
-    let wrong = count_wrong(&spanmill, label_sets).await?;
+    row("start", seconds(begin.elapsed().as_secs_f64()), "<= 30 s");
+    let wrong = count_wrong(&spanmill, label_sets, 1).await?;
     row("wrong counts after it", wrong.to_string(), "0");
+    push_all(&spanmill, label_sets).await?;
+    let wrong = count_wrong(&spanmill, label_sets, 2).await?;
+    row("wrong counts as they go on", wrong.to_string(), "0");
     Ok(spanmill)
+}
+
+/// Seconds that a stop says that it took.
+fn said(log: &str) -> anyhow::Result<f64> {
+    let line = log.lines().rev().find(|line| line.contains("stopped"));
+    let (_, seconds) = line
+        .and_then(|line| line.rsplit_once("seconds="))
+        .context("it does not say that it has stopped")?;
+    let end = seconds.find(|c: char| c != '.' && !c.is_ascii_digit());
+    Ok(seconds
+        .get(..end.unwrap_or(seconds.len()))
+        .unwrap_or_default()
+        .parse()?)
 }
 
 /// What it uses once nobody has any series.
 async fn retire(spanmill: Spanmill, name: &str, table: &mut Table) -> anyhow::Result<()> {
     progress(&format!("tenants, {name}: waiting for them to retire"));
-    let begin = Instant::now();
-    while sum(&spanmill, RETIRED).await? < TENANTS as f64 {
-        ensure!(begin.elapsed() < STALE * 3, "tenants do not retire");
-        tokio::time::sleep(Duration::from_secs(2)).await;
-    }
-    let pending = sum(&spanmill, PENDING).await?;
-    ensure!(pending == 0.0, "{pending} samples pending");
+    until(&spanmill, ACTIVE_SERIES, |series| series == 0.0).await?;
+    until(&spanmill, PENDING, |samples| samples == 0.0).await?;
+    let (idle_ones, cpu) = idle(&spanmill).await?;
+    let retired = sum(&spanmill, RETIRED).await?;
+    ensure!(
+        retired == 0.0,
+        "{retired} tenants retired while the others were measured"
+    );
+    row(
+        table,
+        name,
+        "resident, without series",
+        megabytes(idle_ones.resident),
+        "",
+    );
+    row(
+        table,
+        name,
+        "idle CPU, without series",
+        percent(cpu),
+        "<= 2 %",
+    );
+    until(&spanmill, RETIRED, |tenants| tenants >= TENANTS as f64).await?;
     let (gone, cpu) = idle(&spanmill).await?;
     row(
         table,
@@ -130,6 +162,19 @@ async fn retire(spanmill: Spanmill, name: &str, table: &mut Table) -> anyhow::Re
     );
     row(table, name, "idle CPU, all retired", percent(cpu), "<= 2 %");
     spanmill.stop().await.map(drop)
+}
+
+/// Waits until it is so of the sum of a metric.
+async fn until(spanmill: &Spanmill, metric: &str, is_so: fn(f64) -> bool) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    loop {
+        let sum = sum(spanmill, metric).await?;
+        if is_so(sum) {
+            return Ok(());
+        }
+        ensure!(begin.elapsed() < RETIRE * 2, "{metric} stays at {sum}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
 }
 
 /// A row, told at once: the whole takes a quarter of an hour.
@@ -144,11 +189,11 @@ fn row(table: &mut Table, name: &str, what: &str, measured: String, to_reach: &s
 }
 
 fn settings(processors: &[&str], remote_write: &str) -> Value {
-    let stale = format!("{}s", STALE.as_secs());
+    let [stale, retire] = [STALE, RETIRE].map(|time| format!("{}s", time.as_secs()));
     json!({
         "multitenancy_enabled": true,
         "metrics_generator": {
-            "retire_idle_tenants_after": stale,
+            "retire_idle_tenants_after": retire,
             "registry": {"stale_duration": stale},
             "storage": {"remote_write": [{"url": remote_write}]},
         },
@@ -183,14 +228,18 @@ async fn push_all(spanmill: &Spanmill, label_sets: &[u64]) -> anyhow::Result<()>
         .await
 }
 
-/// Tenants of which a scrape does not show every span.
-async fn count_wrong(spanmill: &Spanmill, label_sets: &[u64]) -> anyhow::Result<usize> {
+/// Tenants of which a scrape does not show every span of `pushes` of all.
+async fn count_wrong(
+    spanmill: &Spanmill,
+    label_sets: &[u64],
+    pushes: u64,
+) -> anyhow::Result<usize> {
     let scrapes = label_sets
         .iter()
         .enumerate()
         .map(|(number, sets)| async move {
             let calls = spanmill.generated(&tenant(number)).await?.sum(CALLS, &[]);
-            anyhow::Ok(calls != (sets * SPANS) as f64)
+            anyhow::Ok(calls != (sets * SPANS * pushes) as f64)
         });
     let wrong: Vec<bool> = stream::iter(scrapes)
         .buffer_unordered(AT_ONCE)
@@ -227,6 +276,10 @@ fn per_tenant(full: &Usage, empty: &Usage) -> String {
 
 fn more(full: usize, empty: usize) -> String {
     format!("{:+} ({full})", full as i64 - empty as i64)
+}
+
+fn seconds(seconds: f64) -> String {
+    format!("{seconds:.1} s")
 }
 
 fn percent(share: f64) -> String {
