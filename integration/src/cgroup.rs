@@ -55,6 +55,12 @@ impl Cgroup {
                 version_1: ("cpu.cfs_quota_us", quota.to_string()),
                 version_2: ("cpu.max", format!("{quota} {CPU_PERIOD}")),
             })?;
+            // It has its share whatever else the machine does.
+            cgroup.limit(&Limit {
+                controller: "cpu",
+                version_1: ("cpu.shares", "262144".to_owned()),
+                version_2: ("cpu.weight", "10000".to_owned()),
+            })?;
         }
         Ok(cgroup)
     }
@@ -75,7 +81,8 @@ impl Cgroup {
             (None, Some(own)) => (mounted, own, true),
             (None, None) => bail!("this process has no cgroup"),
         };
-        let made = self.groups.iter().find(|group| group.is_version_2);
+        let in_it = |group: &&Group| group.is_version_2 || group.directory.starts_with(&root);
+        let made = self.groups.iter().find(in_it);
         let directory = match made {
             Some(group) => group.directory.clone(),
             None => {

@@ -274,7 +274,10 @@ async fn overload(args: &Args) -> anyhow::Result<String> {
         "--timeout=60s",
         duration,
     ];
+    let process = spanmill.pid()?;
+    let begun = processor_seconds(process)?;
     let alone = reports(&endpoint, &["alone"], &arguments).await?;
+    let cpu_alone = processor_seconds(process)? - begun;
     let most: f64 = alone.iter().map(|report| report.accepted_per_second).sum();
 
     eprintln!("3 tenants of 1,000 spans/s");
@@ -293,10 +296,12 @@ async fn overload(args: &Args) -> anyhow::Result<String> {
         &rate,
         duration,
     ];
+    let begun = processor_seconds(process)?;
     let (quiet, five) = tokio::try_join!(
         reports(&endpoint, &QUIET, &quiet_arguments),
         reports(&endpoint, &OVERLOADING, &arguments),
     )?;
+    let cpu_overloaded = processor_seconds(process)? - begun;
 
     let both: Vec<[Report; 2]> = before
         .iter()
@@ -318,10 +323,17 @@ async fn overload(args: &Args) -> anyhow::Result<String> {
         let for_good = reasons.filter(|(reason, _)| !reason.starts_with("gave up: "));
         for_good.map(|(_, spans)| spans).sum::<u64>()
     };
+    // Where others use the machine as well, it is not given its share all the time.
+    let per_second = |spans: Spans, cpu: f64| spans.accepted as f64 / cpu.max(0.01);
+    let of_cpu = per_second(
+        Spans::sum(&[&five[..], &quiet[..]].concat()),
+        cpu_overloaded,
+    ) / per_second(Spans::sum(&alone), cpu_alone);
     Ok(format!(
         "\nwith {OVERLOADED_PROCESSORS} of a processor, which takes {most:.0} spans/s at its most\n\
          {:42}{}\n{:42}{}\n\
-         the five and the others sent {:.1} times the most, of which were taken {:.0} %\n\
+         the five and the others sent {:.1} times the most, of which were taken {:.0} % \
+         ({:.0} % by the processor time that it was given)\n\
          of the five's spans taken: {}; told to come again: {}; refused otherwise, or not \
          answered: {}; killed: {}; peak MiB: {}\n",
         "nobody else",
@@ -330,12 +342,23 @@ async fn overload(args: &Args) -> anyhow::Result<String> {
         felt(&quiet),
         sent / most,
         100.0 * taken / most,
+        100.0 * of_cpu,
         all.accepted,
         all.refused,
         five.iter().map(for_good).sum::<u64>(),
         end.killed,
         end.peak_mib
     ))
+}
+
+/// Processor seconds of a process so far: `utime` and `stime`. Source: proc(5).
+fn processor_seconds(process: u32) -> anyhow::Result<f64> {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
+    let times = fields.split_whitespace().skip(11).take(2);
+    let ticks: Vec<f64> = times.map(str::parse).collect::<Result<_, _>>()?;
+    Ok(ticks.iter().sum::<f64>() / TICKS_PER_SECOND)
 }
 
 /// What tenants report that send at the same time, each with the same arguments.
