@@ -29,7 +29,7 @@ const IDLE: Duration = Duration::from_secs(30);
 const STALE: Duration = Duration::from_secs(300);
 /// Tenants without a span for so long go: later than idle CPU is measured of those that
 /// have no series any more.
-const RETIRE: Duration = Duration::from_secs(420);
+const RETIRE: Duration = Duration::from_secs(600);
 
 const CALLS: &str = "traces_spanmetrics_calls_total";
 const ACTIVE_SERIES: &str = "spanmill_generator_registry_active_series";
