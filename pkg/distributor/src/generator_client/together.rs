@@ -1,10 +1,10 @@
 //! Short pushes of a tenant to one generator that go together.
 //!
 //! A call costs both ends more than what is in a short push, and where a request is split
-//! among many generators all pushes are short. So those that come while calls of their
-//! tenant are under way wait for the first of these to end, and go in one call: the busier
-//! both are the more go together, and where nothing is under way nobody waits. Tenants do
-//! not wait for each other, and what is long waits for nobody.
+//! among many generators all pushes are short. So those that come while a call of their
+//! tenant is under way wait for its end, and go in one call: the busier both are the more
+//! go together, and where nothing is under way nobody waits. Tenants do not wait for each
+//! other, and what is long waits for nobody.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::Answer;
 use super::sent::Sent;
 
 /// Calls of a tenant that may be under way before others wait.
-const UNDER_WAY: usize = 2;
+const UNDER_WAY: usize = 1;
 
 /// Bytes that are sent whatever is under way, so that one call does not keep one thread of
 /// the generator busy while others have nothing to do. No more go together.
