@@ -5,6 +5,7 @@
 //! keys.
 
 use crate::fingerprint::LaneKey;
+use crate::room::apart;
 
 /// Where a lane's key leads.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +93,7 @@ impl KeyTable {
     }
 
     fn resize(&mut self, capacity: usize) {
-        let old = std::mem::replace(&mut self.entries, vec![VACANT; capacity]);
+        let old = std::mem::replace(&mut self.entries, vacant(capacity));
         for entry in old {
             if entry.slot != EMPTY {
                 self.place(entry);
@@ -112,7 +113,7 @@ impl KeyTable {
             return;
         }
         let capacity = (kept.len() * 8 / 7 + 1).next_power_of_two();
-        self.entries = vec![VACANT; capacity.max(FIRST_CAPACITY)];
+        self.entries = vacant(capacity.max(FIRST_CAPACITY));
         for entry in kept {
             self.place(entry);
         }
@@ -123,6 +124,12 @@ impl KeyTable {
         self.entries = Vec::new();
         self.len = 0;
     }
+}
+
+fn vacant(capacity: usize) -> Vec<Entry> {
+    let mut entries = Vec::with_capacity(apart::<Entry>(capacity));
+    entries.resize(capacity, VACANT);
+    entries
 }
 
 fn halves(key: LaneKey) -> [u64; 2] {
@@ -153,5 +160,20 @@ mod tests {
         assert_eq!(table.entry_mut(position).unwrap().slot, 2);
         table.clear();
         assert_eq!(table.find(key(2)), MISSING);
+    }
+
+    #[test]
+    fn long_table_has_room_apart() {
+        let mut table = KeyTable::default();
+        let mut insert = |keys: std::ops::Range<u32>| {
+            for n in keys {
+                table.insert(LaneKey(u128::from(n)), n);
+            }
+            (table.entries.len(), table.entries.capacity())
+        };
+        assert_eq!(insert(0..1_792), (2_048, 2_048));
+        assert_eq!(insert(1_792..1_793), (4_096, 21_846));
+        table.retain(|_| true);
+        assert_eq!(table.entries.capacity(), 21_846);
     }
 }

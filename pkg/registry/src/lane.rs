@@ -5,6 +5,7 @@ use model::Exemplar;
 use crate::bucket_pages::{BucketPages, NO_PAGES};
 use crate::exemplars::{Exemplars, NONE, SAMPLED};
 use crate::key_table::{KeyTable, MISSING};
+use crate::room::apart;
 use crate::schema::{MetricKind, Schema};
 use crate::update::Update;
 
@@ -112,9 +113,11 @@ impl LaneTable {
     fn grow(&mut self, width: usize) {
         let rows = self.heads.len();
         let wanted = if rows < KEPT_ROWS { rows * 8 } else { rows * 2 };
-        let more = wanted.max(FIRST_ROWS) - rows;
-        self.heads.reserve_exact(more);
-        self.rows.reserve_exact(more * width);
+        let wanted = wanted.max(FIRST_ROWS);
+        self.heads.reserve_exact(wanted - rows);
+        let cells = apart::<f64>(wanted * width);
+        self.rows
+            .reserve_exact(cells.saturating_sub(self.rows.len()));
     }
 
     /// Remembers where a key leads, and opens its row.
@@ -222,7 +225,7 @@ impl LaneTable {
     /// Forgets the rows of a width and keeps the keys.
     pub(crate) fn close_rows(&mut self, width: usize) {
         self.rows.clear();
-        self.rows.shrink_to(KEPT_ROWS * width);
+        self.rows.shrink_to(apart::<f64>(KEPT_ROWS * width));
         self.heads.clear();
         self.heads.shrink_to(KEPT_ROWS);
         self.exemplars.clear();
@@ -241,5 +244,32 @@ impl LaneTable {
         self.exemplars.shrink();
         self.buckets.shrink_to(0);
         self.bucket_heads.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_rows_have_room_apart() {
+        let mut table = LaneTable::default();
+        let mut capacities = Vec::new();
+        for slot in 0..513 {
+            table.open_row(slot, 18);
+            capacities.push((table.heads.capacity(), table.rows.capacity()));
+        }
+        capacities.dedup();
+        assert_eq!(capacities, [(64, 1_152), (512, 65_537), (4_096, 73_728)]);
+    }
+
+    #[test]
+    fn rows_that_close_keep_their_room_apart() {
+        let mut table = LaneTable::default();
+        for slot in 0..4_097 {
+            table.open_row(slot, 4);
+        }
+        table.close_rows(4);
+        assert_eq!(table.rows.capacity(), 65_537);
     }
 }

@@ -27,6 +27,7 @@ mod native_histogram;
 pub mod records;
 mod relabel;
 mod replace;
+mod room;
 mod schema;
 mod snapshot;
 mod state;

@@ -15,10 +15,14 @@ use crate::label_limiter::LabelLimiter;
 use crate::limiter::Limiter;
 use crate::native_histogram::NativeHistograms;
 use crate::relabel::Superseding;
+use crate::room::apart;
 use crate::schema::{Metric, MetricKind, Schema};
 
 /// Slots whose rows lie in one block of memory.
 const BLOCK_SLOTS: usize = 64;
+
+/// Slots for which a table has room at first.
+const FIRST_SLOTS: usize = 4;
 
 /// What a slot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -312,6 +316,11 @@ impl Table {
                 number
             }
             None => {
+                if self.slots.len() == self.slots.capacity() {
+                    let wanted = (self.slots.len() * 2).max(FIRST_SLOTS);
+                    let more = apart::<Slot>(wanted) - self.slots.len();
+                    self.slots.reserve_exact(more);
+                }
                 self.slots.push(slot);
                 let width = self.schema.width();
                 let block = (self.slots.len() - 1) / BLOCK_SLOTS;
@@ -476,3 +485,6 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
