@@ -27,6 +27,10 @@ const MOST: usize = 1 << 20;
 /// for the whole window.
 const ALWAYS: usize = 1 << 10;
 
+/// Parts of an index, each of a size that lies among small blocks: a long table keeps blocks
+/// of requests beside it resident (docs/adr/0010-mimalloc.md).
+const PARTS: usize = 8;
+
 /// Pushes that are forgotten before the lock is given free for a moment.
 const FORGET_AT_ONCE: usize = 1 << 10;
 
@@ -81,8 +85,8 @@ struct Seen {
     /// At most as many as there are threads that push.
     pending: Vec<PushKey>,
     applied: Queue,
-    /// Numbers in `applied` of what can be recognised, by key.
-    index: HashTable<u32>,
+    /// Numbers in `applied` of what can be recognised, by key, each in the part of its key.
+    index: [HashTable<u32>; PARTS],
 }
 
 /// 16 bytes, since there may be a million of them.
@@ -213,7 +217,8 @@ impl Seen {
     fn find(&mut self, key: PushKey, now: u32) -> Option<PushOutcome> {
         let applied = &self.applied;
         let is_it = |number: &u32| applied.get(*number).is_some_and(|a| a.key == key);
-        let entry = self.index.find_entry(key.hash(), is_it).ok()?;
+        let part = self.index.get_mut(key.part())?;
+        let entry = part.find_entry(key.hash(), is_it).ok()?;
         let number = *entry.get();
         if is_recognised(applied.at(number)?, now) {
             return applied.outcome(number);
@@ -226,7 +231,9 @@ impl Seen {
     fn remember(&mut self, key: PushKey, now: u32, outcome: &PushOutcome) {
         let number = self.applied.push(key, now, outcome);
         let hash_of = hasher(&self.applied);
-        self.index.insert_unique(key.hash(), number, hash_of);
+        if let Some(part) = self.index.get_mut(key.part()) {
+            part.insert_unique(key.hash(), number, hash_of);
+        }
     }
 
     /// Forgets what is no longer recognised, at most so many; says how many.
@@ -248,10 +255,9 @@ impl Seen {
         let Some(oldest) = self.applied.get(number) else {
             return 0;
         };
-        let entry = self
-            .index
-            .find_entry(oldest.key.hash(), |other| *other == number);
-        if let Ok(entry) = entry {
+        if let Some(part) = self.index.get_mut(oldest.key.part())
+            && let Ok(entry) = part.find_entry(oldest.key.hash(), |other| *other == number)
+        {
             entry.remove();
         }
         self.applied.pop();
@@ -259,9 +265,11 @@ impl Seen {
     }
 
     fn shrink(&mut self) {
-        let wanted = self.applied.len() * 2;
-        if self.index.capacity() / 4 > wanted {
-            self.index.shrink_to(wanted, hasher(&self.applied));
+        for part in &mut self.index {
+            let wanted = part.len() * 2;
+            if part.capacity() / 4 > wanted {
+                part.shrink_to(wanted, hasher(&self.applied));
+            }
         }
     }
 }
@@ -274,6 +282,12 @@ impl PushKey {
     fn new(hash: [u8; 16]) -> Self {
         let hash = u128::from_ne_bytes(hash);
         Self([hash as u32, (hash >> 32) as u32, (hash >> 64) as u32])
+    }
+
+    /// The last third says which part, since the hash is of the others.
+    fn part(self) -> usize {
+        let [_, _, c] = self.0;
+        c as usize % PARTS
     }
 
     /// Two thirds of it are as good a hash as any.
