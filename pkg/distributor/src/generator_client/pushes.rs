@@ -21,6 +21,9 @@ use super::message::Message;
 use super::together::{self, Entered, Waiting};
 use super::{Answer, GeneratorClient, InFlight, Sent, answer};
 
+/// How long a push waits for what is under way to be answered.
+const MAX_WAIT: Duration = Duration::from_millis(100);
+
 /// How long a generator that does not take pushes together is asked no more. It may be
 /// another version after a restart.
 const TAKES_ONE: Duration = Duration::from_secs(60);
@@ -83,7 +86,7 @@ impl GeneratorClient {
         sent: &Arc<Sent>,
     ) -> Answer {
         let (tenant, within) = (metadata.tenant.clone(), metadata.expires_in);
-        let (answer, answered) = oneshot::channel();
+        let (answer, mut answered) = oneshot::channel();
         let sends = self.together.wait(Waiting {
             metadata,
             request,
@@ -94,7 +97,17 @@ impl GeneratorClient {
         if sends {
             self.send_what_waits(&tenant);
         }
-        match timeout(within, answered).await {
+        let soon = MAX_WAIT.min(within);
+        let answered = match timeout(soon, &mut answered).await {
+            Ok(answered) => Ok(answered),
+            Err(_) => {
+                if self.together.is_late(&tenant) {
+                    self.send_what_waits(&tenant);
+                }
+                timeout(within.saturating_sub(soon), answered).await
+            }
+        };
+        match answered {
             Ok(Ok(answer)) => answer,
             // Nobody sends any more.
             Ok(Err(_)) | Err(_) => self.unanswered(sent),

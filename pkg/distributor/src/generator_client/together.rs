@@ -38,6 +38,8 @@ struct OfTenant {
     waiting: VecDeque<Waiting>,
     /// Bytes of what waits.
     bytes: usize,
+    /// Whether somebody is about to send what has waited for too long.
+    is_late: bool,
 }
 
 /// A push that waits to be sent.
@@ -89,6 +91,20 @@ impl Together {
         sends
     }
 
+    /// Notes that a push has waited for too long: what is under way may never be answered.
+    /// Returns whether somebody is to send what waits.
+    #[must_use]
+    pub(super) fn is_late(&self, tenant: &TenantId) -> bool {
+        let mut tenants = self.0.lock();
+        let Some(of_tenant) = tenants.get_mut(tenant) else {
+            return false;
+        };
+        let sends = !of_tenant.waiting.is_empty() && !of_tenant.is_late;
+        of_tenant.is_late |= sends;
+        of_tenant.under_way += usize::from(sends);
+        sends
+    }
+
     /// Notes the end of a push that went alone; returns whether somebody is to send what
     /// waits.
     #[must_use]
@@ -116,7 +132,9 @@ impl Together {
         let Some(of_tenant) = tenants.get_mut(tenant) else {
             return taken;
         };
-        let goes_on = of_tenant.under_way <= UNDER_WAY || of_tenant.bytes >= FULL;
+        let goes_on =
+            of_tenant.under_way <= UNDER_WAY || of_tenant.bytes >= FULL || of_tenant.is_late;
+        of_tenant.is_late = false;
         let mut bytes = 0;
         while goes_on && let Some(next) = of_tenant.waiting.pop_front() {
             let is_one_more = taken
