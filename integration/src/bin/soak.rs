@@ -104,7 +104,13 @@ const NOISES: [Noise; 3] = [
     },
     Noise {
         name: "one at ten times its rate",
-        arguments: &["--profile=reference", "--rate=31746", "--in-flight=64"],
+        // It goes on when it is told to come again later.
+        arguments: &[
+            "--profile=reference",
+            "--rate=31746",
+            "--in-flight=64",
+            "--retry-for=0s",
+        ],
     },
     // A span of a new label set makes 17 series.
     Noise {
