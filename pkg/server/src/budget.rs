@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use crate::status::Failure;
 
 /// What a request holds before its length is known.
-pub const UNKNOWN_LENGTH: usize = 16 << 10;
+pub const UNKNOWN_LENGTH: usize = 8 << 10;
 
 /// When to come again where requests in flight take all room: they end soon.
 const RETRY_IN_FLIGHT: Duration = Duration::from_secs(1);

@@ -13,6 +13,13 @@ use tokio_rustls::server::TlsStream;
 /// What every HTTP/2 connection begins with. RFC 9113, section 3.4.
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How much is read of a connection before others have their turn.
+///
+/// A client may send megabytes before it is acknowledged. Where there is more to do than
+/// processors do, one who sends little waits until the connections of those who send much
+/// have had their turns, each of which brings its requests, too.
+const TURN: usize = 128 << 10;
+
 /// The protocol that a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
@@ -28,7 +35,15 @@ pub(crate) struct Stream {
     /// Where in it the next read begins, and how much of it there is.
     unread: usize,
     filled: usize,
+    turn: Turn,
     stall: Stall,
+}
+
+/// Reading without a pause.
+#[derive(Debug, Default)]
+struct Turn {
+    /// Bytes read since there were none, or since the last turn ended.
+    read: usize,
 }
 
 /// Writing that makes no progress.
@@ -60,6 +75,7 @@ impl Stream {
             sniffed: [0; HTTP2_PREFACE.len()],
             unread: 0,
             filled: 0,
+            turn: Turn::default(),
             stall: Stall::default(),
         }
     }
@@ -87,6 +103,23 @@ impl Stream {
             }
         }
         Ok(Protocol::Http1)
+    }
+}
+
+impl Turn {
+    /// Whether it is over; then the task is woken to go on when others had theirs.
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        let is_over = self.read >= TURN;
+        if is_over {
+            self.read = 0;
+            context.waker().wake_by_ref();
+        }
+        is_over
+    }
+
+    /// Notes how many bytes a read brought; `None` if there were none yet.
+    fn note(&mut self, bytes: Option<usize>) {
+        self.read = bytes.map_or(0, |bytes| self.read + bytes);
     }
 }
 
@@ -125,10 +158,17 @@ impl AsyncRead for Stream {
             self.unread += taken;
             return Poll::Ready(Ok(()));
         }
-        match &mut self.transport {
+        if self.turn.is_over(context) {
+            return Poll::Pending;
+        }
+        let before = out.filled().len();
+        let read = match &mut self.transport {
             Transport::Plain(connection) => Pin::new(connection).poll_read(context, out),
             Transport::Tls(connection) => Pin::new(connection).poll_read(context, out),
-        }
+        };
+        let brought = read.is_ready().then(|| out.filled().len() - before);
+        self.turn.note(brought);
+        read
     }
 }
 
@@ -182,11 +222,57 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
 
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
     use tokio::time::advance;
 
     use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_turn_ends_when_enough_was_read_without_a_pause() {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        let mut turn = Turn::default();
+        turn.note(Some(TURN - 1));
+        assert!(!turn.is_over(&mut context));
+        turn.note(None);
+        turn.note(Some(TURN - 1));
+        assert!(!turn.is_over(&mut context));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        turn.note(Some(1));
+        assert!(turn.is_over(&mut context));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(!turn.is_over(&mut context));
+    }
+
+    #[tokio::test]
+    async fn more_than_a_turn_is_read_to_its_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let mut client = client.unwrap();
+        let mut stream = Stream::plain(accepted.unwrap().0);
+        let sent = vec![7; 3 * TURN];
+        let mut received = vec![0; 3 * TURN];
+        let (written, read) =
+            tokio::join!(client.write_all(&sent), stream.read_exact(&mut received));
+        written.unwrap();
+        assert_eq!((read.unwrap(), received == sent), (3 * TURN, true));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn only_writing_without_any_progress_is_a_stall() {
