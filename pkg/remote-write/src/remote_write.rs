@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -76,6 +76,10 @@ struct Shared {
     turns: Arc<Turns>,
     /// What earlier processes left, until somebody says where it goes.
     recovered: Mutex<Vec<Recovered>>,
+    /// When a tenant was removed last, or its latest sample if that is later: it may begin
+    /// anew, and receivers remember. In milliseconds since the Unix epoch; the least if none
+    /// was.
+    removed_ms: AtomicI64,
     /// Memory for records that is not in use.
     writers: Mutex<Vec<SamplesWriter>>,
     write_log: LogThrottle,
@@ -133,6 +137,7 @@ impl RemoteWrite {
             ready: Arc::default(),
             turns: Arc::clone(&turns),
             recovered: Mutex::new(recovered),
+            removed_ms: AtomicI64::new(i64::MIN),
             writers: Mutex::default(),
             write_log: LogThrottle::new(LOG_INTERVAL),
             bound_log: LogThrottle::new(LOG_INTERVAL),
@@ -288,7 +293,11 @@ impl Shared {
                     let cursors = recovered.cursors.clone();
                     Tenant::new(self.spool.resume(recovered), &cursors, &self.metrics)
                 }
-                None => Tenant::new(self.spool.start(id), &[], &self.metrics),
+                None => {
+                    let spool = self.spool.start(id);
+                    spool.raise(0, self.removed_ms.load(Ordering::Relaxed));
+                    Tenant::new(spool, &[], &self.metrics)
+                }
             });
         if writes {
             tenant.open();

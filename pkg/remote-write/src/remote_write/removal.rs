@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use model::TenantId;
 
@@ -34,9 +35,14 @@ impl RemoteWrite {
         let mut tenants = shared.tenants.lock();
         let unsent = tenants.remove(tenant).map_or(0, |tenant| {
             let unsent = tenant.remove_queues() + tenant.spool.kept_samples();
+            let newest_ms = tenant.spool.extent().newest_ms;
+            shared.removed_ms.fetch_max(newest_ms, Ordering::Relaxed);
             tenant.spool.remove_all();
             unsent
         });
+        // It may have been forgotten before, with all delivered.
+        let now_ms = shared.clock.unix_millis();
+        shared.removed_ms.fetch_max(now_ms, Ordering::Relaxed);
         shared.spool.forget(tenant);
         remove_directory(&shared.spool.directory(tenant))?;
         Ok(unsent)

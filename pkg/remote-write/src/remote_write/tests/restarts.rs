@@ -120,6 +120,31 @@ async fn without_its_cursor_everything_that_is_left_is_sent_again() {
     }
 }
 
+/// The receiver still has the tenant's series, which have ended, and takes nothing earlier.
+#[tokio::test]
+async fn tenant_that_begins_anew_after_its_removal_knows_how_late_it_has_to_be() {
+    for now_ms in [0, point(8.0).timestamp_ms] {
+        let (receiver, url) = Receiver::start([]).await;
+        if now_ms == 0 {
+            receiver.set_rule(down);
+        }
+        let clock = Clock::manual(now_ms.unsigned_abs() * 1_000_000);
+        let fixture = start_at(clock, vec![endpoint_of_ones(&url)], true);
+        let writer = fixture.writer("acme");
+        assert_eq!(writer.newest_ms(), None);
+        write_one(&writer, 7.0);
+        drop(writer);
+        if now_ms > 0 {
+            // Then nothing of it is in memory any more.
+            fixture.flush().await;
+        }
+        fixture.remote_write.remove(&id("acme")).unwrap();
+        let newest_ms = fixture.writer("acme").newest_ms();
+        let want = point(7.0).timestamp_ms.max(now_ms);
+        assert_eq!(newest_ms, Some(want));
+    }
+}
+
 #[tokio::test]
 async fn damaged_samples_are_counted_and_the_others_arrive() {
     let (receiver, url) = Receiver::ruled(down).await;
