@@ -87,7 +87,7 @@ pub(crate) struct GeneratorClient {
     max_message_bytes: usize,
     max_answer_bytes: usize,
     max_in_flight_bytes: u64,
-    in_flight_bytes: AtomicU64,
+    in_flight_bytes: Arc<AtomicU64>,
     metrics: Arc<OfGenerator>,
 }
 
@@ -102,8 +102,9 @@ pub struct CallError {
 }
 
 /// Bytes that are under way; no longer when it is dropped.
-struct InFlight<'a> {
-    client: &'a GeneratorClient,
+#[derive(Debug)]
+struct InFlight {
+    of_all: Arc<AtomicU64>,
     bytes: u64,
 }
 
@@ -277,7 +278,7 @@ impl GeneratorClients {
             max_message_bytes: grpc.max_send_msg_size.as_usize(),
             max_answer_bytes: grpc.max_recv_msg_size.as_usize(),
             max_in_flight_bytes: config.max_in_flight_bytes.as_u64(),
-            in_flight_bytes: AtomicU64::new(0),
+            in_flight_bytes: Arc::default(),
             metrics,
         }
     }
@@ -357,7 +358,11 @@ impl GeneratorClient {
         *call.method_mut() = Method::POST;
         *call.uri_mut() = uri.clone();
         *call.headers_mut() = headers;
-        sent.begin();
+        if !sent.begin() {
+            return Err(Answer::NotSent {
+                reason: "nobody waits for it any more".to_owned(),
+            });
+        }
         match sender.try_send_request(call).await {
             Ok(response) => answer::read(response, self.max_answer_bytes).await,
             Err(error) if error.message().is_some() => Err(Answer::NotSent {
@@ -377,9 +382,8 @@ impl GeneratorClient {
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        let in_flight = &self.client.in_flight_bytes;
-        in_flight.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.of_all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

@@ -32,6 +32,7 @@ const TAKES_ONE: Duration = Duration::from_secs(60);
 struct Alone<'a> {
     client: &'a Arc<GeneratorClient>,
     tenant: &'a TenantId,
+    _in_flight: InFlight,
 }
 
 impl GeneratorClient {
@@ -48,7 +49,7 @@ impl GeneratorClient {
                 problem: "the spans of one generator are above max_send_msg_size".to_owned(),
             };
         }
-        let Some(_in_flight) = self.admit(request.len() as u64) else {
+        let Some(in_flight) = self.admit(request.len() as u64) else {
             return Answer::Busy {
                 reason: "too much is under way to it".to_owned(),
             };
@@ -59,10 +60,14 @@ impl GeneratorClient {
                 let _alone = Alone {
                     client: self,
                     tenant: &tenant,
+                    _in_flight: in_flight,
                 };
                 self.push_one(&metadata, request, sent).await
             }
-            Entered::Waits => self.push_with_others(metadata, request, sent).await,
+            Entered::Waits => {
+                let waits = self.push_with_others(metadata, request, sent, in_flight);
+                waits.await
+            }
         };
         self.counts(&answer);
         answer
@@ -84,6 +89,7 @@ impl GeneratorClient {
         metadata: PushMetadata,
         request: Bytes,
         sent: &Arc<Sent>,
+        in_flight: InFlight,
     ) -> Answer {
         let (tenant, within) = (metadata.tenant.clone(), metadata.expires_in);
         let (answer, mut answered) = oneshot::channel();
@@ -93,24 +99,29 @@ impl GeneratorClient {
             since: Instant::now(),
             sent: Arc::clone(sent),
             answer,
+            _in_flight: in_flight,
         });
         if sends {
             self.send_what_waits(&tenant);
         }
-        let soon = MAX_WAIT.min(within);
-        let answered = match timeout(soon, &mut answered).await {
-            Ok(answered) => Ok(answered),
-            Err(_) => {
-                if self.together.is_late(&tenant) {
+        let end = Instant::now() + within;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let soon = if sent.has_begun() {
+                left
+            } else {
+                left.min(MAX_WAIT)
+            };
+            match timeout(soon, &mut answered).await {
+                Ok(Ok(answer)) => return answer,
+                // Nobody sends any more.
+                Ok(Err(_)) => return self.unanswered(sent),
+                Err(_) if Instant::now() >= end => return self.unanswered(sent),
+                Err(_) if !sent.has_begun() && self.together.is_late(&tenant) => {
                     self.send_what_waits(&tenant);
                 }
-                timeout(within.saturating_sub(soon), answered).await
+                Err(_) => {}
             }
-        };
-        match answered {
-            Ok(Ok(answer)) => answer,
-            // Nobody sends any more.
-            Ok(Err(_)) | Err(_) => self.unanswered(sent),
         }
     }
 
@@ -153,7 +164,7 @@ impl GeneratorClient {
         join_all(each).await
     }
 
-    /// An answer for each; `None` if the generator does not take pushes together.
+    /// An answer for each; `None` if the generator does not take these together.
     async fn push_together(
         &self,
         metadata: &PushMetadata,
@@ -186,7 +197,11 @@ impl GeneratorClient {
             .await;
         let failed = match answered {
             Ok(answers) => return Some(answer::of_all(answers, pushes.len())),
-            Err(Answer::Unknown { .. }) => {
+            // It may take each.
+            Err(Answer::Refused { .. }) => return None,
+            // Where clients prove who they are, an earlier version lets nobody call what it
+            // does not know.
+            Err(Answer::Unknown { .. } | Answer::NotApplied { .. }) => {
                 let now = self.began.elapsed().as_secs().max(1);
                 self.takes_one_since.store(now, Ordering::Relaxed);
                 return None;
@@ -202,12 +217,10 @@ impl GeneratorClient {
         since > 0 && self.began.elapsed() < Duration::from_secs(since) + TAKES_ONE
     }
 
-    fn admit(&self, bytes: u64) -> Option<InFlight<'_>> {
-        let before = self.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let in_flight = InFlight {
-            client: self,
-            bytes,
-        };
+    fn admit(&self, bytes: u64) -> Option<InFlight> {
+        let of_all = Arc::clone(&self.in_flight_bytes);
+        let before = of_all.fetch_add(bytes, Ordering::Relaxed);
+        let in_flight = InFlight { of_all, bytes };
         // One is always let through, whatever its length.
         (before == 0 || before + bytes <= self.max_in_flight_bytes).then_some(in_flight)
     }

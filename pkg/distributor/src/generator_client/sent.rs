@@ -17,6 +17,11 @@ impl Sent {
         self.change(WAITS, SENT) || self.0.load(Ordering::Relaxed) == SENT
     }
 
+    /// Whether it is sent.
+    pub(super) fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == SENT
+    }
+
     /// Notes that it certainly did not get there.
     pub(super) fn was_not(&self) {
         self.change(SENT, WAITS);

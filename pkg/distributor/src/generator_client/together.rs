@@ -17,8 +17,8 @@ use server::nodes::PushMetadata;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::Answer;
 use super::sent::Sent;
+use super::{Answer, InFlight};
 
 /// Calls of a tenant that may be under way before others wait.
 const UNDER_WAY: usize = 1;
@@ -51,6 +51,8 @@ pub(super) struct Waiting {
     pub(super) since: Instant,
     pub(super) sent: Arc<Sent>,
     pub(super) answer: oneshot::Sender<Answer>,
+    /// As long as its bytes are there, whoever waits for it.
+    pub(super) _in_flight: InFlight,
 }
 
 /// What comes of a push that wants to be sent.
@@ -170,9 +172,16 @@ impl Waiting {
     /// Whether another can go with it: neither expires much sooner than it would alone.
     fn fits(&self, other: &Self) -> bool {
         let (one, another) = (&self.metadata, &other.metadata);
+        let (end, other_end) = (self.end(), other.end());
+        let apart = end.max(other_end) - end.min(other_end);
         one.placement == another.placement
             && one.skip_metrics == another.skip_metrics
-            && one.expires_in.abs_diff(another.expires_in) < one.expires_in / 4
+            && apart < one.expires_in / 4
+    }
+
+    /// Until when somebody cares for an answer.
+    fn end(&self) -> Instant {
+        self.since + self.metadata.expires_in
     }
 }
 
@@ -180,10 +189,7 @@ impl Waiting {
 /// the least time.
 pub(super) fn metadata(pushes: &[Waiting]) -> Option<PushMetadata> {
     let now = Instant::now();
-    let left = |push: &Waiting| {
-        let waited = now.saturating_duration_since(push.since);
-        push.metadata.expires_in.saturating_sub(waited)
-    };
+    let left = |push: &Waiting| push.end().saturating_duration_since(now);
     let expires_in = pushes.iter().map(left).min().unwrap_or(Duration::ZERO);
     let first = pushes.first()?;
     Some(PushMetadata {

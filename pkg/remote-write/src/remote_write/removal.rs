@@ -9,6 +9,8 @@ use model::TenantId;
 
 use super::RemoteWrite;
 
+const MINUTE_MS: i64 = 60_000;
+
 impl RemoteWrite {
     /// Samples of a tenant that a destination does not have yet, summed over the
     /// destinations, and those that the disk has not taken; without a destination, of
@@ -33,15 +35,16 @@ impl RemoteWrite {
         let shared = self.shared();
         // Whoever comes back finds either all or nothing.
         let mut tenants = shared.tenants.lock();
+        let now_ms = shared.clock.unix_millis();
         let unsent = tenants.remove(tenant).map_or(0, |tenant| {
             let unsent = tenant.remove_queues() + tenant.spool.kept_samples();
-            let newest_ms = tenant.spool.extent().newest_ms;
+            // A clock that was wrong is not to hold up others.
+            let newest_ms = tenant.spool.extent().newest_ms.min(now_ms + MINUTE_MS);
             shared.removed_ms.fetch_max(newest_ms, Ordering::Relaxed);
             tenant.spool.remove_all();
             unsent
         });
         // It may have been forgotten before, with all delivered.
-        let now_ms = shared.clock.unix_millis();
         shared.removed_ms.fetch_max(now_ms, Ordering::Relaxed);
         shared.spool.forget(tenant);
         remove_directory(&shared.spool.directory(tenant))?;

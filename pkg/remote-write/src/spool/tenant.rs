@@ -352,7 +352,12 @@ impl TenantSpool {
         let bytes = writer.begin_segment(&self.tenant, number, position)?;
         if self.config().fsync == Fsync::Append {
             // Its name must be as durable as what is in it.
-            File::open(&self.directory)?.sync_all()?;
+            let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
+            if let Err(error) = synced {
+                writer.abandon_segment();
+                let _ = std::fs::remove_file(self.path(number));
+                return Err(error);
+            }
         }
         // A process may have ended before it wrote into its segment.
         let is_empty = |last: &Segment| last.first == last.end;

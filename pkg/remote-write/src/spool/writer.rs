@@ -128,6 +128,11 @@ impl SegmentWriter {
         })
     }
 
+    /// Leaves a segment that was begun just now and has nothing in it.
+    pub(super) fn abandon_segment(&mut self) {
+        self.segment = None;
+    }
+
     fn forget_definitions(&mut self) {
         let external = std::mem::take(&mut self.dictionary).into_external();
         self.dictionary.set_external(&external);

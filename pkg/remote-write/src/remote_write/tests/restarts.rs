@@ -123,9 +123,10 @@ async fn without_its_cursor_everything_that_is_left_is_sent_again() {
 /// The receiver still has the tenant's series, which have ended, and takes nothing earlier.
 #[tokio::test]
 async fn tenant_that_begins_anew_after_its_removal_knows_how_late_it_has_to_be() {
-    for now_ms in [0, point(8.0).timestamp_ms] {
+    for now_ms in [point(6.0).timestamp_ms, point(8.0).timestamp_ms] {
         let (receiver, url) = Receiver::start([]).await;
-        if now_ms == 0 {
+        let is_known = now_ms < point(7.0).timestamp_ms;
+        if is_known {
             receiver.set_rule(down);
         }
         let clock = Clock::manual(now_ms.unsigned_abs() * 1_000_000);
@@ -134,7 +135,7 @@ async fn tenant_that_begins_anew_after_its_removal_knows_how_late_it_has_to_be()
         assert_eq!(writer.newest_ms(), None);
         write_one(&writer, 7.0);
         drop(writer);
-        if now_ms > 0 {
+        if !is_known {
             // Then nothing of it is in memory any more.
             fixture.flush().await;
         }
