@@ -17,6 +17,7 @@ use generator::{
 use lifecycle::{Shutdown, TaskGroup};
 use model::{Clock, ClusterSeed, PushOutcome, TenantId, TraceTokens};
 use overrides::{Overrides, Processor, Processors, TenantConfig};
+use parking_lot::Mutex;
 use prost::Message as _;
 use proto::otlp::collector::ExportTraceServiceRequest;
 use proto::otlp::trace::{ResourceSpans, ScopeSpans, Span};
@@ -32,6 +33,7 @@ use spanmill_distributor::{
 };
 use telemetry::MetricsRegistry;
 use tokio::sync::Notify;
+use tonic::Status;
 
 const NOW: u64 = 1_700_000_000_000_000_000;
 const TENANT: &str = "acme";
@@ -77,11 +79,21 @@ pub(crate) struct Faults {
     /// A push is not even read.
     stands_still: AtomicBool,
     /// It is of a version that takes no pushes together.
-    takes_one: AtomicBool,
+    takes_one: Mutex<TakesOne>,
     /// Calls that came.
     pub(crate) calls: AtomicU64,
     goes_on: Notify,
     pub(crate) happened: Notify,
+}
+
+/// Why it takes no pushes together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum TakesOne {
+    #[default]
+    No,
+    Unknown,
+    NobodyMay,
+    TooLong,
 }
 
 impl Faults {
@@ -89,8 +101,8 @@ impl Faults {
         self.answers_get_lost.store(lose, Ordering::SeqCst);
     }
 
-    pub(crate) fn take_one(&self) {
-        self.takes_one.store(true, Ordering::SeqCst);
+    pub(crate) fn take_one(&self, why: TakesOne) {
+        *self.takes_one.lock() = why;
     }
 
     pub(crate) fn stand_still(&self) {
@@ -105,8 +117,13 @@ impl Faults {
 
 async fn faulty(State(faults): State<Arc<Faults>>, request: Request, next: Next) -> Response {
     faults.calls.fetch_add(1, Ordering::SeqCst);
-    if faults.takes_one.load(Ordering::SeqCst) && request.uri().path() == NODE_PUSH_ALL {
-        return StatusCode::NOT_FOUND.into_response();
+    if request.uri().path() == NODE_PUSH_ALL {
+        match *faults.takes_one.lock() {
+            TakesOne::No => {}
+            TakesOne::Unknown => return StatusCode::NOT_FOUND.into_response(),
+            TakesOne::NobodyMay => return Status::unauthenticated("no token").into_http(),
+            TakesOne::TooLong => return Status::resource_exhausted("too long").into_http(),
+        }
     }
     if faults.stands_still.load(Ordering::SeqCst) {
         let goes_on = faults.goes_on.notified();

@@ -9,7 +9,7 @@ use futures_util::future::{join, join_all};
 
 use spanmill_distributor::MetricsGeneratorClientConfig;
 
-use crate::harness::{Cluster, Faults, Options, SPANS_OF_A_TRACE, request, until};
+use crate::harness::{Cluster, Faults, Options, SPANS_OF_A_TRACE, TakesOne, request, until};
 
 /// Requests of different traces.
 fn requests(count: u64) -> Vec<Bytes> {
@@ -64,14 +64,19 @@ async fn each_call_of_many_pushes_has_128_kib_at_most() {
 
 #[tokio::test]
 async fn generator_that_takes_no_pushes_together_gets_each_alone() {
-    let cluster = Cluster::new(1);
-    cluster.nodes[0].faults.take_one();
-    assert_eq!(push_all(&cluster, &requests(30)).await, 30 + 1);
-    // It is not asked again soon.
-    let others: Vec<_> = (100..130).map(|n| request(n * 10..(n + 1) * 10)).collect();
-    assert_eq!(push_all(&cluster, &others).await, 30);
-    assert_eq!(cluster.counted(), [2 * 900]);
-    assert_eq!(cluster.of_tenant("spans_possibly_duplicated"), 0);
+    use TakesOne::{NobodyMay, TooLong, Unknown};
+    // Of an earlier version, one that lets clients in by what they show, and one that takes
+    // less at once. The last may take the next.
+    for (why, asked_again) in [(Unknown, 0), (NobodyMay, 0), (TooLong, 1)] {
+        let cluster = Cluster::new(1);
+        cluster.nodes[0].faults.take_one(why);
+        assert_eq!(push_all(&cluster, &requests(30)).await, 30 + 1, "{why:?}");
+        let others: Vec<_> = (100..130).map(|n| request(n * 10..(n + 1) * 10)).collect();
+        let calls = push_all(&cluster, &others).await;
+        assert_eq!(calls, 30 + asked_again, "{why:?}");
+        assert_eq!(cluster.counted(), [2 * 900], "{why:?}");
+        assert_eq!(cluster.of_tenant("spans_possibly_duplicated"), 0);
+    }
 }
 
 #[tokio::test]
