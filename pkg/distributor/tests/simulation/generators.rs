@@ -1,6 +1,7 @@
 //! Generators: production's, over connections in memory.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,18 +12,25 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
+use bytes::Bytes;
 use generator::{
     Dependencies, Generator, GeneratorMetrics, InstanceLabel, NodePushDependencies,
     NodePushMetrics, NodePushes,
 };
+use http::HeaderMap;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use lifecycle::TaskGroup;
 use overrides::{Overrides, Processor, Processors, TenantConfig};
 use parking_lot::Mutex;
+use prost::Message as _;
+use proto::cluster;
+use proto::otlp::collector::ExportTraceServiceRequest;
 use ring::{MemberState, Role};
-use server::nodes::{NOT_APPLIED_HEADER, NotApplied};
+use server::nodes::{NODE_PUSH_ALL, NOT_APPLIED_HEADER, NotApplied};
 use server::{Budget, NodeAuthentication, NodeAuthenticationConfig, Tenancy};
 use telemetry::MetricsRegistry;
 use tokio::io::DuplexStream;
@@ -535,20 +543,73 @@ async fn apply(node: &Node, request: Request, next: Next) -> Response {
         // Whoever sent it has gone.
         return Response::new(Body::empty());
     };
-    let share = body.slice(FRAME.min(body.len())..);
+    let is_all = parts.uri.path() == NODE_PUSH_ALL;
+    let shares = shares(is_all, body.slice(FRAME.min(body.len())..));
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-    let said = said(&response);
-    if response.headers().contains_key(NOT_APPLIED_HEADER) {
-        world.book().refused(name, &headers);
+    let (response, answers) = match is_all && said(&response) == APPLIED {
+        true => said_of_each(response).await,
+        false => {
+            let answer = said(&response);
+            (response, vec![answer; shares.len()])
+        }
+    };
+    for (share, said) in shares.into_iter().zip(answers) {
+        if said != APPLIED && !said.starts_with("code") {
+            world.book().refused(name, &headers);
+        }
+        if let Some(incarnation) = life
+            && said == APPLIED
+        {
+            let life = (Arc::clone(name), incarnation);
+            world.book().applied(life, &headers, share);
+        }
+        world.say(format!("{name} answers a push: {said}"));
     }
-    if let Some(incarnation) = life
-        && said == APPLIED
-    {
-        let life = (Arc::clone(name), incarnation);
-        world.book().applied(life, &headers, share);
-    }
-    world.say(format!("{name} answers a push: {said}"));
     response
+}
+
+/// What is in a message: one push, or several.
+fn shares(is_all: bool, message: Bytes) -> Vec<Bytes> {
+    if !is_all {
+        return vec![message];
+    }
+    let cluster::Pushes {
+        lengths,
+        mut messages,
+    } = cluster::Pushes::decode(message).unwrap();
+    let share = |length: &u32| messages.split_to(usize::try_from(*length).unwrap());
+    lengths.iter().map(share).collect()
+}
+
+/// What an answer to several pushes says of each.
+async fn said_of_each(response: Response) -> (Response, Vec<String>) {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap();
+    let trailers = body.trailers().cloned().unwrap_or_default();
+    let framed = body.to_bytes();
+    let said = cluster::PushAnswers::decode(framed.slice(FRAME..)).unwrap();
+    let answers = said.answers.into_iter().map(|answer| {
+        if answer.code == 0 {
+            APPLIED.to_owned()
+        } else if answer.not_applied.is_empty() {
+            format!("code {}", answer.code)
+        } else {
+            answer.not_applied
+        }
+    });
+    let answers = answers.collect();
+    (
+        Response::from_parts(parts, body_of(framed, trailers)),
+        answers,
+    )
+}
+
+fn body_of(framed: Bytes, trailers: HeaderMap) -> Body {
+    let frames = [
+        Ok::<_, Infallible>(Frame::data(framed)),
+        Ok(Frame::trailers(trailers)),
+    ];
+    Body::new(StreamBody::new(futures_util::stream::iter(frames)))
 }
 
 /// What an answer says; one that is applied says so behind its message.
@@ -565,12 +626,30 @@ fn said(response: &Response) -> String {
 
 /// Answers a push at once, and applies it later.
 async fn answer_first(node: Node, request: Request, next: Next) -> Response {
-    use prost::Message as _;
-
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-    let spans = proto::otlp::collector::ExportTraceServiceRequest::decode(body.slice(FRAME..));
-    let spans = spans.map_or(0, |request| crate::clients::spans_of(&request));
+    let is_all = parts.uri.path() == NODE_PUSH_ALL;
+    let outcomes = shares(is_all, body.slice(FRAME..))
+        .into_iter()
+        .map(|share| {
+            let request = ExportTraceServiceRequest::decode(share);
+            cluster::PushOutcome {
+                spans: request.map_or(0, |request| crate::clients::spans_of(&request)),
+                ..Default::default()
+            }
+        });
+    let message = match is_all {
+        true => cluster::PushAnswers {
+            answers: outcomes
+                .map(|outcome| cluster::PushAnswer {
+                    outcome: Some(outcome),
+                    ..Default::default()
+                })
+                .collect(),
+        }
+        .encode_to_vec(),
+        false => outcomes.last().unwrap_or_default().encode_to_vec(),
+    };
     let request = Request::from_parts(parts, Body::from(body));
     let tasks = node.0.life.lock().as_ref().map(|life| life.tasks.clone());
     if let Some(tasks) = tasks {
@@ -579,23 +658,13 @@ async fn answer_first(node: Node, request: Request, next: Next) -> Response {
             let _ = apply(&node, request, next).await;
         });
     }
-    let outcome = proto::cluster::PushOutcome {
-        spans,
-        ..Default::default()
-    };
-    let message = outcome.encode_to_vec();
     let mut framed = vec![0];
     framed.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
     framed.extend_from_slice(&message);
-    let mut trailers = http::HeaderMap::new();
+    let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
-    let frames = [
-        Ok::<_, std::convert::Infallible>(http_body::Frame::data(bytes::Bytes::from(framed))),
-        Ok(http_body::Frame::trailers(trailers)),
-    ];
-    let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
     Response::builder()
         .header("content-type", "application/grpc")
-        .body(Body::new(body))
+        .body(body_of(framed.into(), trailers))
         .unwrap()
 }
